@@ -1,0 +1,180 @@
+"""The engine protocol and the data that crosses it (DESIGN §3).
+
+An engine gets token ids and gives token ids and text back; rendering messages to ids is `langchain_toolken.prompts`' task.
+Nothing here imports torch, so that the LangChain face of the package can be written against it without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from langchain_toolken.toolkens import ToolkenSet
+    from langchain_toolken.tools import ToolSpec
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen while the LM reasons.
+
+    Attributes:
+        temperature: 0 (default) is greedy, the papers' setting: exact answers are wanted, not varied ones.
+        top_p: nucleus sampling's share of probability; 1 is off. Only read when temperature > 0.
+        top_k: keep the k likeliest tokens; 0 is off. Only read when temperature > 0.
+        seed: makes sampling repeatable, also in a batch; None draws from torch's global generator.
+        max_tokens: most words (tokens) to generate.
+
+    Raises:
+        ValueError: for a value outside its range; the message names the field.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    max_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise ValueError(f"temperature must be 0 (greedy) or more, got {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be 0 (off) or more, got {self.top_k}")
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be 1 or more, got {self.max_tokens}")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A tool and its probability over [words ; active toolkens] at the trigger, before any temperature."""
+
+    tool: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Reasoning:
+    """What the LM wrote until it ended, was cut off, or fired a toolken.
+
+    Attributes:
+        token_ids: the generated words; no EOS, no toolken, nothing of a stop string.
+        text: the words as text, cut before the stop string. Where a token holds both kept text and the start of a stop
+            string, `text` has the kept part and `token_ids` leaves the token out.
+        trigger: the tool that fired, if one did.
+        runners_up: the four next likeliest toolkens at the trigger; empty without a trigger.
+        finish_reason: "tool_calls" when a toolken fired, "stop" at EOS or a stop string, "length" at max_tokens or at the
+            end of the context.
+        prompt_tokens: the prompt's length.
+        reused_tokens: how many of them came out of the prefix cache.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+    trigger: Candidate | None
+    runners_up: tuple[Candidate, ...]
+    finish_reason: Literal["stop", "length", "tool_calls"]
+    prompt_tokens: int
+    reused_tokens: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A call's arguments, decoded under the tool's JSON schema.
+
+    Attributes:
+        text: the JSON as the LM wrote it, without whitespace between its parts.
+        arguments: the parsed object, valid against the schema; None when `max_tokens` or the context cut the JSON off (and
+            for an integer of more digits than Python parses).
+        finish_reason: "stop" when the JSON is whole, else "length".
+        completion_tokens: the JSON's tokens, those the grammar forced included.
+        prompt_tokens: the prompt's length.
+        reused_tokens: how many of them came out of the prefix cache.
+    """
+
+    text: str
+    arguments: dict[str, Any] | None
+    finish_reason: Literal["stop", "length"]
+    completion_tokens: int
+    prompt_tokens: int
+    reused_tokens: int
+
+
+class Engine(Protocol):
+    """What reasons and completes. `TransformersEngine` does so in this process."""
+
+    @property
+    def model_id(self) -> str:
+        """The LM's name, for messages and metadata."""
+        ...
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens that prompt and answer may have together."""
+        ...
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The LM's tokenizer, which prompts are rendered with."""
+        ...
+
+    def reason(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        toolkens: ToolkenSet | None,
+        active: Collection[str] | None = None,
+        sampling: Sampling,
+        stop: Sequence[str] = (),
+    ) -> list[Reasoning]:
+        """Decode every prompt until EOS, a stop string, a toolken or the limit.
+
+        Args:
+            prompts: token ids, each of at least one token.
+            toolkens: the toolkens that may fire; None for the LM alone.
+            active: names of the toolkens that may fire in this call; None for all.
+            sampling: how tokens are chosen.
+            stop: strings that end the text; they are not part of it.
+
+        Raises:
+            ValueError: a prompt is empty or longer than the context, `active` names a tool without toolken, a stop string
+                is empty.
+            ToolkenSetError: the toolkens were made for another LM.
+        """
+        ...
+
+    def stream(
+        self,
+        prompt: Sequence[int],
+        *,
+        toolkens: ToolkenSet | None,
+        active: Collection[str] | None = None,
+        sampling: Sampling,
+        stop: Sequence[str] = (),
+    ) -> Iterator[str | Reasoning]:
+        """Like `reason` for one prompt, text piece by piece, the `Reasoning` last.
+
+        The pieces join to `Reasoning.text` exactly: a piece has only whole characters, and text that may turn out to be the
+        start of a stop string is held back. Closing the generator ends decoding.
+        """
+        ...
+
+    def complete(
+        self, prompts: Sequence[Sequence[int]], specs: Sequence[ToolSpec], *, max_tokens: int = 256
+    ) -> list[Completion]:
+        """Decode each tool's arguments, greedily, under its grammar.
+
+        Args:
+            prompts: token ids that end where the arguments' JSON begins (after the tool card).
+            specs: the tool of each prompt.
+            max_tokens: most tokens of a JSON; 256 holds some dozens of arguments.
+
+        Raises:
+            ValueError: prompts and specs differ in number, or a prompt is empty or longer than the context.
+            ToolError: a tool's schema cannot be made a grammar.
+        """
+        ...
