@@ -1,7 +1,7 @@
 """The engine protocol and the data that crosses it (DESIGN §3).
 
-An engine gets token ids and gives token ids and text back; rendering messages to ids is `langchain_toolken.prompts`' task.
-Nothing here imports torch, so that the LangChain face of the package can be written against it without torch.
+An engine gets token ids and gives token ids and text back; rendering messages to ids is `langchain_toolken.prompts`'
+task. Nothing here imports torch, so that the LangChain face of the package can be written against it without torch.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Reasoning:
             string, `text` has the kept part and `token_ids` leaves the token out.
         trigger: the tool that fired, if one did.
         runners_up: the four next likeliest toolkens at the trigger; empty without a trigger.
-        finish_reason: "tool_calls" when a toolken fired, "stop" at EOS or a stop string, "length" at max_tokens or at the
-            end of the context.
+        finish_reason: "tool_calls" when a toolken fired, "stop" at EOS or a stop string, "length" at max_tokens or at
+            the end of the context.
         prompt_tokens: the prompt's length.
         reused_tokens: how many of them came out of the prefix cache.
     """
@@ -88,8 +88,8 @@ class Completion:
 
     Attributes:
         text: the JSON as the LM wrote it, without whitespace between its parts.
-        arguments: the parsed object, valid against the schema; None when `max_tokens` or the context cut the JSON off (and
-            for an integer of more digits than Python parses).
+        arguments: the parsed object, valid against the schema; None when `max_tokens` or the context cut the JSON off
+            (and for an integer of more digits than Python parses).
         finish_reason: "stop" when the JSON is whole, else "length".
         completion_tokens: the JSON's tokens, those the grammar forced included.
         prompt_tokens: the prompt's length.
@@ -141,8 +141,8 @@ class Engine(Protocol):
             stop: strings that end the text; they are not part of it.
 
         Raises:
-            ValueError: a prompt is empty or longer than the context, `active` names a tool without toolken, a stop string
-                is empty.
+            ValueError: a prompt is empty or longer than the context, `active` names a tool without toolken, a stop
+                string is empty.
             ToolkenSetError: the toolkens were made for another LM.
         """
         ...
@@ -158,8 +158,8 @@ class Engine(Protocol):
     ) -> Iterator[str | Reasoning]:
         """Like `reason` for one prompt, text piece by piece, the `Reasoning` last.
 
-        The pieces join to `Reasoning.text` exactly: a piece has only whole characters, and text that may turn out to be the
-        start of a stop string is held back. Closing the generator ends decoding.
+        The pieces join to `Reasoning.text` exactly: a piece has only whole characters, and text that may turn out to be
+        the start of a stop string is held back. Closing the generator ends decoding.
         """
         ...
 

@@ -15,7 +15,8 @@ class LogitTransform:
 
     Attributes:
         multiply: factor (Cohere's `logit_scale`, Falcon-H1's `lm_head_multiplier`).
-        divide: divisor (Granite's `logits_scaling`). Kept apart from `multiply` so that words equal the model's bit for bit.
+        divide: divisor (Granite's `logits_scaling`). Kept apart from `multiply` so that words equal the model's bit for
+            bit.
         softcap: c of c·tanh(logit / c) (Gemma's `final_logit_softcapping`); None for models without.
     """
 
@@ -40,8 +41,8 @@ class LogitTransform:
 
     @property
     def scale(self) -> float:
-        """The linear part: word logits are `scale` · (h·w_v) before soft-capping. Toolken logits are not scaled, so a toolken
-        made from head rows must be multiplied by it to stand on the words' scale."""
+        """The linear part: word logits are `scale` · (h·w_v) before soft-capping. Toolken logits are not scaled, so a
+        toolken made from head rows must be multiplied by it to stand on the words' scale."""
         return self.multiply / self.divide
 
     def __call__(self, logits: Tensor) -> Tensor:
@@ -58,9 +59,9 @@ class LogitTransform:
 class ToolkenHead(nn.Module):
     """The model's output head with toolken rows beside its word rows.
 
-    The head is not put into the model: it gets the decoder's hidden states, so that transforms the model applies after its
-    head (soft-capping, scaling) reach the words and never the toolkens. Toolken logits are h·W + b in float32 whatever the
-    model's dtype: in bfloat16 two toolkens a calibrated bias apart would often tie.
+    The head is not put into the model: it gets the decoder's hidden states, so that transforms the model applies after
+    its head (soft-capping, scaling) reach the words and never the toolkens. Toolken logits are h·W + b in float32
+    whatever the model's dtype: in bfloat16 two toolkens a calibrated bias apart would often tie.
 
     Args:
         words: the model's output head (`get_output_embeddings()`), with `weight` (V, d) and perhaps a bias.
@@ -98,7 +99,8 @@ class ToolkenHead(nn.Module):
         return 0 if self._matrix is None else int(self._matrix.shape[0])
 
     def bind(self, matrix: Tensor, bias: float = 0.0) -> None:
-        """Put toolken rows (K, d) beside the words, all of them active. A float32 matrix on the head's device is not copied.
+        """Put toolken rows (K, d) beside the words, all of them active. A float32 matrix on the head's device is not
+        copied.
 
         Raises:
             ValueError: the matrix is not (K, d).

@@ -1,4 +1,4 @@
-"""Loading a frozen causal LM and taking it apart where toolkens come in: decoder below, output head above (DESIGN §2)."""
+"""Loading a frozen causal LM and parting it where toolkens come in: decoder below, output head above (DESIGN §2)."""
 
 from __future__ import annotations
 
@@ -72,8 +72,7 @@ class LanguageModel:
     def eos_ids(self) -> frozenset[int]:
         """Ids that end a text: those of the generation config and the tokenizer's."""
         ids: set[int] = set()
-        generation_config = self.model.generation_config
-        sources = [None if generation_config is None else generation_config.eos_token_id, self.tokenizer.eos_token_id]
+        sources: list[Any] = [getattr(self.model.generation_config, "eos_token_id", None), self.tokenizer.eos_token_id]
         for source in sources:
             if isinstance(source, int):
                 ids.add(source)
@@ -93,7 +92,8 @@ class LanguageModel:
         weight = self.head.weight
         if weight.is_meta:
             raise UnsupportedModelError(
-                f"{self.model_id}: the output head is offloaded, so it cannot be read; give a device_map that keeps it on a device"
+                f"{self.model_id}: the output head is offloaded, so it cannot be read; "
+                "give a device_map that keeps it on a device"
             )
         count = min(FINGERPRINT_ROWS, self.vocab_size)
         rows = [i * (self.vocab_size - 1) // max(count - 1, 1) for i in range(count)]
@@ -108,7 +108,8 @@ class LanguageModel:
     def tokenizer_fingerprint(self) -> str:
         """sha256 over the vocabulary, the added tokens, and (of a fast tokenizer) the merges."""
         added = [
-            [index, token.content, token.special] for index, token in sorted(self.tokenizer.added_tokens_decoder.items())
+            [index, token.content, token.special]
+            for index, token in sorted(self.tokenizer.added_tokens_decoder.items())
         ]
         facts: list[Any] = [sorted(self.tokenizer.get_vocab().items()), added]
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
@@ -138,10 +139,13 @@ class LanguageModel:
         if position_ids is None:
             if attention_mask is None:
                 start = 0 if cache is None else cache.get_seq_length()
-                position_ids = torch.arange(start, start + width, device=input_ids.device).expand(input_ids.shape[0], -1)
+                position_ids = torch.arange(start, start + width, device=input_ids.device).expand(
+                    input_ids.shape[0], -1
+                )
             else:
                 position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -width:]
-        output = self.model.get_decoder()(
+        model: Any = self.model  # transformers leaves get_decoder and others untyped
+        output = model.get_decoder()(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -166,8 +170,8 @@ def load_language_model(
     """Load a causal LM, freeze it, and make sure that toolkens can be put on it.
 
     Args:
-        model: "nano" (the LM in this package), a folder, a Hub id, or a model already in memory (used as it is: dtype, device
-            and device_map are then not for us to choose).
+        model: "nano" (the LM in this package), a folder, a Hub id, or a model already in memory (used as it is: dtype,
+            device and device_map are then not for us to choose).
         tokenizer: the tokenizer or where it is; None takes the one that comes with the model.
         revision: Hub revision.
         dtype: None loads float32 on a CPU, where bfloat16 is slow, and the checkpoint's own dtype on a GPU.
@@ -183,7 +187,7 @@ def load_language_model(
     """
     if isinstance(model, PreTrainedModel):
         model_id = str(model.config.name_or_path or type(model).__name__)
-        loaded = model
+        loaded: Any = model
         if tokenizer is None:
             if not model.config.name_or_path:
                 raise ValueError(f"{model_id}: a model made in memory has no tokenizer of its own; give tokenizer=")
@@ -236,7 +240,7 @@ def load_language_model(
     return lm
 
 
-def _toolken_head(model: PreTrainedModel, model_id: str) -> ToolkenHead:
+def _toolken_head(model: Any, model_id: str) -> ToolkenHead:
     words = model.get_output_embeddings()
     weight = getattr(words, "weight", None)
     if not isinstance(weight, Tensor) or weight.ndim != 2 or model.config.is_encoder_decoder:
@@ -266,6 +270,7 @@ def _find(model: str | Path) -> str:
 
 def _not_found(what: str, name: str, error: Exception) -> str:
     return (
-        f"cannot load the {what} {name!r}: it is neither a complete local folder nor could it be fetched from the Hugging Face "
-        f"Hub. Check the spelling, the network (or HF_HUB_OFFLINE), and for gated models `hf auth login`. Reason: {error}"
+        f"cannot load the {what} {name!r}: it is neither a complete local folder nor could it be fetched from the "
+        "Hugging Face Hub. Check the spelling, the network (or HF_HUB_OFFLINE), and for gated models `hf auth login`. "
+        f"Reason: {error}"
     )

@@ -10,8 +10,8 @@ from langchain_toolken.decoding.lm import LanguageModel, UnsupportedModelError
 
 PROBE_LENGTH = 12
 
-# Per dtype, the largest difference to the model's own logits, relative to their size. The head sees the same hidden states
-# as the model's, so only the order of sums (batched or not) differs.
+# Per dtype, the largest difference to the model's own logits, relative to their size. The head sees the same hidden
+# states as the model's, so only the order of sums (batched or not) differs.
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-4, torch.bfloat16: 3e-2, torch.float16: 1e-2}
 
 
@@ -36,16 +36,17 @@ def probe(lm: LanguageModel) -> None:
         tolerance = TOLERANCES.get(lm.head.weight.dtype, max(TOLERANCES.values()))
         if difference := _difference(words, own, tolerance):
             raise UnsupportedModelError(
-                f"{name}: word logits computed from the decoder's states differ from the model's own ({difference}). The model "
-                "changes its logits after the output head in a way that is not known here; look for a scale, a multiplier or "
-                f"a soft-cap in its config (known: {lm.head.transform}). Please file an issue that names the model"
+                f"{name}: word logits computed from the decoder's states differ from the model's own ({difference}). "
+                "The model changes its logits after the output head in a way that is not known here; look for a scale, "
+                f"a multiplier or a soft-cap in its config (known: {lm.head.transform}). Please file an issue that "
+                "names the model"
             )
         cached = _with_cropped_cache(lm, prompt, name)
         # Attention over a cache is summed in another order than over a whole prompt; a lost state is off by far more.
         if difference := _difference(cached, own[:, -1], 10 * tolerance):
             raise UnsupportedModelError(
-                f"{name}: continuing from a cropped cache gives other logits than a fresh run ({difference}), as models with "
-                "recurrent or convolutional states do. Please file an issue that names the model"
+                f"{name}: continuing from a cropped cache gives other logits than a fresh run ({difference}), as "
+                "models with recurrent or convolutional states do. Please file an issue that names the model"
             )
 
 
