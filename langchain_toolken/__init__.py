@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from langchain_toolken.agents import create_toolken_agent
     from langchain_toolken.chat_models import ToolkenChat
-    from langchain_toolken.tools import ToolSpec, load_tools
     from langchain_toolken.toolkens import ToolkenSet
+    from langchain_toolken.tools import ToolSpec, load_tools
     from langchain_toolken.training.fit import fit_toolkens
 
 __version__ = "0.1.0"

@@ -1,0 +1,462 @@
+"""`ToolkenSet`: the toolkens of some tools for one LM, and the folder they are kept in.
+
+A folder holds `toolkens.safetensors` (the float32 tensors `matrix` and `prior`) and `toolkens.json` (everything else,
+and the SHA-256 of the first, so that files of two saves are never taken for one set). Nothing is pickled.
+
+How a save stays whole. The new folder is written and synced beside the target as `.NAME.new-*`. A folder in the target's
+place is renamed to `.NAME.old-*`, the new one is renamed into place, and the old one is deleted. A kill before the first
+rename leaves the old set in place; between the renames, the old set is whole in `.NAME.old-*`, where `load` looks for
+it while nothing is in place and which the next `save` deletes once its own set is; after the second, the new set is in
+place. A killed save may leave a `.NAME.new-*` behind: it is never read and may be deleted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+
+from langchain_toolken import __version__
+from langchain_toolken.tools import ToolSpec
+
+TENSORS_FILE = "toolkens.safetensors"
+SETTINGS_FILE = "toolkens.json"
+FORMAT = "langchain-toolken toolkens"
+FORMAT_VERSION = 1
+
+# A save that runs meanwhile may move the folder twice under a reader; more often only if saves follow on each other.
+_READ_ATTEMPTS = 20
+
+
+class ToolkenSetError(ValueError):
+    """Toolkens that cannot be loaded, saved, combined or used with this LM. The message says which and what to do."""
+
+
+class Provenance(BaseModel):
+    """Where toolkens come from: the LM they belong to and what they were fitted on.
+
+    The fingerprints decide whether an LM is that LM; `model_id` and `revision` are for people.
+    """
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    model_id: str
+    revision: str | None
+    head_fingerprint: str
+    tokenizer_fingerprint: str
+    style: Literal["completion", "chat"]
+    prior: str
+    lam: float | None
+    demonstrations: int
+    tool_positions: int
+    word_positions: int
+    package_version: str
+
+
+class _Settings(BaseModel):
+    """What toolkens.json holds beside its format and version."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    payload_sha256: str
+    bias: float
+    specs: list[ToolSpec]
+    provenance: Provenance
+
+
+@dataclass(frozen=True, eq=False)
+class ToolkenSet:
+    """K toolkens for one LM of hidden size d.
+
+    `matrix` and `prior` are (K, d) float32 on the CPU (given otherwise, they are brought there): the toolkens' rows of
+    the output head, and the rows they were pulled towards while fitted (DESIGN §2). `bias` is added to every toolken's
+    logit. Row i belongs to `specs[i]`. The methods never change a set, they return a new one.
+
+    Raises `ToolkenSetError` if the shapes do not agree, a value is not finite or two specs have one name.
+    """
+
+    specs: tuple[ToolSpec, ...]
+    matrix: Tensor
+    prior: Tensor
+    bias: float
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "specs", tuple(self.specs))
+        object.__setattr__(self, "bias", float(self.bias))
+        for name in ("matrix", "prior"):
+            rows: Tensor = getattr(self, name)
+            if rows.ndim != 2 or rows.shape[0] != len(self.specs) or rows.shape[1] == 0:
+                raise ToolkenSetError(
+                    f"{name} has shape {tuple(rows.shape)}; {len(self.specs)} tools need a row each, of the LM's hidden size"
+                )
+            rows = rows.detach().to(device="cpu", dtype=torch.float32).contiguous()
+            if not bool(torch.isfinite(rows).all()):
+                faulty = int((~torch.isfinite(rows)).any(dim=1).nonzero()[0])
+                raise ToolkenSetError(f"{name} has a value that is not finite, in the row of {self.names[faulty]!r}")
+            object.__setattr__(self, name, rows)
+        if self.matrix.shape != self.prior.shape:
+            raise ToolkenSetError(
+                f"matrix {tuple(self.matrix.shape)} and prior {tuple(self.prior.shape)} differ in shape"
+            )
+        if not math.isfinite(self.bias):
+            raise ToolkenSetError(f"the bias is {self.bias}; it must be finite")
+        if len(set(self.names)) != len(self.specs):
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise ToolkenSetError(f"two toolkens are named {twice!r}: remove one of the two tools")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tools' names, in the order of the rows."""
+        return tuple(spec.name for spec in self.specs)
+
+    @property
+    def hidden_size(self) -> int:
+        """The LM's hidden size d."""
+        return int(self.matrix.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __repr__(self) -> str:
+        shown = ", ".join(self.names[:4]) + (", …" if len(self) > 4 else "")
+        return f"ToolkenSet({len(self)} tools for {self.provenance.model_id}: {shown})"
+
+    def index(self, name: str) -> int:
+        """The row of a tool; `ToolkenSetError` if it has no toolken here."""
+        try:
+            return self.names.index(name)
+        except ValueError:
+            raise ToolkenSetError(self._unknown(name)) from None
+
+    def select(self, names: Iterable[str]) -> ToolkenSet:
+        """The toolkens of these tools only, in the order of `names`."""
+        return self._rows(self._indices(names))
+
+    def remove(self, names: Iterable[str]) -> ToolkenSet:
+        """The toolkens of all tools but these, in their order."""
+        gone = set(self._indices(names))
+        return self._rows([i for i in range(len(self)) if i not in gone])
+
+    def add(self, specs: Sequence[ToolSpec], prior_rows: Tensor) -> ToolkenSet:
+        """With toolkens for further tools, which start at their priors, `prior_rows` (len(specs), d).
+
+        The rows of the tools already here stay as they are, bit for bit.
+        """
+        known = [spec.name for spec in specs if spec.name in self]
+        if known:
+            raise ToolkenSetError(f"{known[0]!r} has a toolken already: remove it first, or leave it out")
+        if tuple(prior_rows.shape) != (len(specs), self.hidden_size):
+            raise ToolkenSetError(
+                f"prior rows have shape {tuple(prior_rows.shape)}; {len(specs)} tools for "
+                f"{self.provenance.model_id} need ({len(specs)}, {self.hidden_size})"
+            )
+        rows = prior_rows.detach().to(device="cpu", dtype=torch.float32)
+        return replace(
+            self,
+            specs=(*self.specs, *specs),
+            matrix=torch.cat([self.matrix, rows]),
+            prior=torch.cat([self.prior, rows]),
+        )
+
+    def merge(self, other: ToolkenSet) -> ToolkenSet:
+        """The toolkens of both, for one LM; this set's rows come first.
+
+        Raises `ToolkenSetError` if the sets are for different LMs, share a tool, or differ in what one set has only one
+        of: the bias and the prompt style they were fitted in. Where the provenances differ otherwise, the counts add
+        up, `lam` is None and `prior` names both.
+        """
+        ours, theirs = self.provenance, other.provenance
+        other.check_fits(
+            model_id=ours.model_id,
+            head_fingerprint=ours.head_fingerprint,
+            tokenizer_fingerprint=ours.tokenizer_fingerprint,
+            hidden_size=self.hidden_size,
+        )
+        shared = [name for name in other.names if name in self]
+        if shared:
+            raise ToolkenSetError(f"both sets have a toolken for {shared[0]!r}: remove it from one of them first")
+        if self.bias != other.bias:
+            raise ToolkenSetError(
+                f"the sets were calibrated to different biases, {self.bias} and {other.bias}, and a set has one: fit "
+                "them together, or give both the same bias with dataclasses.replace"
+            )
+        if ours.style != theirs.style:
+            raise ToolkenSetError(
+                f"one set was fitted in {ours.style} style and the other in {theirs.style} style: fit both in one style"
+            )
+        provenance = ours.model_copy(
+            update={
+                "prior": ours.prior if ours.prior == theirs.prior else f"{ours.prior} + {theirs.prior}",
+                "lam": ours.lam if ours.lam == theirs.lam else None,
+                "demonstrations": ours.demonstrations + theirs.demonstrations,
+                "tool_positions": ours.tool_positions + theirs.tool_positions,
+                "word_positions": ours.word_positions + theirs.word_positions,
+                "package_version": __version__,
+            }
+        )
+        return ToolkenSet(
+            specs=(*self.specs, *other.specs),
+            matrix=torch.cat([self.matrix, other.matrix]),
+            prior=torch.cat([self.prior, other.prior]),
+            bias=self.bias,
+            provenance=provenance,
+        )
+
+    def check_fits(self, *, model_id: str, head_fingerprint: str, tokenizer_fingerprint: str, hidden_size: int) -> None:
+        """Raises `ToolkenSetError`, naming both LMs and what differs, unless these toolkens were made for this LM."""
+        ours = self.provenance
+        compared = (
+            ("the hidden size", self.hidden_size, hidden_size),
+            ("the output head", ours.head_fingerprint, head_fingerprint),
+            ("the tokenizer", ours.tokenizer_fingerprint, tokenizer_fingerprint),
+        )
+        differences = [f"{what} ({str(mine)[:12]} and {str(its)[:12]})" for what, mine, its in compared if mine != its]
+        if differences:
+            revision = f" (revision {ours.revision})" if ours.revision else ""
+            raise ToolkenSetError(
+                f"these toolkens were fitted for {ours.model_id}{revision}, the LM is {model_id}: they differ in "
+                f"{', '.join(differences)}. Load the LM they were fitted for, or fit toolkens for this one"
+            )
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the set to `folder`, replacing a set that is there. A save that is killed leaves the old one whole.
+
+        Raises `ToolkenSetError` if `folder` holds anything else than toolkens: it would be lost.
+        """
+        target = Path(folder).resolve()
+        _refuse_to_replace(target, Path(folder))
+        payload = tensors_to_bytes({"matrix": self.matrix, "prior": self.prior})
+        settings = _Settings(
+            payload_sha256=hashlib.sha256(payload).hexdigest(),
+            bias=self.bias,
+            specs=list(self.specs),
+            provenance=self.provenance,
+        )
+        text = json.dumps(
+            {"format": FORMAT, "format_version": FORMAT_VERSION, **settings.model_dump()},
+            ensure_ascii=False,
+            indent=1,
+            allow_nan=False,
+        )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        new = target.with_name(f".{target.name}.new-{uuid.uuid4().hex}")
+        new.mkdir()
+        try:
+            _write_synced(new / TENSORS_FILE, payload)
+            _write_synced(new / SETTINGS_FILE, text.encode())
+            _sync_folder(new)
+            _move_into_place(new, target)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+
+    @classmethod
+    def load(cls, folder: str | Path) -> ToolkenSet:
+        """The set that was saved to `folder`.
+
+        Raises `ToolkenSetError`, naming the file and the next step, for a folder that is missing, truncated, mixed from
+        two saves, of a format this version does not know, or not one of ours.
+        """
+        given = Path(folder)
+        target = given.resolve()
+        for attempt in range(1, _READ_ATTEMPTS + 1):
+            place = _resting_place(target)
+            identity = _identity(place)
+            try:
+                return cls._read(place, given)
+            except ToolkenSetError:
+                # Only where a save moved the folder while its files were being read may a second look help.
+                if attempt == _READ_ATTEMPTS or _identity(_resting_place(target)) == identity:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    @classmethod
+    def _read(cls, place: Path, shown: Path) -> ToolkenSet:
+        settings = _read_settings(place, shown)
+        file = shown / TENSORS_FILE
+        payload = _read_file(place / TENSORS_FILE, file)
+        if hashlib.sha256(payload).hexdigest() != settings.payload_sha256:
+            raise ToolkenSetError(
+                f"{file} is not the file that {SETTINGS_FILE} beside it was saved with (it is truncated, changed, "
+                "or from another set): copy the whole folder again, or fit anew"
+            )
+        try:
+            tensors = tensors_from_bytes(payload)
+        except SafetensorError as error:
+            raise ToolkenSetError(f"{file} is not a safetensors file ({error}): fit anew") from error
+        if set(tensors) != {"matrix", "prior"}:
+            raise ToolkenSetError(f"{file} holds {sorted(tensors)}, not 'matrix' and 'prior': fit anew")
+        for name, tensor in tensors.items():
+            if tensor.dtype != torch.float32:
+                raise ToolkenSetError(f"{file}: {name} is {tensor.dtype}, not float32: fit anew")
+        try:
+            return cls(
+                specs=tuple(settings.specs),
+                matrix=tensors["matrix"],
+                prior=tensors["prior"],
+                bias=settings.bias,
+                provenance=settings.provenance,
+            )
+        except ToolkenSetError as error:
+            raise ToolkenSetError(f"{file}: {error}. Fit anew") from error
+
+    def _rows(self, indices: Sequence[int]) -> ToolkenSet:
+        rows = torch.tensor(indices, dtype=torch.long)
+        return replace(
+            self, specs=tuple(self.specs[i] for i in indices), matrix=self.matrix[rows], prior=self.prior[rows]
+        )
+
+    def _indices(self, names: Iterable[str]) -> list[int]:
+        if isinstance(names, str):
+            raise ToolkenSetError(f"give a list of names, [{names!r}], not {names!r}")
+        rows = {name: i for i, name in enumerate(self.names)}
+        indices: list[int] = []
+        for name in names:
+            if name not in rows:
+                raise ToolkenSetError(self._unknown(name))
+            indices.append(rows[name])
+        if len(set(indices)) != len(indices):
+            twice = next(self.names[i] for i in indices if indices.count(i) > 1)
+            raise ToolkenSetError(f"{twice!r} is named twice: name each tool once")
+        return indices
+
+    def _unknown(self, name: str) -> str:
+        close = difflib.get_close_matches(str(name), self.names, n=3)
+        hint = f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(self.names[:10]) or 'none'}"
+        return f"there is no toolken named {name!r} ({hint})"
+
+
+# --- the folder ------------------------------------------------------------------------------------------------------
+
+
+def _read_settings(place: Path, shown: Path) -> _Settings:
+    file = shown / SETTINGS_FILE
+    if not place.is_dir():
+        what = "is a file, not a folder" if place.is_file() else "does not exist"
+        raise ToolkenSetError(f"{shown} {what}: give the folder that `toolken fit --out` or ToolkenSet.save wrote")
+    try:
+        content: Any = json.loads(_read_file(place / SETTINGS_FILE, file))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ToolkenSetError(f"{file} is not JSON ({error}): copy the whole folder again, or fit anew") from error
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise ToolkenSetError(f"{file} was not written by langchain-toolken: give a folder of toolkens")
+    version = content.pop("format_version", None)
+    if version != FORMAT_VERSION:
+        raise ToolkenSetError(
+            f"{file} has format version {version!r}, this is langchain-toolken {__version__} that reads version "
+            f"{FORMAT_VERSION}: install the version that wrote it, or fit anew"
+        )
+    try:
+        return _Settings.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ToolkenSetError(f"{file}: {field}: {first['msg']}. Copy the folder again, or fit anew") from error
+
+
+def _read_file(path: Path, shown: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ToolkenSetError(
+            f"{shown} is missing: a folder of toolkens holds {SETTINGS_FILE} and {TENSORS_FILE}; give such a folder"
+        ) from error
+    except OSError as error:
+        raise ToolkenSetError(f"{shown} cannot be read: {error.strerror}") from error
+
+
+def _set_aside(target: Path) -> list[Path]:
+    """What saves renamed away and did not come to delete, the latest first."""
+    prefix = f".{target.name}.old-"
+    found: list[tuple[int, Path]] = []
+    if target.parent.is_dir():
+        for place in target.parent.iterdir():
+            identity = _identity(place) if place.name.startswith(prefix) else None
+            if identity is not None:
+                found.append((identity[2], place))
+    return [place for _, place in sorted(found, reverse=True)]
+
+
+def _resting_place(target: Path) -> Path:
+    """`target`, or where a save that was cut off between its two renames left what stood there."""
+    if target.exists():
+        return target
+    # A save may have finished between the look at the target and the look beside it: then the target is back.
+    return next(iter(_set_aside(target)), target)
+
+
+def _identity(place: Path) -> tuple[int, int, int] | None:
+    try:
+        status = place.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _refuse_to_replace(target: Path, shown: Path) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise ToolkenSetError(f"{shown} is a file: give a folder for the toolkens")
+    foreign = sorted(entry.name for entry in target.iterdir() if entry.name not in (TENSORS_FILE, SETTINGS_FILE))
+    if foreign:
+        raise ToolkenSetError(
+            f"{shown} holds something else ({', '.join(foreign[:3])}) that saving would delete: give a new folder"
+        )
+
+
+def _write_synced(file: Path, content: bytes) -> None:
+    with file.open("xb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes names and renames in `folder` last through a power cut, where folders can be synced (not on Windows)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _move_into_place(new: Path, target: Path) -> None:
+    old: Path | None = None
+    while True:
+        try:
+            new.rename(target)
+            break
+        except OSError:
+            if not target.exists():
+                if old is not None:
+                    old.rename(target)
+                raise
+            # A folder with files in it cannot be renamed over. Another save may put its own there in between: the later
+            # of the two then goes over it in the next round.
+            old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex}")
+            target.rename(old)
+    _sync_folder(target.parent)
+    for place in _set_aside(target):
+        shutil.rmtree(place, ignore_errors=True)

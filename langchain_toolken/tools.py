@@ -1,0 +1,492 @@
+"""What a tool is to a toolken: its name, its description and the JSON schema of its arguments.
+
+`ToolSpec` is that, `tool_spec` reads it off anything LangChain takes for a tool, `argument_grammar` turns it into the
+grammar that arguments are decoded under, and `load_tools` finds the tools of a file or a module. Every tool is checked
+once, here: what comes out can be constrained. Loads no torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn, cast
+
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from langchain_core.tools import tool as to_tool
+from langchain_core.utils.function_calling import convert_to_openai_function
+from llguidance import LLMatcher
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing_extensions import is_typeddict
+
+ToolLike = BaseTool | Callable[..., Any] | type[BaseModel] | Mapping[str, Any]
+"""What LangChain binds as a tool: a `BaseTool`, a typed function, a pydantic model or an OpenAI-style dict."""
+
+# Where a JSON schema holds further schemas. Everything else (default, const, enum, examples) is data and left alone.
+_SCHEMA_MAPS = ("properties", "$defs", "definitions", "patternProperties")
+_SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_SCHEMAS = ("items", "additionalProperties", "not", "contains", "propertyNames")
+
+# Modules that files given to `load_tools` imported from their own folders. Two such folders may each hold a helpers.py.
+_sibling_modules: set[str] = set()
+
+
+class ToolError(ValueError):
+    """A tool, or a file of tools, that cannot be used. The message names it and says what to do."""
+
+
+class ToolSpec(BaseModel):
+    """One tool as a toolken sees it.
+
+    `json_schema` describes the arguments: an object schema whose `$ref`s resolve within it and which carries no titles.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(min_length=1)
+    description: str
+    json_schema: dict[str, Any]
+
+    @property
+    def signature(self) -> str:
+        """The tool as a typed call: `divide(a: number, b: number, digits?: integer)`; `?` marks an optional field."""
+        required = self.json_schema.get("required", [])
+        fields = (
+            f"{name}{'' if name in required else '?'}: {_type_name(field, self.json_schema)}"
+            for name, field in self.json_schema.get("properties", {}).items()
+        )
+        return f"{self.name}({', '.join(fields)})"
+
+    @property
+    def summary(self) -> str:
+        """The first line of the description."""
+        return next(iter(self.description.strip().splitlines()), "").strip()
+
+
+def tool_spec(tool: ToolLike | ToolSpec) -> ToolSpec:
+    """The `ToolSpec` of a LangChain tool, typed function, pydantic model, TypedDict or OpenAI-style dict.
+
+    Arguments that LangChain injects (`InjectedState`, `InjectedToolCallId`, `RunnableConfig`, ...) are not in it: an LM
+    never writes them. A dict may be the outer form, `{"type": "function", "function": {...}}`, or the inner one.
+
+    Raises `ToolError` for a tool without a description and for arguments that decoding cannot be constrained to.
+    """
+    if isinstance(tool, ToolSpec):
+        spec = tool
+    elif isinstance(tool, BaseTool):
+        schema = tool.tool_call_schema
+        parameters = schema if isinstance(schema, dict) else cast("type[BaseModel]", schema).model_json_schema()
+        spec = _spec(tool.name, tool.description, parameters)
+    elif isinstance(tool, Mapping):
+        spec = _dict_spec(tool)
+    elif isinstance(tool, type) and issubclass(tool, BaseModel):
+        parameters = tool.model_json_schema()
+        spec = _spec(parameters.get("title", tool.__name__), parameters.get("description", ""), parameters)
+    elif isinstance(tool, type) and is_typeddict(tool):
+        spec = _dict_spec(convert_to_openai_function(tool))
+    elif callable(tool):
+        return tool_spec(_function_tool(tool))
+    else:
+        raise ToolError(
+            f"{tool!r} is not a tool: give a LangChain tool (@tool), a typed function with a docstring, a pydantic "
+            "model, or an OpenAI-style dict"
+        )
+    argument_grammar(spec)
+    return spec
+
+
+def tool_specs(tools: Iterable[ToolLike | ToolSpec]) -> list[ToolSpec]:
+    """The spec of each tool, in order. Raises `ToolError` if two have one name, or as `tool_spec` does."""
+    specs = [tool_spec(tool) for tool in tools]
+    seen: set[str] = set()
+    for spec in specs:
+        if spec.name in seen:
+            raise ToolError(
+                f"two tools are named {spec.name!r}: a toolken stands for one tool, so rename one of them, "
+                'for instance with @tool("another_name")'
+            )
+        seen.add(spec.name)
+    return specs
+
+
+def argument_grammar(spec: ToolSpec) -> str:
+    """The llguidance grammar of the tool's arguments: one compact JSON object, valid against `spec.json_schema`.
+
+    Whitespace is fixed, since a weak LM pads flexible whitespace for ever (DESIGN §6). Objects that list their
+    properties take no others, as the functions behind them do not.
+
+    Raises `ToolError` that names the tool and the field which llguidance cannot constrain.
+    """
+    grammar, fault = _grammar(json.dumps(_closed(spec.json_schema)))
+    if not fault:
+        return grammar
+    field, reason = _faulty_field(spec.json_schema)
+    place = f"its argument {field!r}" if field else "its arguments"
+    raise ToolError(
+        f"tool {spec.name!r}: {place} cannot be constrained while decoding ({reason or fault}); use numbers, strings, "
+        "booleans, enums, lists and nested objects of these"
+    )
+
+
+def load_tools(source: str | Path) -> list[BaseTool]:
+    """The tools of a Python file ("path/mytools.py") or an importable module ("package.module").
+
+    They are the `BaseTool` instances at its top level in the order they are bound there, imported ones included. A file
+    that defines `TOOLS = [...]` gives exactly that list, in which plain typed functions, pydantic models and
+    OpenAI-style dicts may stand too (the last two have nothing to run: calling them is a tool error).
+
+    The file may import its siblings, at its top level. It runs anew at every call; a load that fails leaves neither the
+    file nor its siblings in `sys.modules`.
+
+    Raises `ToolError` that names the file and what is wrong with it.
+    """
+    name = str(source)
+    is_file = isinstance(source, Path) or name.endswith(".py") or "/" in name or "\\" in name
+    module = _load_file(Path(source)) if is_file else _load_module(name)
+    place = str(getattr(module, "__file__", None) or name) if not is_file else name
+    try:
+        tools = _tools_of(module, place)
+        tool_specs(tools)
+    except ToolError as error:
+        raise error if str(error).startswith(place) else ToolError(f"{place}: {error}") from error.__cause__
+    return tools
+
+
+# --- specs -----------------------------------------------------------------------------------------------------------
+
+
+def _spec(name: str, description: str | None, parameters: Mapping[str, Any]) -> ToolSpec:
+    if not (description or "").strip():
+        raise ToolError(
+            f"tool {name!r} has no description: give its function a docstring (or the tool a description); its first "
+            "line is what the LM reads before it writes the arguments"
+        )
+    schema = _without_titles(parameters)
+    schema.pop("description", None)
+    top = schema.pop("$ref", None)
+    if top is not None:
+        # A model that contains itself: pydantic puts all of it into $defs. Its fields belong on top.
+        target = _resolve({"$ref": top}, schema)
+        schema = {**target, **schema}
+        schema.pop("description", None)
+    schema.setdefault("type", "object")
+    if schema["type"] != "object":
+        raise ToolError(
+            f"tool {name!r}: its arguments are of type {schema['type']!r}; a tool takes named arguments, an object"
+        )
+    schema.setdefault("properties", {})
+    try:
+        return ToolSpec(name=name, description=str(description).strip(), json_schema=schema)
+    except ValidationError as error:
+        raise ToolError(f"tool {name!r}: {error.errors()[0]['msg']}") from error
+
+
+def _dict_spec(tool: Mapping[str, Any]) -> ToolSpec:
+    inner = tool["function"] if tool.get("type") == "function" and isinstance(tool.get("function"), Mapping) else tool
+    try:
+        function = convert_to_openai_function(dict(inner))
+    except (ValueError, TypeError, KeyError) as error:
+        raise ToolError(
+            f"{_short(tool)} does not describe a tool: give "
+            '{"name": ..., "description": ..., "parameters": {"type": "object", "properties": {...}}}'
+        ) from error
+    parameters = function.get("parameters") or {}
+    if not isinstance(function["name"], str) or not isinstance(parameters, Mapping):
+        raise ToolError(f"{_short(tool)} does not describe a tool: its name is text, its parameters a JSON schema")
+    return _spec(function["name"], function.get("description"), parameters)
+
+
+def _function_tool(function: Callable[..., Any]) -> BaseTool:
+    name = getattr(function, "__name__", repr(function))
+    if not (getattr(function, "__doc__", None) or "").strip():
+        raise ToolError(f"tool {name!r} has no description: give its function a docstring")
+    try:
+        made = to_tool(function)
+    except (ValueError, TypeError, NameError) as error:
+        raise ToolError(
+            f"tool {name!r}: LangChain cannot read its arguments ({error}); give each one a type"
+        ) from error
+    if not isinstance(made, BaseTool):
+        raise ToolError(f"tool {name!r}: {type(function).__name__} is not a function that LangChain makes a tool of")
+    return made
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+# --- schemas ---------------------------------------------------------------------------------------------------------
+
+
+def _map_schemas(schema: Mapping[str, Any], change: Callable[[Any, str], Any]) -> dict[str, Any]:
+    """A copy of `schema` with `change(subschema, keyword)` in place of every schema directly inside it."""
+    copy = dict(schema)
+    for key in _SCHEMA_MAPS:
+        if isinstance(copy.get(key), Mapping):
+            copy[key] = {name: change(inner, key) for name, inner in copy[key].items()}
+    for key in _SCHEMA_LISTS:
+        if isinstance(copy.get(key), list):
+            copy[key] = [change(inner, key) for inner in copy[key]]
+    for key in _SCHEMAS:
+        if isinstance(copy.get(key), Mapping):
+            copy[key] = change(copy[key], key)
+    return copy
+
+
+def _without_titles(schema: Any, _keyword: str = "") -> Any:
+    if not isinstance(schema, Mapping):
+        return schema
+    copy = _map_schemas(schema, _without_titles)
+    copy.pop("title", None)
+    return copy
+
+
+def _closed(schema: Any, keyword: str = "") -> Any:
+    """`schema` in which objects that list their properties take no others."""
+    if not isinstance(schema, Mapping):
+        return schema
+    copy = _map_schemas(schema, _closed)
+    # The branches of an allOf describe one object together: each closed by itself, they would contradict each other.
+    if keyword != "allOf" and "properties" in copy and "patternProperties" not in copy and "allOf" not in copy:
+        copy.setdefault("additionalProperties", False)
+    return copy
+
+
+def _resolve(schema: Any, root: Mapping[str, Any]) -> Any:
+    """What a local `$ref` points to, or `schema` itself; `{}` (anything) for one that points nowhere."""
+    for _ in range(32):
+        if not isinstance(schema, Mapping) or not isinstance(schema.get("$ref"), str):
+            break
+        target: Any = root
+        for part in schema["$ref"].removeprefix("#").strip("/").split("/"):
+            key = part.replace("~1", "/").replace("~0", "~")
+            target = target.get(key, {}) if isinstance(target, Mapping) else {}
+        schema = target
+    return schema
+
+
+def _type_name(schema: Any, root: Mapping[str, Any]) -> str:
+    """A field's type as the signature shows it."""
+    schema = _resolve(schema, root)
+    if not isinstance(schema, Mapping):
+        return "any"
+    if "const" in schema:
+        return _literal(schema["const"])
+    if isinstance(schema.get("enum"), list):
+        return " | ".join(_literal(value) for value in schema["enum"])
+    alternatives = schema.get("anyOf") or schema.get("oneOf")
+    if isinstance(alternatives, list):
+        return " | ".join(dict.fromkeys(_type_name(alternative, root) for alternative in alternatives))
+    if isinstance(schema.get("allOf"), list) and len(schema["allOf"]) == 1 and "type" not in schema:
+        return _type_name(schema["allOf"][0], root)
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        return " | ".join(_type_name({**schema, "type": one}, root) for one in kind)
+    if kind == "array":
+        return f"list[{_type_name(schema['items'], root)}]" if isinstance(schema.get("items"), Mapping) else "list"
+    if isinstance(kind, str):
+        return kind
+    return "object" if "properties" in schema or "allOf" in schema else "any"
+
+
+def _literal(value: object) -> str:
+    return repr(value) if isinstance(value, str) else json.dumps(value)
+
+
+@lru_cache(maxsize=4096)
+def _grammar(schema: str) -> tuple[str, str]:
+    """The grammar of a JSON schema, and why llguidance refuses it ("" if it does not)."""
+    grammar = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
+    return grammar, LLMatcher.validate_grammar(grammar).strip()
+
+
+def _faulty_field(root: Mapping[str, Any]) -> tuple[str, str]:
+    """The path of the innermost field that fails by itself, such as "person.birthday", and llguidance's reason."""
+    path: list[str] = []
+    reason = ""
+    schema: Any = root
+    definitions = {key: root[key] for key in ("$defs", "definitions") if key in root}
+    while len(path) < 32:
+        if isinstance(schema, Mapping) and isinstance(schema.get("items"), Mapping):
+            schema = _resolve(schema["items"], root)
+        fields = schema.get("properties", {}) if isinstance(schema, Mapping) else {}
+        for name, field in fields.items():
+            alone = {**definitions, "type": "object", "properties": {name: field}, "required": [name]}
+            fault = _grammar(json.dumps(_closed(alone)))[1]
+            if fault:
+                path.append(name)
+                reason = " ".join(fault.split())
+                schema = _resolve(field, root)
+                break
+        else:
+            break
+    return ".".join(path), reason
+
+
+# --- files and modules -----------------------------------------------------------------------------------------------
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise ToolError(f"{path}: the tools file {what} (looked in {Path.cwd()}); give the path of a .py file")
+    location = path.resolve()
+    # The name is the file's own: another mytools.py elsewhere, or an installed module of that name, is not touched.
+    name = f"_toolken_tools_{hashlib.sha256(str(location).encode()).hexdigest()[:12]}_{path.stem}"
+    found = importlib.util.spec_from_file_location(name, location)
+    if found is None or found.loader is None:
+        raise ToolError(f"{path}: not a Python file; give the path of a .py file")
+    module = importlib.util.module_from_spec(found)
+    with _importable(location.parent):
+        # Type hints and dataclasses look their module up in sys.modules while it runs.
+        earlier = sys.modules.get(name)
+        sys.modules[name] = module
+        try:
+            found.loader.exec_module(module)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's file may raise anything
+            if earlier is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = earlier
+            _import_failed(str(path), error, location)
+    return module
+
+
+def _load_module(name: str) -> ModuleType:
+    path = list(sys.path)
+    # `toolken` is a console script: unlike `python -m`, it does not see modules of the folder it is called in.
+    sys.path.append(str(Path.cwd()))
+    try:
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and (name == missing or name.startswith(f"{missing}.")):
+            raise ToolError(
+                f"{name}: there is no module {missing!r} (looked in the installed packages and in {Path.cwd()}); give "
+                'a module such as "package.module", or a file such as "mytools.py"'
+            ) from error
+        _import_failed(name, error, None)
+    finally:
+        sys.path[:] = path
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Lets a file import its siblings while it runs, and forgets those siblings if it fails."""
+    before = set(sys.modules)
+    path = list(sys.path)
+    for name in [name for name in _sibling_modules if _stands_in(folder, name)]:
+        # From another folder, or from this one before an edit.
+        sys.modules.pop(name, None)
+        before.discard(name)
+        _sibling_modules.discard(name)
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        sys.path[:] = path
+        siblings = {name for name in set(sys.modules) - before if _stands_in(folder, name)}
+        siblings = {name for name in siblings if _comes_from(sys.modules[name], folder)}
+        if failed:
+            for name in siblings:
+                del sys.modules[name]
+        else:
+            _sibling_modules.update(siblings)
+
+
+def _stands_in(folder: Path, module: str) -> bool:
+    top = folder / module.partition(".")[0]
+    return top.is_dir() or top.with_suffix(".py").is_file()
+
+
+def _comes_from(module: ModuleType, folder: Path) -> bool:
+    places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+    return any(folder in Path(place).resolve().parents for place in places if place)
+
+
+def _import_failed(source: str, error: BaseException, location: Path | None) -> NoReturn:
+    """Raises the `ToolError` that shows the original error and the line of the file it comes from."""
+    if isinstance(error, SyntaxError):
+        where = f"{error.filename}, line {error.lineno}: {(error.text or '').strip()}"
+        text = f"SyntaxError: {error.msg}"
+    else:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+        own = [f for f in frames if location is not None and f.filename == str(location)]
+        frame = next(reversed(own or frames), None)
+        where = f"{frame.filename}, line {frame.lineno}: {frame.line}" if frame else source
+        text = f"{type(error).__name__}: {error}"
+    raise ToolError(
+        f"{source}: does not import.\n  {text}\n  at {where}\nRun `python {source}` to see it alone."
+        if location is not None
+        else f"{source}: does not import.\n  {text}\n  at {where}\nRun `python -c 'import {source}'` to see it alone."
+    ) from error
+
+
+def _tools_of(module: ModuleType, place: str) -> list[BaseTool]:
+    listed = vars(module).get("TOOLS")
+    if listed is not None:
+        if not isinstance(listed, list | tuple) or not listed:
+            raise ToolError(f"{place}: TOOLS must be a list of tools with at least one in it")
+        return [_as_tool(entry) for entry in listed]
+    _refuse_redefinitions(module, place)
+    tools: list[BaseTool] = []
+    for value in vars(module).values():
+        if isinstance(value, BaseTool) and not any(value is tool for tool in tools):
+            tools.append(value)
+    if not tools:
+        functions = [
+            name
+            for name, value in vars(module).items()
+            if callable(value) and getattr(value, "__module__", None) == module.__name__ and not name.startswith("_")
+        ]
+        hint = f" (it defines {', '.join(functions[:5])})" if functions else ""
+        raise ToolError(
+            f"{place}: no tools in it{hint}. Put @tool (from langchain_core.tools) above each function that is one, "
+            "or list them: TOOLS = [...]"
+        )
+    return tools
+
+
+def _as_tool(entry: Any) -> BaseTool:
+    if isinstance(entry, BaseTool):
+        return entry
+    if callable(entry) and not isinstance(entry, type):
+        return _function_tool(entry)
+    spec = tool_spec(entry)
+
+    def described_only(**_arguments: Any) -> str:
+        raise ToolException(f"{spec.name} is only described, there is no function behind it to run")
+
+    return StructuredTool(
+        name=spec.name, description=spec.description, args_schema=spec.json_schema, func=described_only
+    )
+
+
+def _refuse_redefinitions(module: ModuleType, place: str) -> None:
+    """Two `@tool` functions of one name: Python keeps the second and says nothing."""
+    file = getattr(module, "__file__", None)
+    if not file or not file.endswith(".py"):
+        return
+    lines: dict[str, int] = {}
+    for node in ast.parse(Path(file).read_bytes()).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.decorator_list:
+            if node.name in lines and isinstance(vars(module).get(node.name), BaseTool):
+                raise ToolError(
+                    f"{place}: two tools are named {node.name!r} (lines {lines[node.name]} and {node.lineno}): a "
+                    "toolken stands for one tool, so rename one of them"
+                )
+            lines[node.name] = node.lineno
