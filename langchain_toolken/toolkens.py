@@ -3,11 +3,11 @@
 A folder holds `toolkens.safetensors` (the float32 tensors `matrix` and `prior`) and `toolkens.json` (everything else,
 and the SHA-256 of the first, so that files of two saves are never taken for one set). Nothing is pickled.
 
-How a save stays whole. The new folder is written and synced beside the target as `.NAME.new-*`. A folder in the target's
-place is renamed to `.NAME.old-*`, the new one is renamed into place, and the old one is deleted. A kill before the first
-rename leaves the old set in place; between the renames, the old set is whole in `.NAME.old-*`, where `load` looks for
-it while nothing is in place and which the next `save` deletes once its own set is; after the second, the new set is in
-place. A killed save may leave a `.NAME.new-*` behind: it is never read and may be deleted.
+How a save stays whole. The new folder is written and synced beside the target as `.NAME.new-*`. A folder in the
+target's place is renamed to `.NAME.old-*`, the new one is renamed into place, and the old one is deleted. A kill before
+the first rename leaves the old set in place; between the renames, the old set is whole in `.NAME.old-*`, where `load`
+looks for it while nothing is in place and which the next `save` deletes once its own set is; after the second, the new
+set is in place. A killed save may leave a `.NAME.new-*` behind: it is never read and may be deleted.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ class ToolkenSet:
             rows: Tensor = getattr(self, name)
             if rows.ndim != 2 or rows.shape[0] != len(self.specs) or rows.shape[1] == 0:
                 raise ToolkenSetError(
-                    f"{name} has shape {tuple(rows.shape)}; {len(self.specs)} tools need a row each, of the LM's hidden size"
+                    f"{name} has shape {tuple(rows.shape)}; {len(self.specs)} tools need a row each, "
+                    "as long as the LM's hidden size"
                 )
             rows = rows.detach().to(device="cpu", dtype=torch.float32).contiguous()
             if not bool(torch.isfinite(rows).all()):
