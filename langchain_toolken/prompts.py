@@ -96,8 +96,11 @@ def _tokenize(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return _as_ints(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def encode_content(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def encode_content(tokenizer: PreTrainedTokenizerBase, text: str, *, continued: bool = False) -> list[int]:
     """Token ids of `text` in which special and added tokens stay text.
+
+    continued: the ids will stand behind others; a tokenizer that opens every text with a space of its own
+        (SentencePiece, as in Llama 2) then leaves it out.
 
     Each occurrence of an added token's string is cut after its first character and the pieces are encoded apart, so
     "<|im_end|>" in a user's message is eight or so ordinary tokens. Added tokens of nothing but whitespace are
@@ -106,7 +109,7 @@ def encode_content(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     Raises:
         ValueError: a special token of a single character stands in the text, which therefore can't be cut.
     """
-    return [index for index, _ in _encode_pieces(tokenizer, text, continued=False)]
+    return [index for index, _ in _encode_pieces(tokenizer, text, continued=continued)]
 
 
 def _encode_pieces(
@@ -333,6 +336,12 @@ def render(
     return [index for index, _, _ in _encode_segments(tokenizer, _chat_segments(tokenizer, turns))]
 
 
+def answer_so_far(messages: Sequence[BaseMessage], reinjection: Reinjection) -> str | None:
+    """The text of the assistant's turn that `render` leaves open; None where the LM begins a new answer."""
+    last = _turns(messages, reinjection)[-1]
+    return last.text if last.role == "assistant" else None
+
+
 def _completion_text(turns: Sequence[_Turn]) -> str:
     paragraphs: list[str] = []
     previous = ""
@@ -516,6 +525,8 @@ def _refused_role(tokenizer: PreTrainedTokenizerBase, chat: Sequence[dict[str, A
 
 
 def _chat_segments(tokenizer: PreTrainedTokenizerBase, turns: Sequence[_Turn]) -> list[_Segment]:
+    if turns[-1].role == "assistant" and not turns[-1].text and len(turns) > 1:
+        turns = turns[:-1]  # nothing written yet: the LM begins the answer
     if turns[-1].role != "assistant":
         return _apply_template(tokenizer, turns, add_generation_prompt=True)
     # An open answer stands behind the very prompt that it was generated from. The template's own rendering of an
