@@ -90,7 +90,8 @@ def tool_spec(tool: ToolLike | ToolSpec) -> ToolSpec:
         spec = _dict_spec(tool)
     elif isinstance(tool, type) and issubclass(tool, BaseModel):
         parameters = tool.model_json_schema()
-        spec = _spec(parameters.get("title", tool.__name__), parameters.get("description", ""), parameters)
+        top = _resolve(parameters, parameters)
+        spec = _spec(top.get("title", tool.__name__), top.get("description"), parameters)
     elif isinstance(tool, type) and is_typeddict(tool):
         spec = _dict_spec(convert_to_openai_function(tool))
     elif callable(tool):
