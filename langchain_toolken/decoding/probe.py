@@ -12,7 +12,7 @@ PROBE_LENGTH = 12
 
 # Per dtype, the largest difference to the model's own logits, relative to their size. The head sees the same hidden
 # states as the model's, so only the order of sums (batched or not) differs.
-TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-4, torch.bfloat16: 3e-2, torch.float16: 1e-2}
+TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-4, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 
 
 def probe(lm: LanguageModel) -> None:

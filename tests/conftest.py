@@ -1,0 +1,50 @@
+"""Fixtures for all tests: a tiny tokenizer, tiny random models of every architecture, random toolkens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from langchain_toolken.decoding.lm import LanguageModel, load_language_model
+from langchain_toolken.toolkens import ToolkenSet
+from tests import tiny
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE, 340 tokens, digits single, specials <s> </s> <pad> <|im_start|> <|im_end|>, a chat template."""
+    return tiny.make_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Callable[..., PreTrainedModel]:
+    """tiny_model(architecture, tied=False): a random one of `tests.tiny.ARCHITECTURES`. Shared: do not change it."""
+    return cache(tiny.make_model)
+
+
+@pytest.fixture(scope="session")
+def tiny_lm(
+    tiny_model: Callable[..., PreTrainedModel], tiny_tokenizer: PreTrainedTokenizerFast
+) -> Callable[..., LanguageModel]:
+    """tiny_lm(architecture, tied=False): a random model taken apart for toolkens. Shared: do not change it."""
+
+    @cache
+    def make(architecture: str, *, tied: bool = False) -> LanguageModel:
+        return load_language_model(tiny_model(architecture, tied=tied), tokenizer=tiny_tokenizer)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tiny_lm: Callable[..., LanguageModel]) -> LanguageModel:
+    """A random Llama."""
+    return tiny_lm("llama")
+
+
+@pytest.fixture(scope="session")
+def random_toolkens() -> Callable[..., ToolkenSet]:
+    """random_toolkens(lm, names, bias=0.0, scale=1.0, seed=0): toolkens for tools of two numbers."""
+    return tiny.make_toolkens

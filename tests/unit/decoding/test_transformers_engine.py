@@ -1,0 +1,498 @@
+"""Reasoning and completing: the words of the model's own generate, toolkens at the right step, one loop for all."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import jsonschema
+import pytest
+import torch
+
+from langchain_toolken.decoding.engine import Candidate, Completion, Reasoning, Sampling
+from langchain_toolken.decoding.lm import LanguageModel, load_language_model
+from langchain_toolken.decoding.transformers_engine import TransformersEngine
+from langchain_toolken.toolkens import ToolkenSet, ToolkenSetError
+from langchain_toolken.tools import ToolSpec
+from tests.tiny import ARCHITECTURES, CONTEXT_LENGTH, WINDOW, make_model, make_toolkens
+
+PROMPTS = [
+    [0, 40, 41, 200, 9, 17, 33, 60, 71, 80, 99, 300],
+    [0, 50, 51, 90],
+    [0, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27],
+]
+TOOLS = ["add", "subtract", "multiply", "divide", "power", "root", "log"]
+GREEDY = Sampling(max_tokens=24)
+
+Lm = Callable[..., LanguageModel]
+
+
+def generate(lm: LanguageModel, prompt: Sequence[int], max_tokens: int) -> tuple[int, ...]:
+    """The model's own greedy continuation, up to its end-of-text token."""
+    ids = torch.tensor([list(prompt)])
+    output = lm.model.generate(
+        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=max_tokens, pad_token_id=2
+    )
+    words = output[0, len(prompt) :].tolist()
+    return tuple(words[: words.index(1)] if 1 in words else words)
+
+
+def step_logits(lm: LanguageModel, ids: Sequence[int], toolkens: ToolkenSet) -> torch.Tensor:
+    """[words ; toolkens] after `ids`, from the model's own logits and what its output head was given."""
+    seen: list[torch.Tensor] = []
+    hook = lm.model.get_output_embeddings().register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    try:
+        with torch.inference_mode():
+            words = lm.model(input_ids=torch.tensor([list(ids)]), use_cache=False).logits[0, -1]
+    finally:
+        hook.remove()
+    return torch.cat([words, toolkens.matrix @ seen[0][0, -1] + toolkens.bias])
+
+
+def spec(name: str = "calculate", **properties: Any) -> ToolSpec:
+    required = [key for key, value in properties.items() if not value.pop("optional", False)]
+    schema = {"type": "object", "properties": properties, "required": required}
+    return ToolSpec(name=name, description="Do it.", json_schema=schema)
+
+
+def comparable(result: Reasoning | Completion) -> Reasoning | Completion:
+    """The result without what the prefix cache may change: the count of reused tokens, a probability's last digits."""
+    if isinstance(result, Completion):
+        return replace(result, reused_tokens=0)
+    return replace(
+        result,
+        reused_tokens=0,
+        trigger=result.trigger and rounded(result.trigger),
+        runners_up=tuple(rounded(candidate) for candidate in result.runners_up),
+    )
+
+
+def rounded(candidate: Candidate) -> Candidate:
+    return replace(candidate, probability=pytest.approx(candidate.probability, rel=1e-3, abs=1e-5))
+
+
+# --- the same words as generate ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_reasoning_equals_generate_without_toolkens_and_with_masked_ones(
+    tiny_lm: Lm, architecture: str, tied: bool
+) -> None:
+    lm = tiny_lm(architecture, tied=tied)
+    engine = TransformersEngine(lm)
+    toolkens = make_toolkens(lm, TOOLS, scale=10, bias=100)
+    expected = [generate(lm, prompt, GREEDY.max_tokens) for prompt in PROMPTS]
+    assert any(len(prompt) + len(words) > WINDOW for prompt, words in zip(PROMPTS, expected, strict=True))
+    for bound, active in ((None, None), (toolkens, ())):
+        alone = [engine.reason([p], toolkens=bound, active=active, sampling=GREEDY)[0] for p in PROMPTS]
+        together = engine.reason(PROMPTS, toolkens=bound, active=active, sampling=GREEDY)
+        assert [r.token_ids for r in alone] == expected
+        assert [r.token_ids for r in together] == expected
+        assert all(r.trigger is None and r.runners_up == () for r in together)
+
+
+def test_end_of_text_stops_a_row_and_is_not_part_of_it(tiny_lm: Lm) -> None:
+    lm = tiny_lm("llama")
+    words = generate(lm, PROMPTS[0], 24)
+    engine = TransformersEngine(replace(lm))
+    third = words[2]
+    assert third not in words[:2]
+    engine.lm.__dict__["eos_ids"] = frozenset({third})  # the cached property of this copy alone
+    long, short = engine.reason([PROMPTS[1], PROMPTS[0]], toolkens=None, sampling=GREEDY)
+    assert (short.token_ids, short.finish_reason) == (words[:2], "stop")
+    assert len(long.token_ids) > 2
+
+
+def test_length_is_reported(tiny_llama: LanguageModel) -> None:
+    result = TransformersEngine(tiny_llama).reason([PROMPTS[0]], toolkens=None, sampling=Sampling(max_tokens=3))[0]
+    assert (len(result.token_ids), result.finish_reason) == (3, "length")
+    assert result.prompt_tokens == len(PROMPTS[0])
+
+
+# --- toolkens fire ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_copy_of_a_words_row_fires_where_that_word_would_have_come(tiny_lm: Lm, architecture: str) -> None:
+    lm = tiny_lm(architecture)
+    words = generate(lm, PROMPTS[0], 12)
+    fresh = [i for i in range(1, len(words)) if words[i] not in words[:i]]
+    assert fresh, "the model repeats its first word; choose another seed"
+    step = fresh[-1]
+    toolkens = make_toolkens(lm, TOOLS, scale=0.05)
+    matrix = toolkens.matrix.clone()
+    # A little over the word's logit at its step. Words may be scaled and soft-capped, toolkens never are.
+    history = [*PROMPTS[0], *words[:step]]
+    with torch.inference_mode():
+        hidden = lm.hidden_states(torch.tensor([history]))[0, -1]
+        row = lm.head.weight[words[step]]
+        matrix[3] = row * (lm.head.word_logits(hidden)[words[step]] / (row @ hidden)) * 1.02
+    toolkens = replace(toolkens, matrix=matrix, prior=matrix)
+
+    expected = next(
+        i for i in range(len(words)) if step_logits(lm, [*PROMPTS[0], *words[:i]], toolkens).argmax() >= lm.vocab_size
+    )
+    probabilities = step_logits(lm, [*PROMPTS[0], *words[:expected]], toolkens).softmax(-1)[lm.vocab_size :]
+    ranked = probabilities.argsort(descending=True).tolist()
+
+    for results in (
+        TransformersEngine(lm).reason([PROMPTS[0]], toolkens=toolkens, sampling=GREEDY),
+        TransformersEngine(lm).reason(PROMPTS, toolkens=toolkens, sampling=GREEDY)[:1],
+    ):
+        result = results[0]
+        assert result.finish_reason == "tool_calls"
+        assert result.token_ids == words[:expected]
+        assert result.trigger is not None
+        assert result.trigger.tool == TOOLS[ranked[0]]
+        assert result.trigger.probability == pytest.approx(probabilities[ranked[0]].item(), rel=1e-3)
+        assert [c.tool for c in result.runners_up] == [TOOLS[k] for k in ranked[1:5]]
+        for candidate, k in zip(result.runners_up, ranked[1:5], strict=True):
+            assert candidate.probability == pytest.approx(probabilities[k].item(), rel=1e-3)
+
+
+def test_a_toolken_may_fire_at_the_very_first_step(tiny_llama: LanguageModel) -> None:
+    toolkens = make_toolkens(tiny_llama, TOOLS, bias=1000)
+    result = TransformersEngine(tiny_llama).reason([PROMPTS[0]], toolkens=toolkens, sampling=GREEDY)[0]
+    assert (result.token_ids, result.text, result.finish_reason) == ((), "", "tool_calls")
+
+
+def test_only_active_toolkens_fire_and_count(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    toolkens = make_toolkens(tiny_llama, TOOLS, bias=1000)
+    result = engine.reason([PROMPTS[0]], toolkens=toolkens, active=["add", "log"], sampling=GREEDY)[0]
+    assert result.trigger is not None
+    assert {result.trigger.tool, *(c.tool for c in result.runners_up)} == {"add", "log"}
+    assert result.trigger.probability + result.runners_up[0].probability == pytest.approx(1)
+
+
+def test_a_single_tool_has_no_runners_up(tiny_llama: LanguageModel) -> None:
+    toolkens = make_toolkens(tiny_llama, ["add"], bias=1000)
+    result = TransformersEngine(tiny_llama).reason([PROMPTS[0]], toolkens=toolkens, sampling=GREEDY)[0]
+    assert result.trigger is not None
+    assert result.runners_up == ()
+
+
+def test_an_active_name_without_toolken_is_an_error(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    toolkens = make_toolkens(tiny_llama, TOOLS)
+    with pytest.raises(ValueError, match="modulo"):
+        engine.reason([PROMPTS[0]], toolkens=toolkens, active=["add", "modulo"], sampling=GREEDY)
+    with pytest.raises(ValueError, match="add"):
+        engine.reason([PROMPTS[0]], toolkens=None, active=["add"], sampling=GREEDY)
+
+
+def test_toolkens_of_another_lm_are_refused(tiny_llama: LanguageModel) -> None:
+    other = load_language_model(make_model("llama", seed=7), tokenizer=tiny_llama.tokenizer)
+    with pytest.raises(ToolkenSetError, match="output head"):
+        TransformersEngine(tiny_llama).reason([PROMPTS[0]], toolkens=make_toolkens(other, TOOLS), sampling=GREEDY)
+
+
+# --- sampling ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_seed_repeats_a_batch_and_another_seed_does_not(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    sampling = Sampling(temperature=1.5, top_p=0.95, top_k=50, seed=3, max_tokens=16)
+
+    def run(sampling: Sampling) -> list[tuple[int, ...]]:
+        return [r.token_ids for r in engine.reason(PROMPTS, toolkens=None, sampling=sampling)]
+
+    first = run(sampling)
+    torch.manual_seed(99)
+    assert run(sampling) == first
+    assert run(replace(sampling, seed=4)) != first
+
+
+def test_top_k_of_one_is_greedy_whatever_the_temperature(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    sampling = Sampling(temperature=5, top_k=1, max_tokens=24)
+    assert engine.reason(PROMPTS, toolkens=None, sampling=sampling) == engine.reason(
+        PROMPTS, toolkens=None, sampling=GREEDY
+    )
+
+
+def test_the_triggers_probability_is_untempered(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    toolkens = make_toolkens(tiny_llama, TOOLS, bias=1000)
+    greedy = engine.reason([PROMPTS[0]], toolkens=toolkens, sampling=GREEDY)[0]
+    hot = engine.reason([PROMPTS[0]], toolkens=toolkens, sampling=Sampling(temperature=9, seed=0))[0]
+    assert greedy.trigger is not None
+    assert hot.trigger is not None
+    by_tool = {c.tool: c.probability for c in (greedy.trigger, *greedy.runners_up)}
+    assert sum(by_tool.values()) <= 1.001
+    assert all(c.probability == pytest.approx(by_tool[c.tool]) for c in hot.runners_up if c.tool in by_tool)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("temperature", -1), ("top_p", 0), ("top_p", 1.1), ("top_k", -1), ("max_tokens", 0)]
+)
+def test_a_setting_out_of_range_is_named(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=field):
+        Sampling(**{field: value})
+
+
+# --- the prefix cache -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_agents_steps_are_the_same_with_the_prefix_cache_and_without(tiny_lm: Lm, architecture: str) -> None:
+    lm = tiny_lm(architecture)
+    toolkens = make_toolkens(lm, TOOLS, scale=0.8)
+    numbers = spec(a={"type": "integer", "minimum": 0, "maximum": 999}, b={"type": "boolean"})
+    card, result = [70, 71, 72, 73, 74], [17, 18, 19]
+
+    def steps(engine: TransformersEngine) -> list[Any]:
+        text, done = list(PROMPTS[2]), []
+        for bound in (None, toolkens, None, toolkens):
+            reasoning = engine.reason([text], toolkens=bound, sampling=Sampling(max_tokens=10))[0]
+            text += reasoning.token_ids
+            completion = engine.complete([[*text, *card]], [numbers])[0]
+            done += [reasoning, completion]
+            text += result
+        return done
+
+    with_cache, without = steps(TransformersEngine(lm)), steps(TransformersEngine(lm, cached_prefixes=0))
+    # The sums of attention come in another order, so probabilities agree to float32's precision and no further.
+    assert [comparable(step) for step in with_cache] == without
+    assert with_cache[0].reused_tokens == 0
+    # Only the card is new to `complete`, only the result to the next `reason` (and the one token that must be run).
+    for reasoning, completion, following in zip(with_cache[::2], with_cache[1::2], with_cache[2::2], strict=False):
+        told = reasoning.prompt_tokens + len(reasoning.token_ids)
+        assert completion.reused_tokens >= told - 1
+        assert following.reused_tokens >= told - 1
+    assert all(step.reused_tokens == 0 for step in without)
+
+
+def test_a_stream_closed_early_leaves_the_engine_usable(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    expected = TransformersEngine(tiny_llama).reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)[0]
+    stream = engine.stream(PROMPTS[0], toolkens=None, sampling=GREEDY)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    again = engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)[0]
+    assert replace(again, reused_tokens=0) == expected
+    assert again.reused_tokens == len(PROMPTS[0]) - 1
+
+
+def test_an_error_in_the_middle_of_a_pass_leaves_no_broken_cache(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = TransformersEngine(tiny_llama)
+    expected = TransformersEngine(tiny_llama).reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)
+    last_layer = tiny_llama.model.get_decoder().layers[-1]
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(last_layer, "forward", fail)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)
+    assert engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY) == expected
+
+
+def test_two_streams_and_a_call_with_other_toolkens_do_not_disturb_each_other(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    toolkens = make_toolkens(tiny_llama, TOOLS, bias=1000)
+    plain = TransformersEngine(tiny_llama).reason(PROMPTS[:2], toolkens=None, sampling=GREEDY)
+    first = engine.stream(PROMPTS[0], toolkens=None, sampling=GREEDY)
+    second = engine.stream(PROMPTS[1], toolkens=None, sampling=GREEDY)
+    ends: list[Reasoning] = []
+    while len(ends) < 2:
+        for stream in (first, second):
+            piece = next(stream, None)
+            if isinstance(piece, Reasoning):
+                ends.append(piece)
+        fired = engine.reason([PROMPTS[2]], toolkens=toolkens, sampling=GREEDY)[0]
+        assert fired.finish_reason == "tool_calls"
+    assert {end.text for end in ends} == {result.text for result in plain}
+
+
+def test_threads_share_an_engine(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    expected = [r.token_ids for r in engine.reason(PROMPTS, toolkens=None, sampling=GREEDY)]
+    found: dict[int, tuple[int, ...]] = {}
+
+    def run(i: int) -> None:
+        found[i] = engine.reason([PROMPTS[i % 3]], toolkens=None, sampling=GREEDY)[0].token_ids
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[i] for i in range(9)] == expected * 3
+
+
+# --- text and stop strings --------------------------------------------------------------------------------------------
+
+
+def test_a_streams_pieces_join_to_its_text(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    for seed in range(5):
+        sampling = Sampling(temperature=3, seed=seed, max_tokens=40)
+        *pieces, last = engine.stream(PROMPTS[0], toolkens=None, sampling=sampling, stop=("ab", "e t"))
+        assert isinstance(last, Reasoning)
+        assert "".join(str(piece) for piece in pieces) == last.text
+        assert last == replace(
+            engine.reason([PROMPTS[0]], toolkens=None, sampling=sampling, stop=("ab", "e t"))[0],
+            reused_tokens=last.reused_tokens,
+        )
+
+
+def test_text_ends_before_a_stop_string_and_so_do_the_tokens(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    plain = engine.reason([PROMPTS[1]], toolkens=None, sampling=GREEDY)[0]
+    ends = [len(engine.tokenizer.decode(list(plain.token_ids[:n]))) for n in range(len(plain.token_ids) + 1)]
+    stop = plain.text[ends[3] : ends[5]]
+    cut = plain.text.index(stop)
+    result = engine.reason([PROMPTS[1]], toolkens=None, sampling=GREEDY, stop=(stop,))[0]
+    assert (result.text, result.finish_reason) == (plain.text[:cut], "stop")
+    assert result.token_ids == plain.token_ids[: max(n for n, end in enumerate(ends) if end <= cut)]
+
+
+def test_an_empty_stop_string_is_an_error(tiny_llama: LanguageModel) -> None:
+    with pytest.raises(ValueError, match="stop string"):
+        TransformersEngine(tiny_llama).reason([PROMPTS[0]], toolkens=None, sampling=GREEDY, stop=("",))
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["reason", "stream", "complete"])
+def test_a_prompt_longer_than_the_context_is_an_error_with_both_numbers(tiny_llama: LanguageModel, call: str) -> None:
+    engine = TransformersEngine(tiny_llama)
+    prompt = [5] * (CONTEXT_LENGTH + 3)
+    with pytest.raises(ValueError, match=rf"{CONTEXT_LENGTH + 3}.*{CONTEXT_LENGTH}"):
+        if call == "reason":
+            engine.reason([PROMPTS[0], prompt], toolkens=None, sampling=GREEDY)
+        elif call == "stream":
+            engine.stream(prompt, toolkens=None, sampling=GREEDY)
+        else:
+            engine.complete([prompt], [spec(a={"type": "boolean"})])
+
+
+def test_an_empty_prompt_is_an_error(tiny_llama: LanguageModel) -> None:
+    with pytest.raises(ValueError, match="no tokens"):
+        TransformersEngine(tiny_llama).reason([[]], toolkens=None, sampling=GREEDY)
+
+
+def test_decoding_ends_at_the_end_of_the_context(tiny_llama: LanguageModel) -> None:
+    prompt = [5 + i % 200 for i in range(CONTEXT_LENGTH - 4)]
+    result = TransformersEngine(tiny_llama).reason([prompt], toolkens=None, sampling=GREEDY)[0]
+    assert (len(result.token_ids), result.finish_reason) == (4, "length")
+
+
+def test_no_prompts_give_no_results(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    assert engine.reason([], toolkens=None, sampling=GREEDY) == []
+    assert engine.complete([], []) == []
+
+
+# --- arguments --------------------------------------------------------------------------------------------------------
+
+NUMBER = {"type": "integer", "minimum": -99, "maximum": 99}
+WORD = {"type": "string", "maxLength": 6}
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "integers": {"a": NUMBER, "b": {"type": "integer", "minimum": 0, "maximum": 9}},
+    "number": {"a": {"type": "number", "minimum": 0, "maximum": 1}},
+    "string": {"text": WORD},
+    "boolean": {"yes": {"type": "boolean"}, "no": {"type": "boolean"}},
+    "enum": {"unit": {"enum": ["metre", "mile", "millimetre"]}},
+    "array": {"numbers": {"type": "array", "items": NUMBER, "maxItems": 4}},
+    "nested": {
+        "place": {
+            "type": "object",
+            "properties": {"name": WORD, "at": {"type": "array", "items": NUMBER, "minItems": 2, "maxItems": 2}},
+            "required": ["name", "at"],
+            "additionalProperties": False,
+        }
+    },
+    "optional": {"a": NUMBER, "digits": {**NUMBER, "optional": True}, "unit": {"enum": ["m", "km"], "optional": True}},
+    "nullable": {"a": {"anyOf": [NUMBER, {"type": "null"}]}},
+    "const": {"a": {"const": "only"}},
+}
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "gpt2"])
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_random_lm_writes_arguments_that_are_valid(tiny_lm: Lm, name: str, architecture: str) -> None:
+    engine = TransformersEngine(tiny_lm(architecture))
+    tool = spec(**{key: dict(value) for key, value in SCHEMAS[name].items()})
+    together = engine.complete(PROMPTS, [tool] * len(PROMPTS), max_tokens=100)
+    alone = [engine.complete([prompt], [tool], max_tokens=100)[0] for prompt in PROMPTS]
+    assert [replace(c, reused_tokens=0) for c in alone] == together
+    ended = [c for c in together if c.finish_reason == "stop"]
+    assert ended or name == "number", "nothing to judge"
+    for completion in ended:
+        assert completion.arguments == json.loads(completion.text)
+        jsonschema.validate(completion.arguments, tool.json_schema)
+        assert completion.text == json.dumps(completion.arguments, separators=(",", ":"), ensure_ascii=False) or (
+            name in ("number", "string", "nested")  # 0.50 and \u escapes have more than one spelling
+        )
+
+
+def test_tools_of_one_batch_may_differ(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    tools = [
+        spec("first", yes={"type": "boolean"}),
+        spec("nothing"),
+        spec("second", unit={"enum": ["metre", "mile"]}, at={"type": "array", "items": NUMBER, "maxItems": 3}),
+    ]
+    results = engine.complete(PROMPTS, tools)
+    for tool, result in zip(tools, results, strict=True):
+        jsonschema.validate(result.arguments, tool.json_schema)
+    assert [replace(c, reused_tokens=0) for c in results] == [
+        replace(engine.complete([prompt], [tool])[0], reused_tokens=0)
+        for prompt, tool in zip(PROMPTS, tools, strict=True)
+    ]
+
+
+def test_a_tool_without_arguments_and_a_forced_one_need_no_lm_step(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = TransformersEngine(tiny_llama)
+    monkeypatch.setattr(engine, "_steps", None)
+    completion = engine.complete([PROMPTS[0]], [spec()])[0]
+    assert (completion.text, completion.arguments, completion.finish_reason) == ("{}", {}, "stop")
+    assert completion.completion_tokens == 0
+    assert engine.complete([PROMPTS[0]], [spec(a={"const": 1})])[0].arguments == {"a": 1}
+
+
+def test_forced_tokens_cost_no_passes_of_their_own(tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = TransformersEngine(tiny_llama)
+    passes: list[int] = []
+    hidden_states = LanguageModel.hidden_states
+
+    def counted(self: LanguageModel, input_ids: torch.Tensor, **others: Any) -> torch.Tensor:
+        passes.append(input_ids.shape[1])
+        return hidden_states(self, input_ids, **others)
+
+    monkeypatch.setattr(LanguageModel, "hidden_states", counted)
+    choice = {"enum": ["a rather long word", "zebra in the garden"]}
+    completion = engine.complete([PROMPTS[0]], [spec(first=dict(choice), second=dict(choice))])[0]
+    assert completion.finish_reason == "stop"
+    assert len(passes) <= 4 < completion.completion_tokens
+
+
+def test_arguments_cut_by_length_are_none(tiny_llama: LanguageModel) -> None:
+    endless = spec(text={"type": "string", "minLength": 500})
+    completion = TransformersEngine(tiny_llama).complete([PROMPTS[0]], [endless], max_tokens=20)[0]
+    assert completion.finish_reason == "length"
+    assert completion.arguments is None
+    assert completion.completion_tokens == 20
+
+
+def test_integers_stay_integers(tiny_llama: LanguageModel) -> None:
+    completion = TransformersEngine(tiny_llama).complete([PROMPTS[0]], [spec(a=dict(NUMBER))])[0]
+    assert completion.arguments is not None
+    assert isinstance(completion.arguments["a"], int)
+
+
+def test_prompts_and_tools_must_pair_up(tiny_llama: LanguageModel) -> None:
+    with pytest.raises(ValueError, match="3 prompts, but 1 tools"):
+        TransformersEngine(tiny_llama).complete(PROMPTS, [spec()])
