@@ -1,0 +1,200 @@
+"""The corpus as a stream of documents: which kinds of text, in what shares, and what of each is learned how strongly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from langchain_toolken.nano.corpus.one_step import ONE_STEP
+from langchain_toolken.nano.corpus.plain_texts import arithmetic, facts, plan, small_talk
+from langchain_toolken.nano.corpus.tool_texts import InventedCall, InventedTool, request_with_call, some_other_tools, tool_for_step
+from langchain_toolken.nano.corpus.word_problems import Step, WordProblem, multi_step, one_step
+
+Form = Literal["completion", "chat"]
+
+BOS, EOS, PAD, TURN, END = "<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"
+CALL, CALL_END = "<tool_call>", "</tool_call>"
+SPECIAL_TOKENS = (BOS, EOS, PAD, TURN, END, CALL, CALL_END)
+
+# What is asked is mostly drawn at random (names, numbers) and cannot be learned; a little weight still teaches its words.
+ASKED = 0.25
+ANSWERED = 1.0
+# The digits of a large result are noise to a model that cannot compute it; small results are learned in full.
+LARGE_RESULT = 0.25
+GIVEN = 0.0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a document and the weight of its tokens in the loss. ``special`` text may hold special tokens."""
+
+    text: str
+    weight: float
+    special: bool = False
+
+
+Document = list[Segment]
+
+# also in the chat template, see tokenizer.py
+TOOLS_INTRODUCTION = "You can call these tools:\n"
+
+
+def problem_prompt(question: str, form: Form) -> Document:
+    """The document up to where the answer begins."""
+    if form == "completion":
+        return [Segment(BOS, GIVEN, special=True), Segment(f"Q: {question}\nA:", ASKED)]
+    return [Segment(f"{BOS}{TURN}user\n", GIVEN, special=True), Segment(question, ASKED), Segment(f"{END}\n{TURN}assistant\n", GIVEN, special=True)]
+
+
+def _ending(form: Form) -> Segment:
+    return Segment(EOS if form == "completion" else END, ANSWERED, special=True)
+
+
+def _result_weight(step: Step) -> float:
+    digits = max(len(operand.replace(".", "")) for operand in step.operands)
+    return ANSWERED if digits <= 2 else LARGE_RESULT
+
+
+def worked_answer(problem: WordProblem, form: Form) -> Document:
+    """The answer with its results, and the final line ``#### result`` that graders read."""
+    parts = list(problem.answer)
+    if form == "completion":
+        parts[0] = f" {parts[0]}"
+    body = [Segment(p, ANSWERED) if isinstance(p, str) else Segment(p.result, _result_weight(p)) for p in parts]
+    return [*body, Segment(f"\n#### {problem.result}", ANSWERED), _ending(form)]
+
+
+def some_problem(rng: Random) -> WordProblem:
+    return one_step(rng, rng.choice(tuple(ONE_STEP))) if rng.random() < 0.62 else multi_step(rng)
+
+
+def _form(rng: Random) -> Form:
+    return "completion" if rng.random() < 0.6 else "chat"
+
+
+def word_problem(rng: Random) -> Document:
+    problem, form = some_problem(rng), _form(rng)
+    return problem_prompt(problem.question, form) + worked_answer(problem, form)
+
+
+def card_after_trigger(rng: Random) -> Document:
+    """A worked answer up to one of its results; there a tool's card, and the arguments. Ends with them, as decoding does."""
+    form = _form(rng)
+    if rng.random() < 0.12:
+        asked = request_with_call(rng)
+        document, call = problem_prompt(asked.request, form), asked.call
+        if rng.random() < 0.6:  # the reply up to the result; else the call comes first of all
+            document.append(Segment((" " if form == "completion" else "") + asked.reply.partition(asked.result)[0], ANSWERED))
+    else:
+        problem = some_problem(rng)
+        document = problem_prompt(problem.question, form)
+        answer = worked_answer(problem, form)
+        at = rng.choice([index for index, part in enumerate(problem.answer) if isinstance(part, Step)])
+        document += answer[:at]
+        step = problem.answer[at]
+        assert isinstance(step, Step)
+        call = tool_for_step(rng, step)
+    return [*document, Segment(call.tool.card, GIVEN), Segment(call.json, ANSWERED), _ending(form)]
+
+
+def _tool_list(tools: list[InventedTool]) -> str:
+    return "\n".join(f"- {tool.signature}: {tool.description}" for tool in tools)
+
+
+def written_call(call: InventedCall) -> str:
+    """A call as the chat template writes it between ``<tool_call>`` and ``</tool_call>``."""
+    return f'{{"name":{json.dumps(call.tool.name)},"arguments":{call.json}}}'
+
+
+def _request(rng: Random) -> tuple[str, InventedCall, str, str]:
+    """(request, call, result, reply) of a word problem of one step or of another request."""
+    if rng.random() < 0.5:
+        problem = one_step(rng, rng.choice(tuple(ONE_STEP)))
+        return problem.question, tool_for_step(rng, problem.steps[0]), problem.result, f"{problem.answer_text}\n#### {problem.result}"
+    asked = request_with_call(rng)
+    return asked.request, asked.call, asked.result, asked.reply
+
+
+def _with_others(rng: Random, call: InventedCall) -> list[InventedTool]:
+    tools = [call.tool, *some_other_tools(rng, rng.choice((1, 2, 3, 4)), [call.tool.name])]
+    rng.shuffle(tools)
+    return tools
+
+
+def tools_in_system_prompt(rng: Random) -> Document:
+    """A chat whose system message lists tools: the model calls the one that fits, reads the result, and answers."""
+    request, call, result, reply = _request(rng)
+    tools = _with_others(rng, call)
+    return [
+        Segment(f"{BOS}{TURN}system\n", GIVEN, special=True), Segment(TOOLS_INTRODUCTION + _tool_list(tools), GIVEN),
+        Segment(f"{END}\n{TURN}user\n", GIVEN, special=True), Segment(request, ASKED), Segment(f"{END}\n{TURN}assistant\n", GIVEN, special=True),
+        Segment(CALL, ANSWERED, special=True), Segment(written_call(call), ANSWERED), Segment(f"{CALL_END}{END}", ANSWERED, special=True),
+        Segment(f"\n{TURN}tool\n", GIVEN, special=True), Segment(result, GIVEN), Segment(f"{END}\n{TURN}assistant\n", GIVEN, special=True),
+        Segment(reply, ANSWERED), Segment(END, ANSWERED, special=True),
+    ]  # fmt: skip
+
+
+def react(rng: Random) -> Document:
+    """A ReAct transcript: tools, question, thought, action, observation, final answer."""
+    request, call, result, reply = _request(rng)
+    tools = _with_others(rng, call)
+    thought = rng.choice(("I should use {}.", "I need {} for this.", "{} can do this.", "The tool {} fits.")).format(call.tool.name)
+    return [
+        Segment(BOS, GIVEN, special=True), Segment(f"Tools:\n{_tool_list(tools)}\n\n", GIVEN), Segment(f"Question: {request}\nThought:", ASKED),
+        Segment(f" {thought}\nAction: {call.tool.name}\nAction Input: {call.json}\nObservation:", ANSWERED), Segment(f" {result}\nThought:", GIVEN),
+        Segment(f" I now know the final answer.\nFinal Answer: {reply}", ANSWERED), Segment(EOS, ANSWERED, special=True),
+    ]  # fmt: skip
+
+
+def _arithmetic(rng: Random) -> Document:
+    return [Segment(BOS, GIVEN, special=True), Segment(arithmetic(rng), 0.5), Segment(EOS, ASKED, special=True)]
+
+
+def _facts(rng: Random) -> Document:
+    before, answer = facts(rng)
+    return [Segment(BOS, GIVEN, special=True), Segment(before, ASKED), Segment(answer, ANSWERED), Segment(EOS, ANSWERED, special=True)]
+
+
+def _plan(rng: Random) -> Document:
+    return [Segment(BOS, GIVEN, special=True), Segment(plan(rng), 0.5), Segment(EOS, ANSWERED, special=True)]
+
+
+def _small_talk(rng: Random) -> Document:
+    document = [Segment(BOS, GIVEN, special=True)]
+    for said, answer in small_talk(rng):
+        document += [
+            Segment(f"{TURN}user\n", GIVEN, special=True), Segment(said, ASKED), Segment(f"{END}\n{TURN}assistant\n", GIVEN, special=True),
+            Segment(answer, ANSWERED), Segment(END, ANSWERED, special=True), Segment("\n", GIVEN),
+        ]  # fmt: skip
+    return document
+
+
+def result_as_turn(rng: Random) -> Document:
+    """A chat in which the answer breaks off before its last result, a tool's message gives it, and a new turn ends the answer."""
+    problem = some_problem(rng)
+    *before, last, rest = problem.answer if isinstance(problem.answer[-1], str) else (*problem.answer, "")
+    assert isinstance(last, Step)
+    text = "".join(part.result if isinstance(part, Step) else part for part in before)
+    return [
+        *problem_prompt(problem.question, "chat"), Segment(text, ANSWERED),
+        Segment(CALL, GIVEN, special=True), Segment(written_call(tool_for_step(rng, last)), GIVEN), Segment(CALL_END, GIVEN, special=True),
+        Segment(f"{END}\n{TURN}tool\n", GIVEN, special=True), Segment(last.result, GIVEN), Segment(f"{END}\n{TURN}assistant\n", GIVEN, special=True),
+        Segment(f"{last.result}{rest}\n#### {last.result}", ANSWERED), Segment(END, ANSWERED, special=True),
+    ]  # fmt: skip
+
+
+# share of the documents (not of the tokens)
+SHORT_KINDS: tuple[tuple[Callable[[Random], Document], float], ...] = (
+    (word_problem, 0.50), (card_after_trigger, 0.34), (_arithmetic, 0.03), (_facts, 0.04), (_plan, 0.02), (_small_talk, 0.04), (result_as_turn, 0.03),
+)  # fmt: skip
+LONG_KINDS: tuple[tuple[Callable[[Random], Document], float], ...] = ((tools_in_system_prompt, 0.55), (react, 0.45))
+
+
+def document(seed: int, number: int, kinds: tuple[tuple[Callable[[Random], Document], float], ...] = SHORT_KINDS) -> Document:
+    """The corpus's document of this number: the same on every machine, whatever was drawn before it."""
+    rng = Random(f"{seed}:{number}")
+    make = rng.choices([kind for kind, _ in kinds], [share for _, share in kinds])[0]
+    return make(rng)
