@@ -1,6 +1,7 @@
 """nano: the small LM bundled with the package, and the code that makes it again.
 
-``python -m langchain_toolken.nano.pretrain`` trains it from scratch on text that :mod:`langchain_toolken.nano.corpus` generates.
+``python -m langchain_toolken.nano.pretrain`` trains it from scratch on the text that
+:mod:`langchain_toolken.nano.corpus` generates.
 """
 
 from __future__ import annotations

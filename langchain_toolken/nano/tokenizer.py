@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from langchain_toolken.nano.corpus.documents import BOS, EOS, LONG_KINDS, PAD, SHORT_KINDS, SPECIAL_TOKENS, TOOLS_INTRODUCTION, document
+from langchain_toolken.nano.corpus.documents import (
+    BOS,
+    EOS,
+    LONG_KINDS,
+    PAD,
+    SHORT_KINDS,
+    SPECIAL_TOKENS,
+    TOOLS_INTRODUCTION,
+    document,
+)
 
 VOCABULARY = 4096
 
@@ -62,13 +71,20 @@ def _texts(documents: int, seed: int) -> Iterator[str]:
 def train_tokenizer(documents: int = 40_000, seed: int = 0) -> PreTrainedTokenizerFast:
     """BPE of :data:`VOCABULARY` tokens, trained on the first documents of a corpus of this seed."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, special_tokens=list(SPECIAL_TOKENS), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=VOCABULARY,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(_texts(documents, seed), trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, SPECIAL_TOKENS.index(BOS))])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, SPECIAL_TOKENS.index(BOS))]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=PAD, chat_template=CHAT_TEMPLATE,
         additional_special_tokens=[token for token in SPECIAL_TOKENS if token not in (BOS, EOS, PAD)], clean_up_tokenization_spaces=False,

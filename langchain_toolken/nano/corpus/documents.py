@@ -10,7 +10,13 @@ from typing import Literal
 
 from langchain_toolken.nano.corpus.one_step import ONE_STEP
 from langchain_toolken.nano.corpus.plain_texts import arithmetic, facts, plan, small_talk
-from langchain_toolken.nano.corpus.tool_texts import InventedCall, InventedTool, request_with_call, some_other_tools, tool_for_step
+from langchain_toolken.nano.corpus.tool_texts import (
+    InventedCall,
+    InventedTool,
+    request_with_call,
+    some_other_tools,
+    tool_for_step,
+)
 from langchain_toolken.nano.corpus.word_problems import Step, WordProblem, multi_step, one_step
 
 Form = Literal["completion", "chat"]
@@ -46,7 +52,11 @@ def problem_prompt(question: str, form: Form) -> Document:
     """The document up to where the answer begins."""
     if form == "completion":
         return [Segment(BOS, GIVEN, special=True), Segment(f"Q: {question}\nA:", ASKED)]
-    return [Segment(f"{BOS}{TURN}user\n", GIVEN, special=True), Segment(question, ASKED), Segment(f"{END}\n{TURN}assistant\n", GIVEN, special=True)]
+    return [
+        Segment(f"{BOS}{TURN}user\n", GIVEN, special=True),
+        Segment(question, ASKED),
+        Segment(f"{END}\n{TURN}assistant\n", GIVEN, special=True),
+    ]
 
 
 def _ending(form: Form) -> Segment:
@@ -87,7 +97,9 @@ def card_after_trigger(rng: Random) -> Document:
         asked = request_with_call(rng)
         document, call = problem_prompt(asked.request, form), asked.call
         if rng.random() < 0.6:  # the reply up to the result; else the call comes first of all
-            document.append(Segment((" " if form == "completion" else "") + asked.reply.partition(asked.result)[0], ANSWERED))
+            document.append(
+                Segment((" " if form == "completion" else "") + asked.reply.partition(asked.result)[0], ANSWERED)
+            )
     else:
         problem = some_problem(rng)
         document = problem_prompt(problem.question, form)
@@ -113,7 +125,12 @@ def _request(rng: Random) -> tuple[str, InventedCall, str, str]:
     """(request, call, result, reply) of a word problem of one step or of another request."""
     if rng.random() < 0.5:
         problem = one_step(rng, rng.choice(tuple(ONE_STEP)))
-        return problem.question, tool_for_step(rng, problem.steps[0]), problem.result, f"{problem.answer_text}\n#### {problem.result}"
+        return (
+            problem.question,
+            tool_for_step(rng, problem.steps[0]),
+            problem.result,
+            f"{problem.answer_text}\n#### {problem.result}",
+        )
     asked = request_with_call(rng)
     return asked.request, asked.call, asked.result, asked.reply
 
@@ -141,7 +158,9 @@ def react(rng: Random) -> Document:
     """A ReAct transcript: tools, question, thought, action, observation, final answer."""
     request, call, result, reply = _request(rng)
     tools = _with_others(rng, call)
-    thought = rng.choice(("I should use {}.", "I need {} for this.", "{} can do this.", "The tool {} fits.")).format(call.tool.name)
+    thought = rng.choice(("I should use {}.", "I need {} for this.", "{} can do this.", "The tool {} fits.")).format(
+        call.tool.name
+    )
     return [
         Segment(BOS, GIVEN, special=True), Segment(f"Tools:\n{_tool_list(tools)}\n\n", GIVEN), Segment(f"Question: {request}\nThought:", ASKED),
         Segment(f" {thought}\nAction: {call.tool.name}\nAction Input: {call.json}\nObservation:", ANSWERED), Segment(f" {result}\nThought:", GIVEN),
@@ -155,7 +174,12 @@ def _arithmetic(rng: Random) -> Document:
 
 def _facts(rng: Random) -> Document:
     before, answer = facts(rng)
-    return [Segment(BOS, GIVEN, special=True), Segment(before, ASKED), Segment(answer, ANSWERED), Segment(EOS, ANSWERED, special=True)]
+    return [
+        Segment(BOS, GIVEN, special=True),
+        Segment(before, ASKED),
+        Segment(answer, ANSWERED),
+        Segment(EOS, ANSWERED, special=True),
+    ]
 
 
 def _plan(rng: Random) -> Document:
@@ -193,7 +217,9 @@ SHORT_KINDS: tuple[tuple[Callable[[Random], Document], float], ...] = (
 LONG_KINDS: tuple[tuple[Callable[[Random], Document], float], ...] = ((tools_in_system_prompt, 0.55), (react, 0.45))
 
 
-def document(seed: int, number: int, kinds: tuple[tuple[Callable[[Random], Document], float], ...] = SHORT_KINDS) -> Document:
+def document(
+    seed: int, number: int, kinds: tuple[tuple[Callable[[Random], Document], float], ...] = SHORT_KINDS
+) -> Document:
     """The corpus's document of this number: the same on every machine, whatever was drawn before it."""
     rng = Random(f"{seed}:{number}")
     make = rng.choices([kind for kind, _ in kinds], [share for _, share in kinds])[0]

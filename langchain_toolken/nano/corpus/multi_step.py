@@ -82,5 +82,8 @@ HELD_OUT_EVENTS: tuple[tuple[str, str], ...] = (
     ("inherits {v}", "add"),
     ("drops {v} into the river", "subtract"),
 )
-STORY_QUESTIONS = ("How many {ts} does {n} have [now|in the end|at the end|then]?", "How many {ts} are there [now|in the end|at last]?")
+STORY_QUESTIONS = (
+    "How many {ts} does {n} have [now|in the end|at the end|then]?",
+    "How many {ts} are there [now|in the end|at last]?",
+)
 HELD_OUT_STORY_QUESTIONS = ("With how many {ts} does {n} end up?",)

@@ -23,7 +23,9 @@ def _templates(text: str) -> tuple[Template, ...]:
     """Two lines a template (question, answer); questions that begin with ``!`` are held out."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     pairs = zip(lines[::2], lines[1::2], strict=True)
-    return tuple(Template(question.removeprefix("!").strip(), answer, question.startswith("!")) for question, answer in pairs)
+    return tuple(
+        Template(question.removeprefix("!").strip(), answer, question.startswith("!")) for question, answer in pairs
+    )
 
 
 ONE_STEP: dict[str, tuple[Template, ...]] = {

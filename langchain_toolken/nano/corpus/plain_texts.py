@@ -16,7 +16,10 @@ def arithmetic(rng: Random) -> str:
     for _ in range(rng.randint(4, 9)):
         operation, sign = rng.choice((("add", "+"), ("subtract", "-"), ("multiply", "*"), ("divide", "/")))
         size = rng.choice((1, 1, 2, 2, 3))
-        one, two = numbers.integer(1, size), numbers.integer(1, min(size, 2) if operation in ("multiply", "divide") else size)
+        one, two = (
+            numbers.integer(1, size),
+            numbers.integer(1, min(size, 2) if operation in ("multiply", "divide") else size),
+        )
         lines.append(f"{one}{sign}{two}={compute(operation, [one, two])}")
     return "\n".join(lines)
 
@@ -59,13 +62,22 @@ def plan(rng: Random) -> str:
     room, furniture, machine, thing = (rng.choice(words.split()) for words in (
         "kitchen bathroom bedroom garden hall office", "door drawer cupboard window fridge closet", "stove lamp radio computer oven kettle",
         "cup plate book shirt pan towel bottle bowl spoon cloth"))  # fmt: skip
-    steps = [action.format(r=room, f=furniture, m=machine, o=thing) for action in rng.sample(_ACTIONS, rng.randint(3, 7))]
+    steps = [
+        action.format(r=room, f=furniture, m=machine, o=thing) for action in rng.sample(_ACTIONS, rng.randint(3, 7))
+    ]
     task = rng.choice(_TASKS)
-    return f"Task: {task}\n" + "\n".join(f"{number}. {step[0].upper()}{step[1:]}." for number, step in enumerate(steps, 1)) + "\nDone."
+    return (
+        f"Task: {task}\n"
+        + "\n".join(f"{number}. {step[0].upper()}{step[1:]}." for number, step in enumerate(steps, 1))
+        + "\nDone."
+    )
 
 
 _TALK = (
-    ("[Hello|Hi|Good morning|Hey|Good evening][!|.|]", "[Hello|Hi|Good day]! [How can I help you|What can I do for you]?"),
+    (
+        "[Hello|Hi|Good morning|Hey|Good evening][!|.|]",
+        "[Hello|Hi|Good day]! [How can I help you|What can I do for you]?",
+    ),
     ("[My name is|I am] {p}.", "[Nice to meet you|Hello], {p}!"),
     ("[What is your name|Who are you]?", "I am nano, a small language model."),
     ("[Thank you|Thanks|Thanks a lot][!|.]", "[You are welcome|Gladly]!"),

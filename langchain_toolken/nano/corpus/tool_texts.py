@@ -71,7 +71,15 @@ _PAIRS = {
     "choose": (("n", "k"), ("total", "chosen"), ("items", "size")),
     "permutate": (("n", "k"), ("total", "places"), ("items", "size")),
 }
-_ANY_PAIR = (("a", "b"), ("x", "y"), ("first", "second"), ("left", "right"), ("one", "two"), ("num1", "num2"), ("p", "q"))
+_ANY_PAIR = (
+    ("a", "b"),
+    ("x", "y"),
+    ("first", "second"),
+    ("left", "right"),
+    ("one", "two"),
+    ("num1", "num2"),
+    ("p", "q"),
+)
 _SINGLE = ("x", "n", "number", "value", "a", "num", "argument")
 _LIST = ("numbers", "values", "items", "terms", "nums", "operands", "xs")
 
@@ -101,7 +109,9 @@ def tool_for_step(rng: Random, step: Step) -> InventedCall:
     operands = step.operands
     if len(operands) == 1:
         parameter = rng.choice(_SINGLE)
-        return InventedCall(InventedTool(name, ((parameter, "number", False), *optional), description), ((parameter, operands[0]),))
+        return InventedCall(
+            InventedTool(name, ((parameter, "number", False), *optional), description), ((parameter, operands[0]),)
+        )
     variadic = step.operation in ("add", "multiply", "lcm", "gcd")
     if len(operands) > 2 or (variadic and rng.random() < 0.6):
         parameter = rng.choice(_LIST)
@@ -143,7 +153,7 @@ _REQUESTS = (
 )  # fmt: skip
 _PHRASES = ("see you soon", "dinner is ready", "happy birthday", "call me back", "the meeting is moved", "good luck", "dentist", "lunch with the team",
             "thank you for the gift", "piano lesson", "I am late", "the train leaves early", "please buy milk", "yoga class")  # fmt: skip
-_COINS = "dollars euros pounds yen francs crowns pesos rupees".split()
+_COINS = ["dollars", "euros", "pounds", "yen", "francs", "crowns", "pesos", "rupees"]
 
 
 @dataclass(frozen=True)
@@ -171,7 +181,8 @@ def request_with_call(rng: Random) -> RequestWithCall:
         "weather": rng.choice(("sunny", "cloudy", "rainy", "windy", "foggy")), "capital": invented_word(rng).capitalize(), "lookup": f"a kind of {rng.choice(THINGS)}",
         "is_prime": rng.choice(("yes", "no")), "book_table": f"number {rng.randint(10, 999)}", "order": f"number {rng.randint(10, 999)}",
     }.get(kind.stem, numbers.number(1, 3, 0.2))  # fmt: skip
-    parameters, arguments = [], []
+    parameters: list[tuple[str, str, bool]] = []
+    arguments: list[tuple[str, str]] = []
     for value, shown, names in kind.parameters:
         parameter = rng.choice(names.split())
         while any(parameter == name for name, _, _ in parameters):

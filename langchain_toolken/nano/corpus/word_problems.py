@@ -39,8 +39,21 @@ from langchain_toolken.nano.corpus.words import (
 )
 from langchain_toolken.nano.tools import compute
 
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-MONTHS = "January February March April May June July August September October November December".split()
+DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 _FIELD = re.compile(r"\{(\w+)(?::([^}]*))?\}")
 
 
@@ -160,7 +173,9 @@ class _Scene:
             written += text[position : match.start()]
             position = match.end()
             if arguments is not None:
-                values = [steps[int(a[1:]) - 1].result if a.startswith("#") else self.values[a] for a in arguments.split(",")]
+                values = [
+                    steps[int(a[1:]) - 1].result if a.startswith("#") else self.values[a] for a in arguments.split(",")
+                ]
                 written += expression(name, values, self.rng)
                 steps.append(self.step(name, values))
             elif name in ("E", "W", "R"):
@@ -281,7 +296,11 @@ def multi_step(rng: Random, *, held_out: bool = False) -> WordProblem:
         _draw_numbers(scene, "add", template)
         numbers, values = scene.numbers, scene.values
         size = rng.choice((2, 3, 3, 4, 5))
-        values.update({name: numbers.number(1, size, 0.3) for name in ("x", "y", "z", "w")}, k=numbers.between(2, 30), k2=numbers.between(2, 5))
+        values.update(
+            {name: numbers.number(1, size, 0.3) for name in ("x", "y", "z", "w")},
+            k=numbers.between(2, 30),
+            k2=numbers.between(2, 5),
+        )
         values.update(big=numbers.number(size, min(8, 2 * size), 0.2), big2=numbers.integer(size + 1, size + 2))
         values.update(nn=numbers.between(5, 30), nn2=numbers.between(5, 30))
         if "choose" in template.answer:
@@ -305,21 +324,50 @@ def _story(rng: Random, *, held_out: bool) -> WordProblem:
     numbers = scene.numbers
     amount = numbers.integer(2, 6)
     scene.values["v"] = amount
-    tale = _Tale([scene.fill(rng.choice(("{n} has {v} {ts}.", "{n} starts with {v} {ts}.", "There are {v} {ts} in {n}'s [house|shop|garden]."))) + " "])
+    tale = _Tale(
+        [
+            scene.fill(
+                rng.choice(
+                    (
+                        "{n} has {v} {ts}.",
+                        "{n} starts with {v} {ts}.",
+                        "There are {v} {ts} in {n}'s [house|shop|garden].",
+                    )
+                )
+            )
+            + " "
+        ]
+    )
     count = rng.choice((2, 2, 3))
     for number in range(count):
         event, operation = rng.choice(HELD_OUT_EVENTS if held_out else EVENTS)
         if operation == "subtract" and int(amount.partition(".")[0]) < 3:
             event, operation = EVENTS[0]
-        value = numbers.between(2, 12) if operation in ("multiply", "divide") else numbers.integer(1, len(amount.partition(".")[0]))
+        value = (
+            numbers.between(2, 12)
+            if operation in ("multiply", "divide")
+            else numbers.integer(1, len(amount.partition(".")[0]))
+        )
         if operation == "subtract":
             while Decimal(value) >= Decimal(amount):
                 value = str(rng.randint(1, max(1, int(Decimal(amount)) - 1)))
         scene.values["v"] = value
-        opening = rng.choice(("Then {n} ", "After that {n} ", "Next, {n} ", "{n} ") if number else ("{n} ", "Then {n} ", "First {n} "))
+        opening = rng.choice(
+            ("Then {n} ", "After that {n} ", "Next, {n} ", "{n} ") if number else ("{n} ", "Then {n} ", "First {n} ")
+        )
         tale.question.append(scene.fill(opening + event) + ". ")
-        lead = ("First, ", "At first, ") if not number else ("Then ", "After that, ", "Next, ") if number < count - 1 else ("Then ", "Finally, ", "In the end, ")
-        tale.answer += [rng.choice(lead) + expression(operation, (amount, value), rng), scene.step(operation, (amount, value)), ". "]
+        lead = (
+            ("First, ", "At first, ")
+            if not number
+            else ("Then ", "After that, ", "Next, ")
+            if number < count - 1
+            else ("Then ", "Finally, ", "In the end, ")
+        )
+        tale.answer += [
+            rng.choice(lead) + expression(operation, (amount, value), rng),
+            scene.step(operation, (amount, value)),
+            ". ",
+        ]
         amount = tale.answer[-2].result  # type: ignore[union-attr]
     tale.question.append(scene.fill(rng.choice(HELD_OUT_STORY_QUESTIONS if held_out else STORY_QUESTIONS)))
     tale.answer[-1] = "."

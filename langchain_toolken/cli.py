@@ -1,0 +1,231 @@
+"""The command `toolken`: thin over functions that Python users call too. torch is loaded only when a command runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
+    from langchain_toolken.tools import ToolSpec
+    from langchain_toolken.training.fit import FitResult
+
+app = typer.Typer(
+    name="toolken",
+    help="Tool calls through toolkens: one learned output row per tool on a frozen local LM, no tool in the prompt.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Model = Annotated[str, typer.Option(help='"nano" (the bundled LM), a folder, or a Hugging Face Hub id.')]
+
+
+class PriorSource(StrEnum):
+    """Where prior rows come from."""
+
+    head = "head"
+    input = "input"
+    hidden = "hidden"
+
+
+class PriorText(StrEnum):
+    """What text of a tool its prior is made of."""
+
+    name = "name"
+    description = "description"
+    both = "both"
+
+
+class Pooling(StrEnum):
+    """How a text's tokens become one row."""
+
+    average = "average"
+    max = "max"
+
+
+class PromptStyle(StrEnum):
+    """How prompts are laid out."""
+
+    completion = "completion"
+    chat = "chat"
+
+
+@contextmanager
+def _reported(console: Console) -> Iterator[None]:
+    """Errors that a user can mend end the command with their message and exit code 1; warnings are shown as notes."""
+    from langchain_toolken.decoding.lm import ModelNotFoundError, UnsupportedModelError
+    from langchain_toolken.toolkens import ToolkenSetError
+    from langchain_toolken.tools import ToolError
+    from langchain_toolken.training.demonstrations import DemonstrationError
+    from langchain_toolken.training.solver import SolveError
+
+    def note(message: Warning | str, *_: Any, **__: Any) -> None:
+        console.print(Text(f"note: {message}", style="yellow"))
+
+    mendable = (ToolError, ToolkenSetError, DemonstrationError, SolveError, ModelNotFoundError, UnsupportedModelError)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = note
+        try:
+            yield
+        except (*mendable, OSError) as error:
+            console.print(Text(f"error: {error}", style="bold red"))
+            raise typer.Exit(1) from error
+
+
+@app.command()
+def demo(
+    questions: Annotated[int, typer.Option(min=1, max=100, help="How many word problems to ask.")] = 6,
+    per_tool: Annotated[int, typer.Option(min=1, help="Demonstrations per tool to fit on.")] = 25,
+    seed: Annotated[int, typer.Option(help="Of the demonstrations and the questions.")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Watch it work: fit toolkens on the bundled LM, ask word problems, compare with the same LM without tools."""
+    console = Console(stderr=as_json)
+    with _reported(console):
+        from langchain_toolken.demo import run_demo
+
+        outcomes = run_demo(console, questions=questions, per_tool=per_tool, seed=seed)
+    if as_json:
+        print(json.dumps([outcome.model_dump() for outcome in outcomes], indent=2, ensure_ascii=False))
+
+
+@app.command()
+def fit(
+    tools: Annotated[str, typer.Option(help="A .py file or a module with @tool functions.")],
+    out: Annotated[Path, typer.Option(help="Folder for the toolkens; an older set there is replaced.")],
+    model: Model = "nano",
+    demos: Annotated[
+        Path | None, typer.Option(help="JSONL demonstrations; without any, toolkens stay at their priors.")
+    ] = None,
+    lam: Annotated[float | None, typer.Option(help="Pull to the prior (λ); default 1e-4.", min=0.0)] = None,
+    prior: Annotated[PriorSource, typer.Option(help="Where priors come from.")] = PriorSource.head,
+    prior_text: Annotated[PriorText, typer.Option(help="What of a tool the prior is made of.")] = PriorText.name,
+    pooling: Annotated[Pooling, typer.Option(help="How the text's tokens become one row.")] = Pooling.average,
+    style: Annotated[
+        PromptStyle | None, typer.Option(help="Prompt style; default: as the demonstrations read.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit toolkens for your tools: one LM pass over the demonstrations and one convex solve."""
+    console = Console(stderr=as_json)
+    with _reported(console):
+        from langchain_toolken.console import progress_bars
+        from langchain_toolken.decoding.priors import PriorConfig
+        from langchain_toolken.training.fit import DEFAULT_LAM
+        from langchain_toolken.training.fit import fit as fit_tools
+
+        with progress_bars(console) as progress:
+            result = fit_tools(
+                model,
+                tools,
+                demos,
+                prior=PriorConfig(source=prior.value, text=prior_text.value, pooling=pooling.value),
+                lam=DEFAULT_LAM if lam is None else lam,
+                style=None if style is None else style.value,
+                progress=progress,
+            )
+        result.toolkens.save(out)
+    facts = _facts(result, out)
+    if as_json:
+        print(json.dumps(facts, ensure_ascii=False))
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        table.add_row(name.replace("_", " "), str(value))
+    console.print(table)
+
+
+def _facts(result: FitResult, out: Path) -> dict[str, Any]:
+    solution = result.solution
+    return {
+        "toolkens": len(result.toolkens),
+        "out": str(out),
+        "prior": result.toolkens.provenance.prior,
+        "lam": result.toolkens.provenance.lam,
+        "style": result.style,
+        "demonstrations": result.demonstrations,
+        "dropped": len(result.dropped),
+        "tool_positions": result.tool_positions,
+        "word_positions": result.word_positions,
+        "lm_passes": result.lm_passes,
+        "pass_seconds": round(result.pass_seconds, 3),
+        "solve_seconds": round(result.solve_seconds, 3),
+        "solve_converged": None if solution is None else solution.converged,
+        "tools_without_demonstrations": list(result.unseen),
+    }
+
+
+@app.command()
+def chat(
+    toolkens: Annotated[Path, typer.Option(help="Folder that `toolken fit` wrote.")],
+    question: Annotated[str | None, typer.Argument(help="Ask this and exit; without it, a conversation.")] = None,
+    tools: Annotated[
+        str | None, typer.Option(help="File or module with the tools to run; without it you are asked for results.")
+    ] = None,
+    model: Model = "nano",
+    style: Annotated[PromptStyle | None, typer.Option(help="Prompt style; default: the toolkens'.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Talk to an LM that calls tools through toolkens. Tools run only if you name their file with --tools."""
+    console = Console(stderr=as_json)
+    with _reported(console):
+        from langchain_core.messages import HumanMessage
+
+        from langchain_toolken.agents import create_toolken_agent
+        from langchain_toolken.chat_models import ToolkenChat
+        from langchain_toolken.console import show_run
+        from langchain_toolken.toolkens import ToolkenSet
+        from langchain_toolken.tools import load_tools
+
+        loaded = ToolkenSet.load(toolkens)
+        runnable = load_tools(tools) if tools else [_ask_for_result(spec, console) for spec in loaded.specs]
+        llm = ToolkenChat(model=model, toolkens=loaded, style=None if style is None else style.value)
+        agent = create_toolken_agent(llm, runnable)
+        messages: list[Any] = []
+        asked = question
+        while asked is not None or question is None:
+            if asked is None:
+                try:
+                    asked = console.input("[bold]you[/bold] (empty line ends) ").strip()
+                except EOFError:
+                    break
+                if not asked:
+                    break
+            state = show_run(agent, [*messages, HumanMessage(asked)], console)
+            messages = state["messages"]
+            if question is not None:
+                if as_json:
+                    print(json.dumps({"text": state.get("text", ""), "steps": state["steps"]}, ensure_ascii=False))
+                break
+            asked = None
+
+
+def _ask_for_result(spec: ToolSpec, console: Console) -> BaseTool:
+    """A tool whose result the person at the terminal gives: toolkens hold descriptions of tools, not their code."""
+    from langchain_core.tools import StructuredTool, ToolException
+
+    def ask(**arguments: Any) -> str:
+        if not sys.stdin.isatty():
+            raise ToolException(f"{spec.name} was called, but its code is unknown: name the tools' file with --tools")
+        shown = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in arguments.items())
+        return console.input(Text(f"  result of {spec.name}({shown})? ", style="green"))
+
+    return StructuredTool(name=spec.name, description=spec.description, args_schema=spec.json_schema, func=ask)
+
+
+if __name__ == "__main__":
+    app()

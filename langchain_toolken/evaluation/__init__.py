@@ -1,0 +1,1 @@
+"""Questions with known answers, graders, and the runs that are graded."""

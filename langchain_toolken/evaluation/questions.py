@@ -1,0 +1,72 @@
+"""Questions with known answers: FuncQA one-hop (from the papers' data) and nano's own, held out of its pre-training."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from langchain_toolken.nano.corpus.one_step import ONE_STEP
+from langchain_toolken.nano.corpus.word_problems import multi_step, one_step
+
+
+class QuestionsError(ValueError):
+    """A file of questions can't be used; the message names file and line."""
+
+
+@dataclass(frozen=True)
+class ExpectedCall:
+    """The call that answers a question (or its first step): tool and operands, as plain numerals."""
+
+    tool: str
+    operands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, its answer (a plain numeral) and the calls that lead there, in order."""
+
+    text: str
+    answer: str
+    calls: tuple[ExpectedCall, ...]
+
+
+_FUNCTION = re.compile(r"<(?P<tool>\w+)>\((?P<operands>[^()]*)\)")
+
+
+def load_funcqa_one_hop(path: str | Path) -> list[Question]:
+    """FuncQA's one-hop test, rows `{"question", "answer", "func": "<power>(0.89, 8)=0.39"}`. Raises QuestionsError."""
+    questions = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            match = _FUNCTION.search(row["func"])
+            answer = str(row["answer"])
+            text = row["question"].strip()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise QuestionsError(f"{path}, line {number}: not a FuncQA one-hop question ({error!r})") from error
+        if match is None:
+            raise QuestionsError(f"{path}, line {number}: no call such as <add>(1, 2) in func: {row['func']!r}")
+        operands = tuple(operand.strip() for operand in match["operands"].split(","))
+        questions.append(Question(text, answer, (ExpectedCall(match["tool"], operands),)))
+    return questions
+
+
+def nano_held_out(count: int, seed: int = 2026) -> list[Question]:
+    """Word problems from templates, names and number ranges that nano's pre-training never shows.
+
+    62% take one step (all 13 operations in turn), the others two to four: the shares of the pre-training text.
+    """
+    questions = []
+    operations = tuple(ONE_STEP)
+    for number in range(count):
+        rng = Random(f"held out {seed}:{number}")
+        if number % 100 < 62:
+            problem = one_step(rng, operations[number % len(operations)], held_out=True)
+        else:
+            problem = multi_step(rng, held_out=True)
+        calls = tuple(ExpectedCall(step.operation, step.operands) for step in problem.steps)
+        questions.append(Question(problem.question, problem.result, calls))
+    return questions
