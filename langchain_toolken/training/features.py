@@ -1,0 +1,218 @@
+"""What training needs from the LM, computed once (DESIGN §2).
+
+The LM is frozen and a toolken is never fed back as input, so the hidden state h_i and s_i = logsumexp over the word
+logits are constants of training. One forward pass over the demonstrations gives them for every supervised position.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from langchain_toolken.decoding.lm import LanguageModel
+from langchain_toolken.prompts import Style, render_demonstration
+from langchain_toolken.training.demonstrations import Demonstration, DemonstrationError, DroppedRow, result_end
+
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, what is being done); the CLI draws it as a bar."""
+
+# How many word logits are alive at once (64 MB in float32): vocabularies go from 6,000 to 256,000, so elements count.
+_LOGIT_ELEMENTS = 1 << 24
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """The constants of training for N supervised positions; all on the CPU.
+
+    hidden: (N, d) float32, what the output head is applied to.
+    word_logsumexp: (N,) float32, logsumexp of the model's own word logits (soft-cap and scales applied).
+    target: (N,) int64, the tool's index, or -1 where the next token is a word.
+    target_logit: (N,) float32, that word's own logit; 0 where the target is a tool.
+    weight: (N,) float32, importance of a sampled negative. The sum is the number of positions before sampling.
+    tokens: how many tokens went through the LM. lm_passes: how often each demonstration did. seconds: how long it took.
+    dropped: demonstrations that fit into no context window, or whose call has no position.
+    """
+
+    hidden: Tensor
+    word_logsumexp: Tensor
+    target: Tensor
+    target_logit: Tensor
+    weight: Tensor
+    dropped: tuple[DroppedRow, ...] = ()
+    lm_passes: int = 1
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def __len__(self) -> int:
+        return self.target.shape[0]
+
+    @property
+    def tool_positions(self) -> int:
+        return int((self.target >= 0).sum())
+
+    @property
+    def word_positions(self) -> int:
+        """Word positions that were kept by the sampling."""
+        return len(self) - self.tool_positions
+
+
+@dataclass(frozen=True)
+class _Supervision:
+    """One tokenised demonstration: `ids` are the LM's input, the rest says what to gather from it (equal lengths)."""
+
+    ids: list[int]
+    positions: list[int]
+    tools: list[int]  # -1: a word
+    words: list[int]  # the next token; 0 for tools
+    weights: list[float]
+
+
+@torch.inference_mode()
+def compute_features(
+    lm: LanguageModel,
+    demonstrations: Sequence[Demonstration],
+    tool_names: Sequence[str],
+    style: Style,
+    *,
+    negatives_per_demonstration: int | None = 64,
+    batch_size: int = 16,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Features:
+    """Run each demonstration through the LM once and keep what training needs.
+
+    Supervised are every call's position (the last token that ends at or before its start) and, as examples of when not
+    to call, the positions in the answer whose next token is a word. Positions whose next token lies in a tool's result
+    are left out, since there the LM doesn't choose: the result is put in. At most `negatives_per_demonstration` word
+    positions per demonstration are kept (None: all), drawn without replacement and weighted so that the objective's
+    expectation is the full one. 64 covers a typical answer whole and bounds what a long plan costs.
+
+    Batches hold `batch_size` demonstrations of about one length, padded on the right. A demonstration longer than the
+    LM's context is cut at its end if its calls still fit, and dropped otherwise.
+
+    Raises DemonstrationError if nothing is left to supervise, ValueError for a bad `negatives_per_demonstration`.
+    """
+    if negatives_per_demonstration is not None and negatives_per_demonstration < 1:
+        raise ValueError(
+            f"negatives_per_demonstration is {negatives_per_demonstration}; it must be at least 1, or None for all"
+        )
+    began = time.perf_counter()
+    generator = torch.Generator().manual_seed(seed)
+    index = {name: k for k, name in enumerate(tool_names)}
+    supervisions: list[_Supervision] = []
+    dropped: list[DroppedRow] = []
+    for number, demonstration in enumerate(demonstrations, start=1):
+        supervision = _supervise(lm, demonstration, index, style, negatives_per_demonstration, generator)
+        if isinstance(supervision, _Supervision):
+            if supervision.positions:
+                supervisions.append(supervision)
+        else:
+            dropped.append(DroppedRow(demonstration.line or number, supervision))
+    if not supervisions:
+        reasons = "; ".join(f"line {row.line}: {row.reason}" for row in dropped[:3])
+        raise DemonstrationError(f"no demonstration has a position to learn from. {reasons}")
+
+    order = sorted(range(len(supervisions)), key=lambda i: -len(supervisions[i].ids))
+    hidden: list[Tensor] = []
+    logsumexp: list[Tensor] = []
+    word_logit: list[Tensor] = []
+    gathered: list[_Supervision] = []
+    done = 0
+    for start in range(0, len(order), batch_size):
+        batch = [supervisions[i] for i in order[start : start + batch_size]]
+        states = _hidden_states(lm, batch)
+        words = torch.tensor([w for s in batch for w in s.words], device=states.device)
+        for part, part_words in _chunks(states, words, lm.vocab_size):
+            logits = lm.head.word_logits(part).float()
+            logsumexp.append(logits.logsumexp(dim=-1).cpu())
+            word_logit.append(logits.gather(1, part_words[:, None])[:, 0].cpu())
+        hidden.append(states.float().cpu())
+        gathered.extend(batch)
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(order), "LM pass")
+
+    target = torch.tensor([t for s in gathered for t in s.tools], dtype=torch.int64)
+    return Features(
+        hidden=torch.cat(hidden),
+        word_logsumexp=torch.cat(logsumexp),
+        target=target,
+        target_logit=torch.where(target < 0, torch.cat(word_logit), torch.zeros(())),
+        weight=torch.tensor([w for s in gathered for w in s.weights], dtype=torch.float32),
+        dropped=tuple(dropped),
+        tokens=sum(len(s.ids) for s in gathered),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _hidden_states(lm: LanguageModel, batch: Sequence[_Supervision]) -> Tensor:
+    """Hidden states at the supervised positions of a batch, one after another: (n, d)."""
+    length = max(len(s.ids) for s in batch)
+    # Padded on the right a causal LM's real positions never see the padding, so any id may stand there.
+    input_ids = torch.tensor([s.ids + [0] * (length - len(s.ids)) for s in batch], device=lm.device)
+    mask = torch.tensor([[1] * len(s.ids) + [0] * (length - len(s.ids)) for s in batch], device=lm.device)
+    states = lm.hidden_states(input_ids, attention_mask=mask)
+    rows = torch.tensor([row for row, s in enumerate(batch) for _ in s.positions], device=states.device)
+    positions = torch.tensor([p for s in batch for p in s.positions], device=states.device)
+    return states[rows, positions]
+
+
+def _chunks(states: Tensor, words: Tensor, vocab_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    size = max(1, _LOGIT_ELEMENTS // vocab_size)
+    yield from zip(states.split(size), words.split(size), strict=True)
+
+
+def _supervise(
+    lm: LanguageModel,
+    demonstration: Demonstration,
+    index: dict[str, int],
+    style: Style,
+    negatives: int | None,
+    generator: torch.Generator,
+) -> _Supervision | str:
+    """Positions, targets and weights of one demonstration, or the reason why it can't be used."""
+    rendered = render_demonstration(lm.tokenizer, demonstration.text, [c.start for c in demonstration.calls], style)
+    ids = list(rendered.ids)
+    calls: list[tuple[int, int]] = []
+    results: set[int] = set()
+    for call, position in zip(demonstration.calls, rendered.call_positions, strict=True):
+        if call.tool not in index:
+            return f"no toolken for '{call.tool}'"
+        end = result_end(demonstration.text, call)
+        if end is None:
+            return f"the result {call.result!r} of '{call.tool}' is not at start {call.start}"
+        if position is None:
+            return f"the call of '{call.tool}' at {call.start} lies outside the answer"
+        calls.append((position, index[call.tool]))
+        # A token begins where the one before it ends, so `inside` is a position whose next token lies in the result,
+        # wholly or in part.
+        for inside in range(position, len(ids) - 1):
+            before = rendered.ends[inside]
+            if inside > position and (before is None or before >= end):
+                break
+            results.add(inside)
+
+    if len(ids) > lm.context_length:
+        if any(position >= lm.context_length for position, _ in calls):
+            return (
+                f"its {len(ids)} tokens exceed the LM's context of {lm.context_length}, and cutting would lose a call"
+            )
+        ids = ids[: lm.context_length]
+    taken = results.union(position for position, _ in calls)
+    candidates = [p for p in range(rendered.first_supervised, len(ids) - 1) if p not in taken]
+    weight = 1.0
+    kept = candidates
+    if negatives is not None and len(candidates) > negatives:
+        weight = len(candidates) / negatives
+        kept = sorted(candidates[i] for i in torch.randperm(len(candidates), generator=generator)[:negatives].tolist())
+    return _Supervision(
+        ids=ids,
+        positions=[*(p for p, _ in calls), *kept],
+        tools=[*(k for _, k in calls), *(-1 for _ in kept)],
+        words=[*(0 for _ in calls), *(ids[p + 1] for p in kept)],
+        weights=[*(1.0 for _ in calls), *(weight for _ in kept)],
+    )
