@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "langchain_toolken"
 
 # layer -> the layers that its modules may import, beside their own
-MAY_IMPORT = {
+MAY_IMPORT: dict[str, set[str]] = {
     "tools": set(),
     "toolkens": {"tools"},
     "prompts": {"tools"},
@@ -21,20 +21,12 @@ MAY_IMPORT = {
     "training": {"decoding", "prompts", "toolkens", "tools"},
     "chat_models": {"decoding", "prompts", "toolkens", "tools"},
     "agents": {"chat_models", "decoding", "prompts", "toolkens", "tools"},
-    "evaluation": {"agents", "chat_models", "decoding", "prompts", "toolkens", "tools"},
+    "evaluation": {"agents", "chat_models", "decoding", "nano", "prompts", "toolkens", "tools"},
     "nano": {"prompts", "tools"},
-    "cli": {
-        "agents",
-        "chat_models",
-        "decoding",
-        "evaluation",
-        "nano",
-        "prompts",
-        "toolkens",
-        "tools",
-        "training",
-    },
 }
+MAY_IMPORT["console"] = set(MAY_IMPORT) - {"evaluation"}
+MAY_IMPORT["demo"] = set(MAY_IMPORT)
+MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
