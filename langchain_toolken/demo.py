@@ -20,8 +20,7 @@ from langchain_toolken.console import progress_bars, show_run
 from langchain_toolken.evaluation.graders import final_number, same_number
 from langchain_toolken.evaluation.questions import Question, nano_held_out
 from langchain_toolken.nano.corpus.documents import some_problem
-from langchain_toolken.nano.corpus.one_step import ONE_STEP
-from langchain_toolken.nano.corpus.word_problems import Step, WordProblem, one_step
+from langchain_toolken.nano.corpus.word_problems import OPERATIONS, Step, WordProblem, one_step
 from langchain_toolken.tools import load_tools
 from langchain_toolken.training.demonstrations import Call, Demonstration
 from langchain_toolken.training.fit import FitResult, fit
@@ -62,7 +61,7 @@ def demonstrations(per_tool: int, seed: int) -> list[Demonstration]:
     longer ones.
     """
     rng = Random(f"demonstrations {seed}")
-    problems = [one_step(rng, operation) for operation in ONE_STEP for _ in range(per_tool)]
+    problems = [one_step(rng, operation) for operation in OPERATIONS for _ in range(per_tool)]
     problems += [some_problem(rng) for _ in range(len(problems) // 2)]
     return [as_demonstration(problem) for problem in problems]
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from langchain_toolken.nano.corpus.one_step import ONE_STEP
-from langchain_toolken.nano.corpus.word_problems import multi_step, one_step
+from langchain_toolken.nano.corpus.word_problems import OPERATIONS, multi_step, one_step
 
 
 class QuestionsError(ValueError):
@@ -60,11 +59,10 @@ def nano_held_out(count: int, seed: int = 2026) -> list[Question]:
     62% take one step (all 13 operations in turn), the others two to four: the shares of the pre-training text.
     """
     questions = []
-    operations = tuple(ONE_STEP)
     for number in range(count):
         rng = Random(f"held out {seed}:{number}")
         if number % 100 < 62:
-            problem = one_step(rng, operations[number % len(operations)], held_out=True)
+            problem = one_step(rng, OPERATIONS[number % len(OPERATIONS)], held_out=True)
         else:
             problem = multi_step(rng, held_out=True)
         calls = tuple(ExpectedCall(step.operation, step.operands) for step in problem.steps)

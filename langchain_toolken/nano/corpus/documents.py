@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from langchain_toolken.nano.corpus.one_step import ONE_STEP
 from langchain_toolken.nano.corpus.plain_texts import arithmetic, facts, plan, small_talk
 from langchain_toolken.nano.corpus.tool_texts import (
     InventedCall,
@@ -17,7 +16,7 @@ from langchain_toolken.nano.corpus.tool_texts import (
     some_other_tools,
     tool_for_step,
 )
-from langchain_toolken.nano.corpus.word_problems import Step, WordProblem, multi_step, one_step
+from langchain_toolken.nano.corpus.word_problems import OPERATIONS, Step, WordProblem, multi_step, one_step
 
 Form = Literal["completion", "chat"]
 
@@ -78,7 +77,7 @@ def worked_answer(problem: WordProblem, form: Form) -> Document:
 
 
 def some_problem(rng: Random) -> WordProblem:
-    return one_step(rng, rng.choice(tuple(ONE_STEP))) if rng.random() < 0.62 else multi_step(rng)
+    return one_step(rng, rng.choice(OPERATIONS)) if rng.random() < 0.62 else multi_step(rng)
 
 
 def _form(rng: Random) -> Form:
@@ -124,7 +123,7 @@ def written_call(call: InventedCall) -> str:
 def _request(rng: Random) -> tuple[str, InventedCall, str, str]:
     """(request, call, result, reply) of a word problem of one step or of another request."""
     if rng.random() < 0.5:
-        problem = one_step(rng, rng.choice(tuple(ONE_STEP)))
+        problem = one_step(rng, rng.choice(OPERATIONS))
         return (
             problem.question,
             tool_for_step(rng, problem.steps[0]),

@@ -9,15 +9,16 @@ from decimal import Decimal
 from functools import cache
 from random import Random
 
-from langchain_toolken.nano.corpus.multi_step import (
+from langchain_toolken.nano.corpus.numbers import Numbers, as_written
+from langchain_toolken.nano.corpus.templates import (
     EVENTS,
     HELD_OUT_EVENTS,
     HELD_OUT_STORY_QUESTIONS,
-    MULTI_STEP,
     STORY_QUESTIONS,
+    Template,
+    multi_step_templates,
+    one_step_templates,
 )
-from langchain_toolken.nano.corpus.numbers import Numbers, as_written
-from langchain_toolken.nano.corpus.one_step import ONE_STEP, Template
 from langchain_toolken.nano.corpus.words import (
     CONTAINERS,
     HELD_OUT_PEOPLE,
@@ -268,9 +269,13 @@ def _draw_numbers(scene: _Scene, operation: str, template: Template) -> tuple[st
     return (values["x"], values["y"])
 
 
+OPERATIONS = tuple(one_step_templates())
+"""The 13 FuncQA operations, the names of the tools that compute them."""
+
+
 @cache
 def _select(operation: str, held_out: bool) -> tuple[Template, ...]:
-    return tuple(template for template in ONE_STEP[operation] if template.held_out == held_out)
+    return tuple(template for template in one_step_templates()[operation] if template.held_out == held_out)
 
 
 def one_step(rng: Random, operation: str, *, held_out: bool = False) -> WordProblem:
@@ -290,7 +295,7 @@ def multi_step(rng: Random, *, held_out: bool = False) -> WordProblem:
     """A problem that takes two to four operations: from a template, or a story put together from events."""
     if rng.random() < (0.4 if not held_out else 0.5):
         return _story(rng, held_out=held_out)
-    template = rng.choice([t for t in MULTI_STEP if t.held_out == held_out])
+    template = rng.choice([t for t in multi_step_templates() if t.held_out == held_out])
     while True:
         scene = _Scene(rng, held_out=held_out)
         _draw_numbers(scene, "add", template)
