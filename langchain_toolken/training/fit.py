@@ -137,7 +137,15 @@ def fit(
 
     began = time.perf_counter()
     solution = solve(
-        features, rows, lam, bias=bias, tolerance=tolerance, max_iterations=max_iterations, progress=progress
+        features,
+        rows,
+        lam,
+        bias=bias,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        # Only there is float64 both at hand and faster than on the CPU.
+        device=lm.device if lm.device.type == "cuda" else "cpu",
+        progress=progress,
     )
     solve_seconds = time.perf_counter() - began
     used = len(loaded.demonstrations) - len(features.dropped)

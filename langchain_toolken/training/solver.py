@@ -23,9 +23,13 @@ from langchain_toolken.training.features import Features, Progress
 _CHUNK = 8192
 # Hidden states of up to so many elements (1 GB) are kept in float64; larger ones are converted step by step: slower.
 _KEPT_ELEMENTS = 1 << 27
-# Curvature pairs that L-BFGS remembers: steps to convergence on FuncQA (lam 1e-3) 133, 117, 111, 90 for 5, 10, 20, 40.
-# Each pair costs 2 K d floats of memory, 9 MB for 1,836 tools and d=320.
-_MEMORY = 20
+# Curvature pairs that L-BFGS remembers. FuncQA converges in 167, 126, 110 steps with 20, 40, 60 of them (lam 1e-4).
+# Each holds 2 K d floats, so 40 take 380 MB for 1,836 tools and d=320.
+_MEMORY = 40
+# What the loss, a float64 sum over positions, may be off by, relative to itself; and how many steps in a row may gain no
+# more than that, nor a smaller gradient, before the solve gives up.
+_ROUNDING = 1e-14
+_STALL = 20
 
 
 class SolveError(ValueError):
@@ -52,7 +56,9 @@ class Solution:
 class Objective:
     """Loss and gradient of a toolken matrix (K, d) in float64, summed over the features in chunks."""
 
-    def __init__(self, features: Features, prior: Tensor, lam: float, bias: float = 0.0) -> None:
+    def __init__(
+        self, features: Features, prior: Tensor, lam: float, bias: float = 0.0, device: torch.device | str = "cpu"
+    ) -> None:
         tools, size = prior.shape
         if features.hidden.shape[1] != size:
             raise SolveError(f"the prior has {size} columns but the hidden states {features.hidden.shape[1]}")
@@ -62,37 +68,36 @@ class Objective:
             )
         if not lam >= 0:
             raise SolveError(f"lam is {lam}; it must not be negative")
-        self._features = features
         keep = features.hidden.numel() <= _KEPT_ELEMENTS
-        self._hidden = features.hidden.double() if keep else features.hidden
-        self._prior = prior.double()
+        self._hidden = features.hidden.to(device=device, dtype=torch.float64) if keep else features.hidden
+        self._logsumexp = features.word_logsumexp.double().to(device)
+        self._prior = prior.double().to(device)
         self._lam = lam
         self._bias = bias
-        weight = features.weight.double()
-        self._total = float(weight.sum())
+        self._weight = features.weight.double().to(device)
+        self._total = float(self._weight.sum())
         # The targets' part of the loss is linear in W: its gradient is this constant, so it is summed once.
-        rows = (features.target >= 0).nonzero()[:, 0]
-        self._pull = torch.zeros(tools, size, dtype=torch.float64)
-        self._pull.index_add_(0, features.target[rows], features.hidden[rows].double() * weight[rows, None])
+        weight = features.weight.double()
+        calls = (features.target >= 0).nonzero()[:, 0]
+        pull = torch.zeros(tools, size, dtype=torch.float64)
+        pull.index_add_(0, features.target[calls], features.hidden[calls].double() * weight[calls, None])
+        self._pull = pull.to(device)
         words = features.target < 0
-        self._constant = float((weight * features.target_logit.double())[words].sum()) + bias * float(
-            weight[rows].sum()
-        )
+        self._constant = float(weight[words] @ features.target_logit[words].double())
+        self._constant += bias * float(weight[calls].sum())
 
     def __call__(self, matrix: Tensor) -> tuple[float, Tensor]:
-        """The loss at `matrix` ((K, d) float64) and its gradient ((K, d) float64)."""
+        """The loss at `matrix` ((K, d) float64) and its gradient ((K, d) float64), both on the objective's device."""
         loss = -self._constant - float((self._pull * matrix).sum())
         gradient = -self._pull
-        features = self._features
-        for start in range(0, len(features), _CHUNK):
+        for start in range(0, self._weight.shape[0], _CHUNK):
             part = slice(start, start + _CHUNK)
-            hidden = self._hidden[part].double()
-            weight = features.weight[part].double()
+            hidden = self._hidden[part].to(device=matrix.device, dtype=torch.float64)
             logits = hidden @ matrix.T
             logits += self._bias
-            log_total = torch.logaddexp(features.word_logsumexp[part].double(), logits.logsumexp(dim=1))
-            loss += float(weight @ log_total)
-            share = logits.sub_(log_total[:, None]).exp_().mul_(weight[:, None])
+            log_total = torch.logaddexp(self._logsumexp[part], logits.logsumexp(dim=1))
+            loss += float(self._weight[part] @ log_total)
+            share = logits.sub_(log_total[:, None]).exp_().mul_(self._weight[part, None])
             gradient = gradient.addmm(share.T, hidden)
         away = matrix - self._prior
         return (
@@ -110,12 +115,13 @@ def solve(
     start: Tensor | None = None,
     tolerance: float = 1e-5,
     max_iterations: int = 1000,
+    device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> Solution:
     """The toolken matrix (K, d) that minimises the objective of this module, from `start` (default: the prior).
 
     prior: (K, d) float32, W0. lam: weight of the pull to it. bias: b, held fixed. `start` is for warm starts along a
-    path of lam; it doesn't change the optimum, only the time.
+    path of lam; it doesn't change the optimum, only the time. device: where the sums are made; it needs float64.
 
     Converged means: the gradient's norm is at most `tolerance` times its norm *at the prior*, so that a good start is
     not asked for more than a bad one. Stopping for any other reason is warned about with the norms
@@ -134,12 +140,12 @@ def solve(
             ConvergenceWarning,
             stacklevel=2,
         )
-    objective = Objective(features, prior, lam, bias)
-    matrix = prior.double().clone()
+    objective = Objective(features, prior, lam, bias, device)
+    matrix = prior.double().clone().to(device)
     loss, gradient = objective(matrix)
     start_norm = float(gradient.norm())
     if start is not None:
-        matrix = start.double().clone()
+        matrix = start.double().clone().to(device)
         loss, gradient = objective(matrix)
     norm = float(gradient.norm())
     if not (torch.isfinite(gradient).all() and start_norm < float("inf")):
@@ -147,8 +153,9 @@ def solve(
     target = tolerance * start_norm
 
     pairs: list[tuple[Tensor, Tensor, float]] = []
-    iterations = 0
-    while norm > target and iterations < max_iterations:
+    iterations = stalled = 0
+    lowest = norm
+    while norm > target and iterations < max_iterations and stalled < _STALL:
         direction = _lbfgs_direction(gradient, pairs)
         found = _line_search(objective, matrix, loss, gradient, direction, first=not pairs)
         if found is None:
@@ -157,14 +164,17 @@ def solve(
             # Old curvature can spoil a direction: begin again from the plain gradient before giving up.
             pairs.clear()
             continue
-        new_matrix, loss, new_gradient = found
+        new_matrix, new_loss, new_gradient = found
         step, change = new_matrix - matrix, new_gradient - gradient
         curvature = float((step * change).sum())
         if curvature > 0:
             pairs.append((step, change, curvature))
             del pairs[:-_MEMORY]
-        matrix, gradient = new_matrix, new_gradient
+        gained = loss - new_loss > _ROUNDING * abs(loss)
+        matrix, loss, gradient = new_matrix, new_loss, new_gradient
         norm = float(gradient.norm())
+        stalled = 0 if gained or norm < lowest else stalled + 1
+        lowest = min(lowest, norm)
         iterations += 1
         if progress is not None:
             progress(min(iterations, max_iterations - 1), max_iterations, "solve")
@@ -180,7 +190,7 @@ def solve(
             stacklevel=2,
         )
     return Solution(
-        matrix=matrix.float(),
+        matrix=matrix.float().cpu(),
         loss=loss,
         gradient_norm=norm,
         start_gradient_norm=start_norm,
@@ -220,7 +230,7 @@ def _line_search(
     size = min(1.0, 1.0 / float(direction.norm())) if first else 1.0
     low, high = 0.0, float("inf")
     # Near the optimum the decrease drowns in rounding; the slope alone then decides (Hager and Zhang 2005).
-    rounding = 1e-14 * abs(loss)
+    rounding = _ROUNDING * abs(loss)
     for _ in range(60):
         trial = matrix + size * direction
         trial_loss, trial_gradient = objective(trial)

@@ -1,0 +1,121 @@
+"""`fit` from tools and demonstrations to toolkens that fire."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from langchain_toolken.decoding.engine import Sampling
+from langchain_toolken.decoding.lm import LanguageModel
+from langchain_toolken.decoding.priors import PriorConfig, prior_rows
+from langchain_toolken.decoding.transformers_engine import TransformersEngine
+from langchain_toolken.prompts import encode_content
+from langchain_toolken.toolkens import ToolkenSet
+from langchain_toolken.tools import ToolSpec
+from langchain_toolken.training.fit import ToolkenFitWarning, fit, fit_toolkens
+
+SPECS = [
+    ToolSpec(name=name, description=f"Do {name}.", json_schema={"type": "object", "properties": {}})
+    for name in ("add", "multiply")
+]
+
+
+def rows() -> list[dict[str, object]]:
+    made = []
+    for a in range(2, 8):
+        for sign, name, result in (("+", "add", a + 9), ("*", "multiply", 9 * a)):
+            text = f"Q: What is {a} {sign} 9?\nA: It is {a} {sign} 9 = {result}."
+            made.append(
+                {"text": text, "calls": [{"start": text.index(f"= {result}") + 2, "tool": name, "result": result}]}
+            )
+    return made
+
+
+def test_after_the_fit_the_right_toolken_fires_where_the_demonstrations_call(tiny_llama: LanguageModel) -> None:
+    result = fit(tiny_llama, SPECS, rows(), lam=1e-7)
+    assert result.lm_passes == 1
+    assert result.tool_positions == 12
+    assert result.solution is not None
+    assert result.solution.converged
+    engine = TransformersEngine(tiny_llama)
+    prompts = ["Q: What is 4 + 9?\nA: It is 4 + 9 = ", "Q: What is 5 * 9?\nA: It is 5 * 9 = "]
+    answers = engine.reason(
+        [encode_content(tiny_llama.tokenizer, prompt) for prompt in prompts],
+        toolkens=result.toolkens,
+        sampling=Sampling(max_tokens=1),
+    )
+    assert [a.trigger.tool if a.trigger else None for a in answers] == ["add", "multiply"]
+    # Just before, where a word follows in the demonstrations, no toolken fires.
+    early = [encode_content(tiny_llama.tokenizer, prompt.removesuffix("= ").rstrip()) for prompt in prompts]
+    for answer in engine.reason(early, toolkens=result.toolkens, sampling=Sampling(max_tokens=1)):
+        assert answer.trigger is None
+
+
+def test_provenance_says_what_the_toolkens_were_fitted_on(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+    prior = PriorConfig(source="hidden", text="both")
+    toolkens = fit_toolkens(tiny_llama, SPECS, rows(), prior=prior, lam=0.5)
+    toolkens.save(tmp_path / "set")
+    found = ToolkenSet.load(tmp_path / "set").provenance
+    assert (found.lam, found.prior, found.style) == (0.5, "hidden/both/average", "completion")
+    assert (found.demonstrations, found.tool_positions) == (12, 12)
+    assert found.word_positions > 12
+    assert found.head_fingerprint == tiny_llama.head_fingerprint
+    torch.testing.assert_close(toolkens.prior, prior_rows(tiny_llama, SPECS, prior))
+
+
+def test_without_demonstrations_the_toolkens_are_their_priors_and_that_is_said(tiny_llama: LanguageModel) -> None:
+    with pytest.warns(ToolkenFitWarning, match="no demonstrations were given"):
+        result = fit(tiny_llama, SPECS)
+    assert torch.equal(result.toolkens.matrix, prior_rows(tiny_llama, SPECS, PriorConfig()))
+    assert torch.equal(result.toolkens.matrix, result.toolkens.prior)
+    assert result.lm_passes == 0
+    assert result.toolkens.provenance.lam is None
+    assert result.style == "chat"
+
+
+def test_dropped_rows_are_warned_about_with_their_lines(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+    path = tmp_path / "demos.jsonl"
+    lines = [json.dumps(row) for row in rows()]
+    in_question = {"text": "Q: 7?\nA: 7.", "calls": [{"start": 3, "tool": "add", "result": "7"}]}
+    path.write_text("\n".join([*lines[:3], "oops", *lines[3:], json.dumps(in_question)]), encoding="utf-8")
+    with pytest.warns(ToolkenFitWarning, match="2 demonstrations were dropped. line 4: not JSON.*line 14: .*outside"):
+        result = fit(tiny_llama, SPECS, path)
+    assert [row.line for row in result.dropped] == [4, 14]
+    assert result.demonstrations == 12
+
+
+def test_tools_without_demonstrations_are_named(tiny_llama: LanguageModel) -> None:
+    only_add = [row for row in rows() if row["calls"][0]["tool"] == "add"]  # type: ignore[index]
+    with pytest.warns(ToolkenFitWarning, match="no demonstration calls multiply"):
+        result = fit(tiny_llama, SPECS, only_add)
+    assert result.unseen == ("multiply",)
+
+
+def test_a_fit_in_which_nothing_is_amiss_warns_of_nothing(tiny_llama: LanguageModel) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(tiny_llama, SPECS, rows())
+
+
+def test_the_style_follows_the_demonstrations(tiny_llama: LanguageModel) -> None:
+    plain = [{"text": "The sum of 2 and 3 is 5.", "calls": [{"start": 22, "tool": "add", "result": "5"}]}]
+    for style, expected in ((None, "chat"), ("completion", "completion")):
+        with pytest.warns(ToolkenFitWarning, match="multiply"):
+            found = fit(tiny_llama, SPECS, plain, style=style)  # type: ignore[arg-type]
+        assert found.style == expected
+    assert fit(tiny_llama, SPECS, rows()).style == "completion"
+    assert fit(tiny_llama, SPECS, rows(), style="chat").toolkens.provenance.style == "chat"
+
+
+def test_the_same_seed_gives_the_same_toolkens(tiny_llama: LanguageModel) -> None:
+    first, second = (fit_toolkens(tiny_llama, SPECS, rows(), negatives_per_demonstration=3, seed=5) for _ in range(2))
+    assert torch.equal(first.matrix, second.matrix)
+
+
+def test_no_tools_are_refused(tiny_llama: LanguageModel) -> None:
+    with pytest.raises(ValueError, match="no tools"):
+        fit(tiny_llama, [], rows())
