@@ -26,8 +26,8 @@ _KEPT_ELEMENTS = 1 << 27
 # Curvature pairs that L-BFGS remembers. FuncQA converges in 167, 126, 110 steps with 20, 40, 60 of them (lam 1e-4).
 # Each holds 2 K d floats, so 40 take 380 MB for 1,836 tools and d=320.
 _MEMORY = 40
-# What the loss, a float64 sum over positions, may be off by, relative to itself; and how many steps in a row may gain no
-# more than that, nor a smaller gradient, before the solve gives up.
+# What the loss, a float64 sum over positions, may be off by, relative to itself; and how many steps in a row may gain
+# no more than that, nor a smaller gradient, before the solve gives up.
 _ROUNDING = 1e-14
 _STALL = 20
 
