@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
     assert factors[0] == 0.01
     assert set(factors[100:750]) == {1.0}
     assert factors[-1] == pytest.approx(1 / 250)
-    assert all(a >= b for a, b in zip(factors[750:], factors[751:], strict=False))
+    assert all(a >= b for a, b in pairwise(factors[750:]))
 
 
 def test_a_run_cut_off_and_resumed_ends_in_the_weights_of_an_unbroken_one(

@@ -1,0 +1,109 @@
+"""The command line, as a user types it, on the bundled LM."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from langchain_toolken.cli import app
+from langchain_toolken.toolkens import ToolkenSet
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TOOLS = str(EXAMPLES / "mytools.py")
+run = CliRunner().invoke
+
+
+@pytest.fixture(scope="module")
+def toolkens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli") / "my-toolkens"
+    result = run(app, ["fit", "--tools", TOOLS, "--demos", str(EXAMPLES / "demos.jsonl"), "--out", str(out), "--json"])
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert facts["toolkens"] == 3
+    assert facts["lm_passes"] == 1
+    assert facts["solve_converged"] is True
+    return out
+
+
+def test_fit_writes_a_set_that_loads(toolkens: Path) -> None:
+    assert ToolkenSet.load(toolkens).names == ("total_price", "what_is_left", "fair_share")
+
+
+def test_chat_answers_one_question_with_the_tools_it_was_given(toolkens: Path) -> None:
+    question = "A shop sells apples for 4127 dollars each. How much do 394 apples cost?"
+    result = run(app, ["chat", "--toolkens", str(toolkens), "--tools", TOOLS, "--json", question])
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert [step["tool"] for step in answer["steps"] if step["kind"] == "execute"] == ["total_price"]
+    assert str(4127 * 394) in answer["text"]
+
+
+def test_chat_runs_no_tool_it_was_not_given(toolkens: Path) -> None:
+    question = "A shop sells apples for 4127 dollars each. How much do 394 apples cost?"
+    result = run(app, ["chat", "--toolkens", str(toolkens), question])
+    assert "its code is unknown" in result.output
+
+
+def test_a_conversation_ends_with_an_empty_line_or_the_end_of_input(toolkens: Path) -> None:
+    for typed in ("Hello!\n\n", "Hello!\n"):
+        result = run(app, ["chat", "--toolkens", str(toolkens), "--tools", TOOLS], input=typed)
+        assert result.exit_code == 0, result.output
+        assert "reason" in result.output
+
+
+def test_without_demonstrations_fit_says_that_these_are_priors(tmp_path: Path) -> None:
+    result = run(app, ["fit", "--tools", TOOLS, "--out", str(tmp_path / "priors"), "--json"])
+    assert result.exit_code == 0, result.output
+    assert "prior toolkens" in result.stderr
+    assert json.loads(result.stdout)["lm_passes"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--tools", "no_such_file.py"], "no_such_file.py"),
+        (["--tools", TOOLS, "--demos", "no_such_demos.jsonl"], "no_such_demos.jsonl"),
+        (["--tools", TOOLS, "--model", "./no-such-model"], "no-such-model"),
+    ],
+)
+def test_bad_input_to_fit_is_named_and_exits_with_1(tmp_path: Path, arguments: list[str], said: str) -> None:
+    result = run(app, ["fit", "--out", str(tmp_path / "out"), *arguments])
+    assert result.exit_code == 1
+    assert "error:" in result.output
+    assert said in result.output.replace("\n", "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_chat_with_a_folder_that_holds_no_toolkens_is_an_error(tmp_path: Path) -> None:
+    result = run(app, ["chat", "--toolkens", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "error:" in result.output
+
+
+def test_the_demo_fits_asks_and_compares() -> None:
+    result = run(app, ["demo", "--questions", "2", "--per-tool", "4", "--json"])
+    assert result.exit_code == 0, result.output
+    outcomes = json.loads(result.stdout)
+    assert len(outcomes) == 2
+    assert {"question", "answer", "with_toolkens", "without_tools"} <= set(outcomes[0])
+    for shown in ("Fit toolkens", "reason", "without tools"):
+        assert shown in result.stderr
+
+
+def test_help_is_there_at_once_without_torch() -> None:
+    code = (
+        "import sys; from langchain_toolken.cli import app\n"
+        "try:\n app(['--help'])\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "COLUMNS": "100"}, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "fit" in done.stdout
