@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from langchain_toolken import ToolkenChat
-from langchain_toolken.chat_models import shared_engine
 from langchain_toolken.console import progress_bars
+from langchain_toolken.decoding.shared import shared_engine
 from langchain_toolken.demo import demonstrations
 from langchain_toolken.evaluation.questions import load_funcqa_one_hop, nano_held_out
 from langchain_toolken.evaluation.runner import Graded, grade, summarize

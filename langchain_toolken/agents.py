@@ -21,7 +21,7 @@ from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode
 
 from langchain_toolken.decoding.engine import Candidate, Reasoning
-from langchain_toolken.prompts import answer_so_far
+from langchain_toolken.prompts.messages import answer_so_far
 from langchain_toolken.tools import tool_specs
 
 if TYPE_CHECKING:

@@ -1,18 +1,15 @@
 """ToolkenChat: a local LM with toolkens behind LangChain's chat model interface (DESIGN §3).
 
-The class is thin. `prompts` renders messages to ids, an engine decodes, and the functions here turn what comes back
-into messages. The two steps of a turn, `reason` and `complete`, are public: `agents` runs them as nodes of a graph.
+The class is thin. `prompts` renders messages to ids, an engine decodes, and `responses` turns what comes back into
+messages. The two steps of a turn, `reason` and `complete`, are public: `agents` runs them as nodes of a graph.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
-import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -20,8 +17,6 @@ from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
-from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
@@ -29,55 +24,19 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field, InstanceOf, PrivateAttr, field_validator
 
 from langchain_toolken import __version__
-from langchain_toolken.decoding.engine import Candidate, Completion, Engine, Reasoning, Sampling
-from langchain_toolken.decoding.lm import load_language_model
+from langchain_toolken.decoding.engine import Completion, Engine, Reasoning, Sampling
 from langchain_toolken.decoding.priors import PriorConfig, prior_rows
+from langchain_toolken.decoding.shared import shared_engine
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
-from langchain_toolken.prompts import (
-    PromptFormat,
-    Reinjection,
-    Style,
-    answer_lead,
-    answer_so_far,
-    encode_content,
-    render,
-    tool_card,
-)
+from langchain_toolken.prompts.content import encode_content
+from langchain_toolken.prompts.format import PromptFormat, Reinjection, Style, tool_card
+from langchain_toolken.prompts.messages import answer_so_far, render
+from langchain_toolken.prompts.templates import answer_lead
+from langchain_toolken.responses import closing_chunks, response
 from langchain_toolken.toolkens import Provenance, ToolkenSet
 from langchain_toolken.tools import ToolSpec, tool_spec
 
-_ENGINES = threading.Lock()
 _SAMPLING_FIELDS = ("temperature", "top_p", "top_k", "seed", "max_tokens")
-
-
-@lru_cache(maxsize=4)
-def _load_engine(
-    model: str, revision: str | None, dtype: str | None, device: str | None, device_map: str | None, trust: bool
-) -> TransformersEngine:
-    return TransformersEngine(
-        load_language_model(
-            model,
-            revision=revision,
-            dtype=dtype,
-            device=device,
-            device_map=device_map,
-            trust_remote_code=trust,
-        )
-    )
-
-
-def shared_engine(
-    model: str,
-    *,
-    revision: str | None = None,
-    dtype: str | None = None,
-    device: str | None = None,
-    device_map: str | None = None,
-    trust_remote_code: bool = False,
-) -> TransformersEngine:
-    """The engine of an LM, loaded once per process and settings (the four used last are kept)."""
-    with _ENGINES:
-        return _load_engine(model, revision, dtype, device, device_map, trust_remote_code)
 
 
 class ToolkenChat(BaseChatModel):
@@ -188,7 +147,7 @@ class ToolkenChat(BaseChatModel):
         """Decode from `messages` until the answer ends or one of the `tools`' toolkens fires.
 
         Args:
-            messages: the history; its rendering is described at `prompts.render`.
+            messages: the history; its rendering is described at `prompts.messages.render`.
             tools: the tools that may be called; none: a plain LM.
             stop: besides the format's; None takes the instance's.
             **sampling: fields of `Sampling` that differ from the instance's.
@@ -238,9 +197,9 @@ class ToolkenChat(BaseChatModel):
         """
         text = self.text_of(messages, reasoning)
         if reasoning.trigger is None:
-            return _message(text, reasoning, None, 0, self.engine.model_id)
+            return response(text, reasoning, None, 0, self.engine.model_id)
         completion, card_tokens = self._decode_arguments(messages, reasoning, tools)
-        return _message(text, reasoning, completion, card_tokens, self.engine.model_id)
+        return response(text, reasoning, completion, card_tokens, self.engine.model_id)
 
     def _decode_arguments(
         self, messages: Sequence[BaseMessage], reasoning: Reasoning, tools: Sequence[ToolSpec]
@@ -359,24 +318,8 @@ class ToolkenChat(BaseChatModel):
             else:
                 yield emit(AIMessageChunk(content=piece))
         assert reasoning is not None
-        message = self.complete(messages, reasoning, tools=specs)
-        for call in message.tool_calls:
-            arguments = json.dumps(call["args"], ensure_ascii=False)
-            chunk = tool_call_chunk(name=call["name"], args=arguments, id=call["id"], index=0)
-            yield emit(AIMessageChunk(content="", tool_call_chunks=[chunk]))
-        for cut in message.invalid_tool_calls:
-            # Chunks are parsed leniently when they are put together: cut JSON would be mended into a call that the LM
-            # never finished. As a JSON string it stays an invalid call.
-            chunk = tool_call_chunk(name=cut["name"], args=json.dumps(cut["args"]), id=cut["id"], index=0)
-            yield emit(AIMessageChunk(content="", tool_call_chunks=[chunk]))
-        yield emit(
-            AIMessageChunk(
-                content="",
-                usage_metadata=message.usage_metadata,
-                response_metadata=message.response_metadata,
-                chunk_position="last",
-            )
-        )
+        for chunk in closing_chunks(self.complete(messages, reasoning, tools=specs)):
+            yield emit(chunk)
 
     def bind_tools(
         self,
@@ -453,56 +396,3 @@ def _call_settings(kwargs: dict[str, Any]) -> tuple[list[ToolSpec], dict[str, An
         )
     specs = {} if choice == "none" else {spec.name: spec for spec in map(tool_spec, kwargs.get("tools") or ())}
     return list(specs.values()), {field: kwargs[field] for field in _SAMPLING_FIELDS if field in kwargs}
-
-
-def _message(
-    text: str, reasoning: Reasoning, completion: Completion | None, card_tokens: int, model_name: str
-) -> AIMessage:
-    """The AIMessage of a turn. Words, the toolken and the arguments count as output; the tool card as input."""
-    trigger = reasoning.trigger
-    calls, invalid = [], []
-    finish_reason: str = reasoning.finish_reason
-    words = len(reasoning.token_ids)
-    if trigger is not None and completion is not None:
-        words += 1 + completion.completion_tokens
-        call_id = f"call_{uuid.uuid4().hex}"
-        if completion.arguments is not None:
-            calls.append(tool_call(name=trigger.tool, args=completion.arguments, id=call_id))
-        else:
-            finish_reason = "length"
-            invalid.append(
-                invalid_tool_call(
-                    name=trigger.tool,
-                    args=completion.text,
-                    id=call_id,
-                    error=f"The arguments were cut off after {completion.completion_tokens} tokens "
-                    "(max_argument_tokens, or the LM's context).",
-                )
-            )
-    prompt_tokens = reasoning.prompt_tokens + card_tokens
-    return AIMessage(
-        content=text,
-        tool_calls=calls,
-        invalid_tool_calls=invalid,
-        usage_metadata=UsageMetadata(
-            input_tokens=prompt_tokens,
-            output_tokens=words,
-            total_tokens=prompt_tokens + words,
-            input_token_details=InputTokenDetails(cache_read=reasoning.reused_tokens),
-        ),
-        response_metadata={
-            "finish_reason": finish_reason,
-            "model_name": model_name,
-            "toolken": _toolken_metadata(trigger, reasoning.runners_up),
-        },
-    )
-
-
-def _toolken_metadata(trigger: Candidate | None, runners_up: Sequence[Candidate]) -> dict[str, Any] | None:
-    if trigger is None:
-        return None
-    return {
-        "name": trigger.tool,
-        "probability": trigger.probability,
-        "runners_up": [{"name": other.tool, "probability": other.probability} for other in runners_up],
-    }

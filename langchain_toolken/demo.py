@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from langchain_toolken.agents import create_toolken_agent
-from langchain_toolken.chat_models import ToolkenChat, shared_engine
+from langchain_toolken.chat_models import ToolkenChat
 from langchain_toolken.console import progress_bars, show_run
+from langchain_toolken.decoding.shared import shared_engine
 from langchain_toolken.evaluation.graders import final_number, same_number
 from langchain_toolken.evaluation.questions import Question, nano_held_out
 from langchain_toolken.nano.corpus.documents import some_problem

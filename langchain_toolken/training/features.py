@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from langchain_toolken.decoding.lm import LanguageModel
-from langchain_toolken.prompts import Style, render_demonstration
+from langchain_toolken.prompts.demonstrations import render_demonstration
+from langchain_toolken.prompts.format import Style
 from langchain_toolken.training.demonstrations import Demonstration, DemonstrationError, DroppedRow, result_end
 
 Progress = Callable[[int, int, str], None]

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from langchain_toolken import __version__
 from langchain_toolken.decoding.lm import LanguageModel, load_language_model
 from langchain_toolken.decoding.priors import PriorConfig, prior_rows
-from langchain_toolken.prompts import ANSWER, Style
+from langchain_toolken.prompts.format import ANSWER, Style
 from langchain_toolken.toolkens import Provenance, ToolkenSet
 from langchain_toolken.tools import ToolLike, ToolSpec, load_tools, tool_specs
 from langchain_toolken.training.demonstrations import (

@@ -10,7 +10,8 @@ from langchain_core.tools import tool
 
 from langchain_toolken import ToolkenChat
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
-from langchain_toolken.prompts import PromptFormat, render
+from langchain_toolken.prompts.format import PromptFormat
+from langchain_toolken.prompts.messages import render
 from langchain_toolken.tools import tool_spec
 from tests.unit.tiny_chat import (
     ScriptedEngine,

@@ -13,7 +13,8 @@ from langchain_toolken.agents import create_toolken_agent
 from langchain_toolken.chat_models import ToolkenChat
 from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
-from langchain_toolken.prompts import PromptFormat, render
+from langchain_toolken.prompts.format import PromptFormat
+from langchain_toolken.prompts.messages import render
 from langchain_toolken.tools import ToolError, tool_spec
 from tests.unit.tiny_chat import (
     ScriptedEngine,

@@ -12,10 +12,13 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 
-from langchain_toolken.chat_models import ToolkenChat, shared_engine
+from langchain_toolken.chat_models import ToolkenChat
 from langchain_toolken.decoding.lm import LanguageModel
+from langchain_toolken.decoding.shared import shared_engine
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
-from langchain_toolken.prompts import PromptFormat, encode_content, render, tool_card
+from langchain_toolken.prompts.content import encode_content
+from langchain_toolken.prompts.format import PromptFormat, tool_card
+from langchain_toolken.prompts.messages import render
 from langchain_toolken.toolkens import ToolkenSet, ToolkenSetError
 from langchain_toolken.tools import tool_spec
 from tests.unit.tiny_chat import (
@@ -286,5 +289,6 @@ def test_one_lm_is_loaded_once_for_all_instances(tmp_path: Path) -> None:
 
 
 def test_the_graph_of_imports_needs_no_torch_for_prompts_and_agents() -> None:
-    code = "import sys, langchain_toolken.prompts, langchain_toolken.agents; sys.exit('torch' in sys.modules)"
+    modules = "langchain_toolken.prompts.demonstrations, langchain_toolken.agents"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -19,7 +19,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "prompts": {"tools"},
     "decoding": {"toolkens", "tools", "nano"},
     "training": {"decoding", "prompts", "toolkens", "tools"},
-    "chat_models": {"decoding", "prompts", "toolkens", "tools"},
+    "responses": {"decoding"},
+    "chat_models": {"decoding", "prompts", "responses", "toolkens", "tools"},
     "agents": {"chat_models", "decoding", "prompts", "toolkens", "tools"},
     "evaluation": {"agents", "chat_models", "decoding", "nano", "prompts", "toolkens", "tools"},
     "nano": {"prompts", "tools"},
@@ -81,7 +82,9 @@ def test_the_chat_model_has_no_torch_code() -> None:
     assert "torch" not in names
 
 
-@pytest.mark.parametrize("module", ["", ".tools", ".prompts", ".cli", ".nano.tools"])
+@pytest.mark.parametrize(
+    "module", ["", ".tools", ".prompts.demonstrations", ".prompts.messages", ".responses", ".cli", ".nano.tools"]
+)
 def test_importing_it_does_not_load_torch(module: str) -> None:
     file = PACKAGE.joinpath(*module.strip(".").split(".")).with_suffix(".py")
     if module and not file.exists():

@@ -32,7 +32,7 @@ class InventedTool:
 
     @property
     def card(self) -> str:
-        """The form of :func:`langchain_toolken.prompts.tool_card`."""
+        """The form of :func:`langchain_toolken.prompts.format.tool_card`."""
         return f"\nTool: {self.signature}\n{self.description}\nArguments: "
 
 

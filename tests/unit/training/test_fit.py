@@ -13,7 +13,7 @@ from langchain_toolken.decoding.engine import Sampling
 from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.priors import PriorConfig, prior_rows
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
-from langchain_toolken.prompts import encode_content
+from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec
 from langchain_toolken.training.fit import ToolkenFitWarning, fit, fit_toolkens
