@@ -1,4 +1,4 @@
-"""Three tools of one's own: `toolken fit --tools examples/mytools.py --demos examples/demos.jsonl --out my-toolkens`."""
+"""Three tools of your own: `toolken fit --tools examples/mytools.py --demos examples/demos.jsonl --out toolkens`."""
 
 from __future__ import annotations
 
