@@ -16,7 +16,7 @@ from typing import Any, Self, cast
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
@@ -230,6 +230,7 @@ class ToolkenChat(BaseChatModel):
             "active": frozenset(spec.name for spec in tools) if tools else None,
             "sampling": Sampling(**{field: sampling.get(field, getattr(self, field)) for field in _SAMPLING_FIELDS}),
             "stop": (*prompt_format.stop, *(given or ())),
+            "after_result": self.reinjection == "inline" and isinstance(messages[-1], ToolMessage),
         }
         return prompt, settings
 

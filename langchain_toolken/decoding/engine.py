@@ -130,6 +130,7 @@ class Engine(Protocol):
         active: Collection[str] | None = None,
         sampling: Sampling,
         stop: Sequence[str] = (),
+        after_result: bool = False,
     ) -> list[Reasoning]:
         """Decode every prompt until EOS, a stop string, a toolken or the limit.
 
@@ -137,6 +138,7 @@ class Engine(Protocol):
             prompts: token ids, each of at least one token.
             toolkens: the toolkens that may fire; None for the LM alone.
             active: names of the toolkens that may fire in this call; None for all.
+            after_result: the prompts end in a tool's result, which what follows must not lengthen (see `results`).
             sampling: how tokens are chosen.
             stop: strings that end the text; they are not part of it.
 
@@ -155,6 +157,7 @@ class Engine(Protocol):
         active: Collection[str] | None = None,
         sampling: Sampling,
         stop: Sequence[str] = (),
+        after_result: bool = False,
     ) -> Iterator[str | Reasoning]:
         """Like `reason` for one prompt, text piece by piece, the `Reasoning` last.
 

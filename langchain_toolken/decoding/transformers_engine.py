@@ -22,6 +22,7 @@ from langchain_toolken.decoding.cache import PrefixCache
 from langchain_toolken.decoding.engine import Candidate, Completion, Reasoning, Sampling
 from langchain_toolken.decoding.grammar import ArgumentGrammars, ArgumentMatcher
 from langchain_toolken.decoding.lm import LanguageModel
+from langchain_toolken.decoding.results import ResultGuard
 from langchain_toolken.decoding.text import TextStream
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec
@@ -74,9 +75,10 @@ class TransformersEngine:
         active: Collection[str] | None = None,
         sampling: Sampling,
         stop: Sequence[str] = (),
+        after_result: bool = False,
     ) -> list[Reasoning]:
         """Decode every prompt until EOS, a stop string, a toolken or the limit; see `Engine.reason`."""
-        reasoner = _Reasoner(self, prompts, toolkens, active, sampling, stop)
+        reasoner = _Reasoner(self, prompts, toolkens, active, sampling, stop, after_result)
         for _ in self._steps(reasoner.batch, reasoner.choose, reasoner.binding):
             pass
         return reasoner.results()
@@ -89,10 +91,11 @@ class TransformersEngine:
         active: Collection[str] | None = None,
         sampling: Sampling,
         stop: Sequence[str] = (),
+        after_result: bool = False,
     ) -> Iterator[str | Reasoning]:
         """Text as it comes, the `Reasoning` last; see `Engine.stream`."""
         # Not a generator itself, so that bad input raises here and not at the first piece.
-        return self._pieces(_Reasoner(self, [prompt], toolkens, active, sampling, stop))
+        return self._pieces(_Reasoner(self, [prompt], toolkens, active, sampling, stop, after_result))
 
     def _pieces(self, reasoner: _Reasoner) -> Iterator[str | Reasoning]:
         shown = 0
@@ -123,6 +126,11 @@ class TransformersEngine:
     def grammars(self) -> ArgumentGrammars:
         """The tokenizer as llguidance knows it."""
         return ArgumentGrammars(self.lm.tokenizer, self.lm.vocab_size, self.lm.eos_ids)
+
+    @cached_property
+    def guard(self) -> ResultGuard:
+        """Keeps results from being lengthened."""
+        return ResultGuard(self.lm.tokenizer, self.lm.vocab_size)
 
     def room(self, prompt: Sequence[int]) -> int:
         """How many tokens may follow the prompt.
@@ -324,6 +332,7 @@ class _Reasoner:
         active: Collection[str] | None,
         sampling: Sampling,
         stop: Sequence[str],
+        after_result: bool,
     ) -> None:
         if "" in stop:
             raise ValueError("a stop string is empty; it would end every text at once")
@@ -334,13 +343,26 @@ class _Reasoner:
         self._reasons: list[Literal["stop", "length", "tool_calls"]] = ["length"] * len(prompts)
         self._candidates: list[tuple[Candidate, ...]] = [()] * len(prompts)
         self.texts = [TextStream(engine.tokenizer, prompt, stop) for prompt in prompts]
+        self._guard = engine.guard if after_result else None
+        self._endings = [self._guard.ending(prompt[-1]) if self._guard else None for prompt in prompts]
         self.binding = engine.bind(toolkens, active)
         self.batch = engine.start(prompts)
 
     def choose(self, rows: list[int], logits: Tensor) -> list[list[int]]:
         """One word for each row, or its end."""
-        tokens = self._sampler(logits)
+        tokens = self._sampler(self._guarded(rows, logits))
         return [self._take(row, token, logits[i]) for i, (row, token) in enumerate(zip(rows, tokens, strict=True))]
+
+    def _guarded(self, rows: list[int], logits: Tensor) -> Tensor:
+        """The logits without the words that would lengthen a result which was just put in."""
+        if self._guard is None or not any(self._endings):
+            return logits
+        logits = logits.clone()
+        for i, row in enumerate(rows):
+            if ending := self._endings[row]:
+                words = logits[i, : self._lm.vocab_size]
+                words.masked_fill_(self._guard.forbidden(ending).to(words.device), float("-inf"))
+        return logits
 
     def results(self) -> list[Reasoning]:
         """What every row came to."""
@@ -366,6 +388,8 @@ class _Reasoner:
             return self._end(row, "tool_calls")
         if token in self._lm.eos_ids:
             return self._end(row, "stop")
+        if self._guard is not None and (ending := self._endings[row]):
+            self._endings[row] = self._guard.after(ending, token)
         self._counts[row] += 1
         self.texts[row].push(token)
         if self.texts[row].stopped:
