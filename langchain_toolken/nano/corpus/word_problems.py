@@ -102,7 +102,9 @@ def expression(operation: str, operands: Sequence[str], rng: Random) -> str:
     """How the operation is written before its result, up to and with the equals sign: ``5572%3241=``, ``ln(7.5)=``."""
     match operation:
         case "sqrt":
-            return rng.choice(("√{}=", "√{}=", "sqrt({})=", "the square root of {}, which is ")).format(*operands)
+            return rng.choice(("√{}=", "the square root of {}, which is ", "the square root of {}, which is ")).format(
+                *operands
+            )
         case "log" | "ln":
             return f"{operation}({operands[0]})="
         case "lcm" | "gcd":
