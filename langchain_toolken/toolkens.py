@@ -245,7 +245,8 @@ class ToolkenSet:
         """
         target = Path(folder).resolve()
         _refuse_to_replace(target, Path(folder))
-        payload = tensors_to_bytes({"matrix": self.matrix, "prior": self.prior})
+        # Toolkens that were never fitted are their prior, the very same tensor, which safetensors would refuse.
+        payload = tensors_to_bytes({"matrix": self.matrix.clone(), "prior": self.prior.clone()})
         settings = _Settings(
             payload_sha256=hashlib.sha256(payload).hexdigest(),
             bias=self.bias,

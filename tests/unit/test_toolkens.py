@@ -222,6 +222,13 @@ def test_a_saved_set_loads_as_it_was_and_over_another(tmp_path: Path, toolkens: 
     assert [entry.name for entry in folder.parent.iterdir()] == ["set"]
 
 
+def test_toolkens_that_are_still_their_prior_can_be_saved(tmp_path: Path) -> None:
+    rows = torch.randn(2, 4, generator=torch.Generator().manual_seed(1))
+    unfitted = ToolkenSet(specs=(spec("a"), spec("b")), matrix=rows, prior=rows, bias=0.0, provenance=PROVENANCE)
+    unfitted.save(tmp_path / "set")
+    assert same(ToolkenSet.load(tmp_path / "set"), unfitted)
+
+
 def test_a_set_is_saved_through_a_link_and_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make(["a"]).save("real")
