@@ -19,7 +19,7 @@ from langchain_toolken.chat_models import ToolkenChat
 from langchain_toolken.console import progress_bars, show_run
 from langchain_toolken.decoding.shared import shared_engine
 from langchain_toolken.evaluation.graders import final_number, same_number
-from langchain_toolken.evaluation.questions import Question, nano_held_out
+from langchain_toolken.evaluation.questions import Question, nano_questions
 from langchain_toolken.nano.corpus.documents import some_problem
 from langchain_toolken.nano.corpus.word_problems import OPERATIONS, Step, WordProblem, one_step
 from langchain_toolken.tools import load_tools
@@ -75,8 +75,9 @@ def run_demo(console: Console, *, questions: int, per_tool: int, seed: int) -> l
     console.print(Rule("2  Fit toolkens"))
     fitted = _fit(console, tools, per_tool, seed)
     console.print(Rule("3  Ask"))
-    asked = nano_held_out(100, seed)
-    asked = Random(seed).sample(asked, min(questions, len(asked)))
+    console.print("Names and number ranges are ones that the LM's pre-training text never shows.")
+    pool = nano_questions(100, "numbers", seed)
+    asked = Random(seed).sample(pool, min(questions, len(pool)))
     outcomes = _ask(console, fitted, tools, asked)
     console.print(Rule("4  With toolkens, and the same LM without tools"))
     console.print(_table(outcomes))

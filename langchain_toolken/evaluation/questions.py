@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from langchain_toolken.nano.corpus.word_problems import OPERATIONS, multi_step, one_step
+from langchain_toolken.nano.corpus.word_problems import OPERATIONS, HeldOut, multi_step, one_step
 
 
 class QuestionsError(ValueError):
@@ -53,18 +53,20 @@ def load_funcqa_one_hop(path: str | Path) -> list[Question]:
     return questions
 
 
-def nano_held_out(count: int, seed: int = 2026) -> list[Question]:
-    """Word problems from templates, names and number ranges that nano's pre-training never shows.
+def nano_questions(count: int, held_out: HeldOut, seed: int = 2026) -> list[Question]:
+    """Word problems in the manner of nano's pre-training text, with what it never shows.
 
-    62% take one step (all 13 operations in turn), the others two to four: the shares of the pre-training text.
+    held_out: "wordings" asks in templates, with names and in number ranges that pre-training never shows; "numbers"
+    asks in wordings that it does show, with names and in ranges that it does not. 62% take one step (all 13 operations
+    in turn), the others two to four: the shares of the pre-training text.
     """
     questions = []
     for number in range(count):
-        rng = Random(f"held out {seed}:{number}")
+        rng = Random(f"held out {held_out} {seed}:{number}")
         if number % 100 < 62:
-            problem = one_step(rng, OPERATIONS[number % len(OPERATIONS)], held_out=True)
+            problem = one_step(rng, OPERATIONS[number % len(OPERATIONS)], held_out=held_out)
         else:
-            problem = multi_step(rng, held_out=True)
+            problem = multi_step(rng, held_out=held_out)
         calls = tuple(ExpectedCall(step.operation, step.operands) for step in problem.steps)
         questions.append(Question(problem.question, problem.result, calls))
     return questions

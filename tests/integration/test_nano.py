@@ -18,7 +18,7 @@ from langchain_toolken.decoding.shared import shared_engine
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
 from langchain_toolken.demo import demonstrations
 from langchain_toolken.evaluation.graders import final_number, same_number
-from langchain_toolken.evaluation.questions import Question, nano_held_out
+from langchain_toolken.evaluation.questions import Question, nano_questions
 from langchain_toolken.evaluation.runner import grade, summarize
 from langchain_toolken.nano import NANO_PATH
 from langchain_toolken.nano.tools import MATH_TOOLS
@@ -45,7 +45,7 @@ def fitted(lm: LanguageModel) -> FitResult:
 
 @pytest.fixture(scope="module")
 def questions() -> list[Question]:
-    return nano_held_out(100)[::4]
+    return nano_questions(100, "numbers")[::4]
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def test_fitting_takes_one_lm_pass_and_converges(fitted: FitResult) -> None:
     assert fitted.solution.converged
 
 
-def test_toolkens_answer_held_out_questions_that_the_lm_alone_gets_wrong(
+def test_toolkens_answer_questions_with_new_names_and_numbers_that_the_lm_alone_gets_wrong(
     engine: TransformersEngine, fitted: FitResult, questions: list[Question]
 ) -> None:
     summary = summarize(grade(ToolkenChat.from_engine(engine, fitted.toolkens), MATH_TOOLS, questions))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache
 from random import Random
+from typing import Literal
 
 from langchain_toolken.nano.corpus.numbers import Numbers, as_written
 from langchain_toolken.nano.corpus.templates import (
@@ -39,6 +39,9 @@ from langchain_toolken.nano.corpus.words import (
     singular,
 )
 from langchain_toolken.nano.tools import compute
+
+HeldOut = Literal["nothing", "numbers", "wordings"]
+"""What a problem has that pre-training never shows: nothing; names and number ranges; these and the wording too."""
 
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 MONTHS = [
@@ -123,11 +126,12 @@ def expression(operation: str, operands: Sequence[str], rng: Random) -> str:
 class _Scene:
     """One draw of people, things and numbers, and the text they are put into."""
 
-    def __init__(self, rng: Random, *, held_out: bool) -> None:
+    def __init__(self, rng: Random, held_out: HeldOut) -> None:
         self.rng = rng
-        self.numbers = Numbers(rng, held_out=held_out)
-        people = rng.sample(HELD_OUT_PEOPLE if held_out else PEOPLE, 2)
-        things = rng.sample(HELD_OUT_THINGS if held_out else THINGS, 3)
+        kept = held_out != "nothing"
+        self.numbers = Numbers(rng, held_out=kept)
+        people = rng.sample(HELD_OUT_PEOPLE if kept else PEOPLE, 2)
+        things = rng.sample(HELD_OUT_THINGS if kept else THINGS, 3)
         containers = rng.choice(CONTAINERS)
         members = rng.sample(MEMBERS, 2)
         days, months = rng.sample(DAYS, 3), rng.sample(MONTHS, 3)
@@ -275,16 +279,15 @@ OPERATIONS = tuple(one_step_templates())
 """The 13 FuncQA operations, the names of the tools that compute them."""
 
 
-@cache
-def _select(operation: str, held_out: bool) -> tuple[Template, ...]:
-    return tuple(template for template in one_step_templates()[operation] if template.held_out == held_out)
+def _wordings(templates: tuple[Template, ...], held_out: HeldOut) -> list[Template]:
+    return [template for template in templates if template.held_out == (held_out == "wordings")]
 
 
-def one_step(rng: Random, operation: str, *, held_out: bool = False) -> WordProblem:
-    """A problem that takes one operation. ``held_out`` uses only templates, names and ranges that pre-training never sees."""
-    template = rng.choice(_select(operation, held_out))
+def one_step(rng: Random, operation: str, *, held_out: HeldOut = "nothing") -> WordProblem:
+    """A problem that takes one operation."""
+    template = rng.choice(_wordings(one_step_templates()[operation], held_out))
     while True:
-        scene = _Scene(rng, held_out=held_out)
+        scene = _Scene(rng, held_out)
         operands = _draw_numbers(scene, operation, template)
         try:
             answer = scene.worked(template.answer, operation, operands)
@@ -293,13 +296,13 @@ def one_step(rng: Random, operation: str, *, held_out: bool = False) -> WordProb
         return WordProblem(scene.fill(template.question), answer)
 
 
-def multi_step(rng: Random, *, held_out: bool = False) -> WordProblem:
+def multi_step(rng: Random, *, held_out: HeldOut = "nothing") -> WordProblem:
     """A problem that takes two to four operations: from a template, or a story put together from events."""
-    if rng.random() < (0.4 if not held_out else 0.5):
-        return _story(rng, held_out=held_out)
-    template = rng.choice([t for t in multi_step_templates() if t.held_out == held_out])
+    if rng.random() < (0.5 if held_out == "wordings" else 0.4):
+        return _story(rng, held_out)
+    template = rng.choice(_wordings(multi_step_templates(), held_out))
     while True:
-        scene = _Scene(rng, held_out=held_out)
+        scene = _Scene(rng, held_out)
         _draw_numbers(scene, "add", template)
         numbers, values = scene.numbers, scene.values
         size = rng.choice((2, 3, 3, 4, 5))
@@ -320,62 +323,38 @@ def multi_step(rng: Random, *, held_out: bool = False) -> WordProblem:
             return WordProblem(scene.fill(template.question), answer)
 
 
-@dataclass
-class _Tale:
-    question: list[str] = field(default_factory=list)
-    answer: list[str | Step] = field(default_factory=list)
+_OPENINGS = ("{n} has {v} {ts}.", "{n} starts with {v} {ts}.", "There are {v} {ts} in {n}'s [house|shop|garden].")
+_FIRST_EVENT, _NEXT_EVENT = ("{n} ", "Then {n} ", "First {n} "), ("Then {n} ", "After that {n} ", "Next, {n} ", "{n} ")
+_FIRST_LEAD, _NEXT_LEAD = ("First, ", "At first, "), ("Then ", "After that, ", "Next, ")
+_LAST_LEAD = ("Then ", "Finally, ", "In the end, ")
 
 
-def _story(rng: Random, *, held_out: bool) -> WordProblem:
-    scene = _Scene(rng, held_out=held_out)
+def _story(rng: Random, held_out: HeldOut) -> WordProblem:
+    """Something at the start, two or three things that happen to it, and what there is in the end."""
+    reworded = held_out == "wordings"
+    scene = _Scene(rng, held_out)
     numbers = scene.numbers
     amount = numbers.integer(2, 6)
     scene.values["v"] = amount
-    tale = _Tale(
-        [
-            scene.fill(
-                rng.choice(
-                    (
-                        "{n} has {v} {ts}.",
-                        "{n} starts with {v} {ts}.",
-                        "There are {v} {ts} in {n}'s [house|shop|garden].",
-                    )
-                )
-            )
-            + " "
-        ]
-    )
+    sentences = [scene.fill(rng.choice(_OPENINGS))]
+    answer: list[str | Step] = []
     count = rng.choice((2, 2, 3))
     for number in range(count):
-        event, operation = rng.choice(HELD_OUT_EVENTS if held_out else EVENTS)
-        if operation == "subtract" and int(amount.partition(".")[0]) < 3:
+        event, operation = rng.choice(HELD_OUT_EVENTS if reworded else EVENTS)
+        whole = amount.partition(".")[0]
+        if operation == "subtract" and int(whole) < 3:
             event, operation = EVENTS[0]
-        value = (
-            numbers.between(2, 12)
-            if operation in ("multiply", "divide")
-            else numbers.integer(1, len(amount.partition(".")[0]))
-        )
+        few = operation in ("multiply", "divide")
+        value = numbers.between(2, 12) if few else numbers.integer(1, len(whole))
         if operation == "subtract":
             while Decimal(value) >= Decimal(amount):
                 value = str(rng.randint(1, max(1, int(Decimal(amount)) - 1)))
         scene.values["v"] = value
-        opening = rng.choice(
-            ("Then {n} ", "After that {n} ", "Next, {n} ", "{n} ") if number else ("{n} ", "Then {n} ", "First {n} ")
-        )
-        tale.question.append(scene.fill(opening + event) + ". ")
-        lead = (
-            ("First, ", "At first, ")
-            if not number
-            else ("Then ", "After that, ", "Next, ")
-            if number < count - 1
-            else ("Then ", "Finally, ", "In the end, ")
-        )
-        tale.answer += [
-            rng.choice(lead) + expression(operation, (amount, value), rng),
-            scene.step(operation, (amount, value)),
-            ". ",
-        ]
-        amount = tale.answer[-2].result  # type: ignore[union-attr]
-    tale.question.append(scene.fill(rng.choice(HELD_OUT_STORY_QUESTIONS if held_out else STORY_QUESTIONS)))
-    tale.answer[-1] = "."
-    return WordProblem("".join(tale.question), tuple(tale.answer))
+        sentences.append(scene.fill(rng.choice(_NEXT_EVENT if number else _FIRST_EVENT) + event) + ".")
+        leads = _FIRST_LEAD if not number else _NEXT_LEAD if number < count - 1 else _LAST_LEAD
+        written = rng.choice(leads) + expression(operation, (amount, value), rng)
+        step = scene.step(operation, (amount, value))
+        answer += [written, step, ". "]
+        amount = step.result
+    sentences.append(scene.fill(rng.choice(HELD_OUT_STORY_QUESTIONS if reworded else STORY_QUESTIONS)))
+    return WordProblem(" ".join(sentences), (*answer[:-1], "."))
