@@ -6,23 +6,19 @@ import threading
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase
-from transformers.generation.logits_process import (
-    LogitsProcessorList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
+from langchain_toolken.decoding.batch import Batch
 from langchain_toolken.decoding.cache import PrefixCache
 from langchain_toolken.decoding.engine import Candidate, Completion, Reasoning, Sampling
 from langchain_toolken.decoding.grammar import ArgumentGrammars, ArgumentMatcher
 from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.results import ResultGuard
+from langchain_toolken.decoding.sampler import Sampler
 from langchain_toolken.decoding.text import TextStream
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec
@@ -147,12 +143,12 @@ class TransformersEngine:
             )
         return self.context_length - len(prompt)
 
-    def start(self, prompts: Sequence[Sequence[int]]) -> _Batch:
+    def start(self, prompts: Sequence[Sequence[int]]) -> Batch:
         """A batch before its first step; a single prompt's goes on from the prefix cache."""
         if len(prompts) == 1:
             cache, reused = self._prefixes.take(prompts[0])
-            return _Batch(self.lm, prompts, cache, reused)
-        return _Batch(self.lm, prompts, DynamicCache(), 0)
+            return Batch(self.lm, prompts, cache, reused)
+        return Batch(self.lm, prompts, DynamicCache(), 0)
 
     def bind(self, toolkens: ToolkenSet | None, active: Collection[str] | None) -> _Binding | None:
         """The toolkens of a call, on the head's device.
@@ -185,7 +181,7 @@ class TransformersEngine:
             mask = torch.tensor([name in active for name in toolkens.names], device=matrix.device)
         return _Binding(names=toolkens.names, matrix=matrix, bias=toolkens.bias, mask=mask)
 
-    def _steps(self, batch: _Batch, choose: Choose, binding: _Binding | None) -> Generator[None, None, None]:
+    def _steps(self, batch: Batch, choose: Choose, binding: _Binding | None) -> Generator[None, None, None]:
         """The decoding loop: run the LM, let the rows that are due choose, yield; until every row has ended."""
         try:
             while batch.live:
@@ -225,102 +221,6 @@ class _Binding:
     mask: Tensor | None
 
 
-class _Batch:
-    """Sequences that go through the LM together.
-
-    Every row has a queue of tokens the LM has not seen. Prompts are padded on the left, so that all end in the same
-    column; afterwards a step runs as many tokens as the shortest queue has, so no padding ever comes to stand inside a
-    sequence (it would count against a sliding window). Rows whose queue is then empty are due to choose.
-    """
-
-    def __init__(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], cache: DynamicCache, reused: int) -> None:
-        self.lm = lm
-        self.prompts = prompts
-        self.cache = cache
-        self.reused = reused
-        self.live = list(range(len(prompts)))  # rows of the cache, as indices into prompts
-        self.fed = [list(prompt[:reused]) for prompt in prompts]
-        self.intact = True
-        self._queues = [list(prompt[reused:]) for prompt in prompts]
-        self._mask: Tensor | None = None
-        self._started = False
-
-    def advance(self) -> tuple[list[int], Tensor]:
-        """Run the LM once. Gives the rows that are due and their last hidden states (n, d)."""
-        lengths = [len(self._queues[row]) for row in self.live]
-        width = min(lengths) if self._started else max(lengths)
-        ids, positions = [], []
-        for row in self.live:
-            queue, seen = self._queues[row], len(self.fed[row])
-            chunk = queue[:width]
-            padding = width - len(chunk)
-            ids.append([0] * padding + chunk)
-            positions.append([0] * padding + list(range(seen, seen + len(chunk))))
-        if not self._started and min(lengths) < width:
-            columns = torch.arange(width, device=self.lm.device)
-            starts = torch.tensor([width - length for length in lengths], device=self.lm.device)
-            self._mask = (columns >= starts[:, None]).long()
-        elif self._mask is not None:
-            self._mask = torch.cat([self._mask, self._mask.new_ones(len(self.live), width)], dim=1)
-        self.intact = False
-        hidden = self.lm.hidden_states(
-            torch.tensor(ids, device=self.lm.device),
-            attention_mask=self._mask,
-            position_ids=torch.tensor(positions, device=self.lm.device),
-            cache=self.cache,
-        )[:, -1]
-        due = []
-        for index, row in enumerate(self.live):
-            self.fed[row] += self._queues[row][:width]
-            del self._queues[row][:width]
-            if not self._queues[row]:
-                due.append(index)
-        self.intact = self._started = True
-        rows = [self.live[index] for index in due]
-        return rows, hidden if len(due) == len(self.live) else hidden[due]
-
-    def extend(self, rows: list[int], tokens: list[list[int]]) -> None:
-        """Queue what the rows chose; rows that chose nothing leave the batch."""
-        for row, chosen in zip(rows, tokens, strict=True):
-            self._queues[row] = chosen
-        keep = [index for index, row in enumerate(self.live) if self._queues[row]]
-        if len(keep) < len(self.live):
-            self.live = [self.live[index] for index in keep]
-            if self.live:
-                selected = torch.tensor(keep, device=self.lm.device)
-                self.cache.batch_select_indices(selected)
-                self._mask = None if self._mask is None else self._mask[selected]
-
-
-class _Sampler:
-    """Chooses next tokens from logits (n, V+K): greedily, or with transformers' own warpers."""
-
-    def __init__(self, sampling: Sampling) -> None:
-        self._greedy = sampling.temperature == 0
-        self._seed = sampling.seed
-        self._generator: torch.Generator | None = None
-        self._warpers = LogitsProcessorList()
-        if not self._greedy:
-            self._warpers.append(TemperatureLogitsWarper(float(sampling.temperature)))
-            if sampling.top_k:
-                self._warpers.append(TopKLogitsWarper(sampling.top_k))
-            if sampling.top_p < 1:
-                self._warpers.append(TopPLogitsWarper(float(sampling.top_p)))
-
-    def __call__(self, logits: Tensor) -> list[int]:
-        if self._greedy:
-            chosen = logits.argmax(dim=-1)
-        else:
-            if self._seed is not None and self._generator is None:
-                self._generator = torch.Generator(device=logits.device).manual_seed(self._seed)
-            # The warpers read scores only; they take input ids because all of transformers' processors do.
-            unread: Any = torch.empty(len(logits), 0, dtype=torch.long, device=logits.device)
-            scores = self._warpers(unread, logits)
-            chosen = torch.multinomial(scores.softmax(dim=-1), 1, generator=self._generator)[:, 0]
-        ids: list[int] = chosen.tolist()
-        return ids
-
-
 class _Reasoner:
     """The rows of one `reason` or `stream` call."""
 
@@ -339,7 +239,7 @@ class _Reasoner:
         self._lm = engine.lm
         self._limits = [min(sampling.max_tokens, engine.room(prompt)) for prompt in prompts]
         self._counts = [0] * len(prompts)
-        self._sampler = _Sampler(sampling)
+        self._sampler = Sampler(sampling)
         self._reasons: list[Literal["stop", "length", "tool_calls"]] = ["length"] * len(prompts)
         self._candidates: list[tuple[Candidate, ...]] = [()] * len(prompts)
         self.texts = [TextStream(engine.tokenizer, prompt, stop) for prompt in prompts]
