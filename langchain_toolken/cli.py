@@ -111,7 +111,7 @@ def fit(
     demos: Annotated[
         Path | None, typer.Option(help="JSONL demonstrations; without any, toolkens stay at their priors.")
     ] = None,
-    lam: Annotated[float | None, typer.Option(help="Pull to the prior (λ); default 1e-4.", min=0.0)] = None,
+    lam: Annotated[float | None, typer.Option(help="Pull to the prior (λ); default 1e-5.", min=0.0)] = None,
     prior: Annotated[PriorSource, typer.Option(help="Where priors come from.")] = PriorSource.head,
     prior_text: Annotated[PriorText, typer.Option(help="What of a tool the prior is made of.")] = PriorText.name,
     pooling: Annotated[Pooling, typer.Option(help="How the text's tokens become one row.")] = Pooling.average,
