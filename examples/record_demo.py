@@ -18,7 +18,8 @@ def main(
     questions: Annotated[int, typer.Option(help="How many word problems to ask.")] = 4,
     seed: Annotated[int, typer.Option(help="Of demonstrations and questions, as in `toolken demo`.")] = 7,
 ) -> None:
-    console = Console(record=True, width=118, force_terminal=True, color_system="truecolor", file=io.StringIO())
+    # Not a terminal, so that a progress bar is kept once, as it ends, and not at each refresh.
+    console = Console(record=True, width=118, force_terminal=False, color_system="truecolor", file=io.StringIO())
     run_demo(console, questions=questions, per_tool=25, seed=seed)
     console.save_svg(str(out), title="toolken demo", theme=MONOKAI)
 

@@ -88,8 +88,9 @@ def _fit(console: Console, tools: Sequence[BaseTool], per_tool: int, seed: int) 
     made = demonstrations(per_tool, seed)
     console.print(f"{len(made)} worked problems as demonstrations, such as:")
     console.print(Text(made[0].text, style="dim"))
+    lm = shared_engine("nano").lm  # before the bars, which its own would run into
     with progress_bars(console) as progress:
-        result = fit(shared_engine("nano").lm, tools, made, progress=progress)
+        result = fit(lm, tools, made, progress=progress)
     console.print(
         f"{result.lm_passes} LM pass {result.pass_seconds:.1f} s, solve {result.solve_seconds:.1f} s: "
         f"{len(result.toolkens)} toolkens of {result.toolkens.hidden_size} numbers. No tool ever stands in a prompt."
