@@ -6,11 +6,16 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
+from hypothesis import settings
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from langchain_toolken.decoding.lm import LanguageModel, load_language_model
 from langchain_toolken.toolkens import ToolkenSet
 from tests import tiny
+
+# The same examples at every run: a failure in CI is one that can be seen again.
+settings.register_profile("deterministic", derandomize=True, database=None)
+settings.load_profile("deterministic")
 
 
 @pytest.fixture(scope="session")
