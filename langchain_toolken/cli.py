@@ -184,6 +184,7 @@ def chat(
     console = Console(stderr=as_json)
     with _reported(console):
         from langchain_core.messages import HumanMessage
+        from langgraph.checkpoint.memory import InMemorySaver
 
         from langchain_toolken.agents import create_toolken_agent
         from langchain_toolken.chat_models import ToolkenChat
@@ -192,9 +193,13 @@ def chat(
         from langchain_toolken.tools import load_tools
 
         loaded = ToolkenSet.load(toolkens)
-        runnable = load_tools(tools) if tools else [_ask_for_result(spec, console) for spec in loaded.specs]
+        runnable = load_tools(tools) if tools else [_asking_tool(spec) for spec in loaded.specs]
         llm = ToolkenChat(model=model, toolkens=loaded, style=None if style is None else style.value)
-        agent = create_toolken_agent(llm, runnable)
+        agent = create_toolken_agent(llm, runnable, checkpointer=None if tools else InMemorySaver())
+
+        def ask_for_result(call: str) -> str:
+            return console.input(Text(f"  result of {call}? ", style="green"))
+
         messages: list[Any] = []
         asked = question
         while asked is not None or question is None:
@@ -205,7 +210,7 @@ def chat(
                     break
                 if not asked:
                     break
-            state = show_run(agent, [*messages, HumanMessage(asked)], console)
+            state = show_run(agent, [*messages, HumanMessage(asked)], console, ask_for_result)
             messages = state["messages"]
             if question is not None:
                 if as_json:
@@ -214,15 +219,20 @@ def chat(
             asked = None
 
 
-def _ask_for_result(spec: ToolSpec, console: Console) -> BaseTool:
-    """A tool whose result the person at the terminal gives: toolkens hold descriptions of tools, not their code."""
+def _asking_tool(spec: ToolSpec) -> BaseTool:
+    """A tool whose result a person gives: toolkens hold descriptions of tools, not their code.
+
+    It interrupts the run with the call as text, so that the question is asked outside of the graph: a tool runs in a
+    thread of its own, where Ctrl-C would not reach the prompt.
+    """
     from langchain_core.tools import StructuredTool, ToolException
+    from langgraph.types import interrupt
 
     def ask(**arguments: Any) -> str:
         if not sys.stdin.isatty():
             raise ToolException(f"{spec.name} was called, but its code is unknown: name the tools' file with --tools")
         shown = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in arguments.items())
-        return console.input(Text(f"  result of {spec.name}({shown})? ", style="green"))
+        return str(interrupt(f"{spec.name}({shown})"))
 
     return StructuredTool(name=spec.name, description=spec.description, args_schema=spec.json_schema, func=ask)
 

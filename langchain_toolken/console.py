@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from langchain_core.messages import AnyMessage
+    from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
 
     from langchain_toolken.agents import Step, ToolkenAgentState
@@ -91,18 +93,34 @@ def show_run(
     agent: CompiledStateGraph[ToolkenAgentState, None, ToolkenAgentState, ToolkenAgentState],
     messages: list[AnyMessage],
     console: Console,
+    answer: Callable[[Any], Any] | None = None,
 ) -> dict[str, Any]:
-    """Run `agent` on `messages` and print every step as it comes; the state at the end."""
+    """Run `agent` on `messages` and print every step as it comes; the state at the end.
+
+    answer: called in this thread with what a tool interrupts for (`langgraph.types.interrupt`), and the run goes on
+    with what it returns. The agent needs a checkpointer for that; each run is a thread of its own.
+    """
+    from langgraph.types import Command
+
     printer = StepPrinter(console)
     state: dict[str, Any] = {}
-    for mode, update in agent.stream({"messages": messages}, stream_mode=["updates", "custom", "values"]):
-        assert isinstance(update, dict)
-        if mode == "custom":
-            printer.words(update["text"])
-        elif mode == "values":
-            state = update
-        else:
-            for node in update.values():
-                for step in (node or {}).get("steps", []):
-                    printer.step(step)
+    config: RunnableConfig = {"configurable": {"thread_id": str(uuid.uuid4())}}
+    given: Any = {"messages": messages}
+    while given is not None:
+        stream = agent.stream(given, config, stream_mode=["updates", "custom", "values"])
+        given = None
+        for mode, update in stream:
+            assert isinstance(update, dict)
+            if mode == "custom":
+                printer.words(update["text"])
+            elif mode == "values":
+                state = update
+            elif interrupts := update.get("__interrupt__"):
+                if answer is None:
+                    raise RuntimeError(f"a tool asks for {interrupts[0].value!r} and nobody is there to answer")
+                given = Command(resume=answer(interrupts[0].value))
+            else:
+                for node in update.values():
+                    for step in (node or {}).get("steps", []):
+                        printer.step(step)
     return state

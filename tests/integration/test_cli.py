@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,40 @@ def test_a_conversation_ends_with_an_empty_line_or_the_end_of_input(toolkens: Pa
         result = run(app, ["chat", "--toolkens", str(toolkens), "--tools", TOOLS], input=typed)
         assert result.exit_code == 0, result.output
         assert "reason" in result.output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize(("typed", "exit_code", "ending"), [("1626038\n", 0, "4127*394=1626038"), ("\x03", 130, "")])
+def test_a_person_gives_a_tool_its_result_or_leaves_with_ctrl_c(
+    toolkens: Path, typed: str, exit_code: int, ending: str
+) -> None:
+    import pty  # not there on Windows
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        signal.alarm(120)  # outlives exec: a conversation that waits for something else must end too
+        command = [sys.executable, "-m", "langchain_toolken.cli", "chat", "--toolkens", str(toolkens)]
+        os.execve(sys.executable, command, {**os.environ, "TERM": "dumb", "COLUMNS": "300"})
+    answers = [
+        ("empty line ends", "A shop sells apples for 4127 dollars each. How much do 394 apples cost?\n"),
+        ("result of total_price", typed),
+        ("empty line ends", "\n"),
+    ]
+    shown = unseen = ""
+    while True:
+        try:
+            piece = os.read(terminal, 4096).decode(errors="replace")
+        except OSError:  # how a closed pseudo-terminal reads on Linux
+            break
+        if not piece:
+            break
+        shown, unseen = shown + piece, unseen + piece
+        if answers and answers[0][0] in unseen:
+            os.write(terminal, answers.pop(0)[1].encode())
+            unseen = ""
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == exit_code, shown
+    assert ending in shown
 
 
 def test_without_demonstrations_fit_says_that_these_are_priors(tmp_path: Path) -> None:
