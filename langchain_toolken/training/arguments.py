@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -71,7 +72,8 @@ def _numeral_read(value: Any, schema: Any) -> Any:
     try:
         whole = int(numeral)
     except ValueError:
-        return float(numeral) / divisor
+        number = float(numeral) / divisor
+        return number if math.isfinite(number) else value
     return whole / divisor if whole % divisor else whole // divisor
 
 

@@ -7,6 +7,7 @@ text (`owner(Mark G. Parker)`), which goes up to the next comma or closing brack
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -159,7 +160,8 @@ def _literal(word: str) -> Any:
         value = json.loads(word, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return word
-    return word if isinstance(value, Mapping | list | str) else value
+    # "1e999" is a number that no float holds.
+    return word if isinstance(value, Mapping | list | str) or value in (math.inf, -math.inf) else value
 
 
 def _no_constant(word: str) -> Any:

@@ -4,7 +4,8 @@ The markup is taken out and the result stays: "4096 * 27 = 110592", with the cal
 
 - `<tool>(arguments)=result`; arguments and result may each be missing. `<x>` without "(" is text unless x is a tool;
   with "(" it is a call, of an unknown tool if need be.
-- A result is a quoted string, a number, or what stands up to the next space, less the punctuation behind it.
+- A result is a quoted string, a number, or what stands up to the next space, "<" or backslash, less the punctuation
+  behind it.
 - `\\<` is a "<" that begins no call; a backslash just before "<" is written twice.
 """
 
@@ -16,9 +17,9 @@ from typing import Any
 
 from langchain_toolken.training.call_syntax import read_arguments, read_quoted
 
-_MARK = re.compile(r"(\\*)<(?:([^<>\s][^<>\n]*)>)?")
+_MARK = re.compile(r"(?<!\\)(\\*)<(?:([^<>\s][^<>\n]*)>)?")
 _NUMBER = re.compile(r"[+-]?[$€£]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][+-]?\d+)?%?(?![\w/]|[-:.]\d)")
-_WORD = re.compile(r"\S+")
+_WORD = re.compile(r"[^\s<\\]+")
 _PUNCTUATION = ".,;:!?)]}"
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage, convert_to_messages, messages_from_dict
+from pydantic import ValidationError
 
 from langchain_toolken.prompts.turns import turns_of
 from langchain_toolken.training.typed_form import Call, Demonstration
@@ -53,6 +54,8 @@ def history_demonstrations(messages: Sequence[object]) -> list[Demonstration]:
             raise ValueError(
                 f"message {place}: the arguments of '{bad['name']}' are not a JSON object: {bad['args']!r}"
             )
+        if not message.tool_calls and _has_call_blocks(message):
+            raise ValueError(f"message {place} calls tools in its content alone; give its calls as 'tool_calls' too")
         results: dict[str, ToolMessage] = {}
         first = place
         while place < len(read) and isinstance(result := read[place], ToolMessage):
@@ -94,6 +97,11 @@ def _is_message(item: object) -> bool:
     )
 
 
+def _has_call_blocks(message: AIMessage) -> bool:
+    blocks = message.content if isinstance(message.content, list) else []
+    return any(isinstance(block, Mapping) and block.get("type") in ("tool_use", "tool_call") for block in blocks)
+
+
 def _message(message: object, place: int) -> BaseMessage:
     if isinstance(message, BaseMessage):
         return message
@@ -105,6 +113,9 @@ def _message(message: object, place: int) -> BaseMessage:
         return convert_to_messages([_without_legacy(message)])[0]
     except json.JSONDecodeError as error:
         raise ValueError(f"message {place}: a tool call's arguments are not JSON ({error})") from error
+    except ValidationError as error:
+        reason = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ValueError(f"message {place} can't be read ({reason})") from error
     except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
         reason = str(error).split("\n", 1)[0]
         raise ValueError(f"message {place} can't be read ({type(error).__name__}: {reason})") from error
@@ -119,6 +130,10 @@ def _without_legacy(message: Mapping[str, Any]) -> dict[str, Any]:
     function_call = fields.pop("function_call", None)
     if function_call is not None and "tool_calls" not in fields:
         fields["tool_calls"] = [{"id": f"function_{function_call['name']}", "function": function_call}]
+    if isinstance(fields.get("tool_calls"), list):
+        fields["tool_calls"] = [
+            {"id": f"call_{number}", **call} for number, call in enumerate(fields["tool_calls"], start=1)
+        ]
     if fields.get("role") == "function":
         fields |= {"role": "tool", "tool_call_id": f"function_{fields.get('name')}"}
     return fields

@@ -86,6 +86,7 @@ def test_spans_written_as_markup_and_read_back_are_the_same(
         ("<people/person/born>(St. John's)=Gdańsk\n", "Gdańsk\n", 0, ["St. John's"], "Gdańsk"),
         ("in <multiply>([1, 2], {'k': True})", "in ", 3, [[1, 2], {"k": True}], None),
         ("in <multiply>", "in ", 3, None, None),
+        (r"<multiply>(1e999)=Paris\<b>", "Paris<b>", 0, ["1e999"], "Paris"),
         ("<multiply>()=2024-05-01.", "2024-05-01.", 0, [], "2024-05-01"),
         ("<multiply>(NaN, 007)=2/3", "2/3", 0, ["NaN", "007"], "2/3"),
     ],
@@ -138,6 +139,12 @@ def test_no_text_breaks_the_parser(text: str) -> None:
         parse_markup("<multiply>(" + text, TOOLS)
     except ValueError:
         return
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("text", ["\\" * 100_000, "<" * 100_000, "<multiply>(1)=2 " * 10_000, "<a" * 100_000])
+def test_long_texts_take_time_in_proportion(text: str) -> None:
+    parse_markup(text, TOOLS)
 
 
 @given(st.lists(VALUES, max_size=4))
