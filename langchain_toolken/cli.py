@@ -109,8 +109,12 @@ def fit(
     out: Annotated[Path, typer.Option(help="Folder for the toolkens; an older set there is replaced.")],
     model: Model = "nano",
     demos: Annotated[
-        Path | None, typer.Option(help="JSONL demonstrations; without any, toolkens stay at their priors.")
+        Path | None, typer.Option(help="JSONL or JSON demonstrations; without any, toolkens stay at their priors.")
     ] = None,
+    docstring_examples: Annotated[
+        bool, typer.Option(help="Learn from the Examples: sections of the tools' docstrings too.")
+    ] = True,
+    strict: Annotated[bool, typer.Option(help="Make demonstrations that can't be used an error.")] = False,
     lam: Annotated[float | None, typer.Option(help="Pull to the prior (λ); default 1e-5.", min=0.0)] = None,
     prior: Annotated[PriorSource, typer.Option(help="Where priors come from.")] = PriorSource.head,
     prior_text: Annotated[PriorText, typer.Option(help="What of a tool the prior is made of.")] = PriorText.name,
@@ -136,12 +140,14 @@ def fit(
                 prior=PriorConfig(source=prior.value, text=prior_text.value, pooling=pooling.value),
                 lam=DEFAULT_LAM if lam is None else lam,
                 style=None if style is None else style.value,
+                docstring_examples=docstring_examples,
+                strict=strict,
                 progress=progress,
             )
         result.toolkens.save(out)
     facts = _facts(result, out)
     if as_json:
-        print(json.dumps(facts, ensure_ascii=False))
+        print(json.dumps({**facts, "dropped_rows": [str(row) for row in result.dropped]}, ensure_ascii=False))
         return
     table = Table(show_header=False, box=None)
     for name, value in facts.items():

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from langchain_core.messages import AIMessage, BaseMessage
+
 from langchain_toolken.prompts.content import bos_ids, encode_with_ends
-from langchain_toolken.prompts.format import ANSWER, Style
-from langchain_toolken.prompts.templates import encode_answered_chat
-from langchain_toolken.prompts.turns import Turn
+from langchain_toolken.prompts.format import ANSWER, PromptFormat, Reinjection, Style
+from langchain_toolken.prompts.messages import completion_text
+from langchain_toolken.prompts.templates import encode_answered_chat, encode_chat
+from langchain_toolken.prompts.turns import Turn, turns_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -70,6 +73,55 @@ def render_demonstration(
         max(_last_ending_at(ends, text_start, start), first) if answer_start <= start <= len(text) else None
         for start in calls_starts
     )
+    return RenderedDemonstration(tuple(ids), tuple(ends), calls, first)
+
+
+def render_answer(
+    tokenizer: PreTrainedTokenizerBase,
+    before: Sequence[BaseMessage],
+    text: str,
+    calls_starts: Sequence[int],
+    style: Style,
+    reinjection: Reinjection | None = None,
+) -> RenderedDemonstration:
+    """One assistant message behind the messages `before` it, laid out as ToolkenChat's `messages.render` does.
+
+    Up to a call at the end of `text` the ids are those that the LM has seen when it makes that call. Nothing stands
+    behind such a call, since there the LM no longer chooses; behind a text without one stands the template's end of
+    turn. `ends` count in `text`. Only `text` is supervised.
+
+    reinjection: how the results in `before` stand; None: "turn" in chat style, as chat LMs are trained, and "inline" in
+        completion style, which has no turns.
+
+    Raises:
+        ValueError: as `messages.render`; or the tokenizer has no offsets to give.
+    """
+    layout = PromptFormat(style, reinjection or ("turn" if style == "chat" else "inline"))
+    turns = turns_of([*before, AIMessage(text)], layout.reinjection)
+    answer = turns[-1].text  # what stands open before the text (inline, results included) belongs to it
+    already = len(answer) - len(text)
+    closed = len(text) not in calls_starts
+    if style == "completion":
+        whole = completion_text(turns)
+        bos = bos_ids(tokenizer)
+        pieces = encode_with_ends(tokenizer, whole, continued=False, offsets=True)
+        ids = [*bos, *(index for index, _ in pieces)]
+        ends: list[int | None] = [*(None for _ in bos), *(end - len(whole) + len(text) for _, end in pieces)]
+        text_start = len(bos)
+    elif answer or closed:
+        chat = encode_answered_chat(tokenizer, turns[:-1], answer)
+        after = chat.after if closed else ()
+        ids = [*chat.before, *(index for index, _ in chat.answer), *after]
+        ends = [*(None for _ in chat.before), *(end - already for _, end in chat.answer), *(None for _ in after)]
+        text_start = len(chat.before)
+    else:
+        ids = encode_chat(tokenizer, turns)
+        ends = [None] * len(ids)
+        text_start = len(ids)
+    # A new answer begins at the prompt's end: the space in front of it is the LM's own (`templates.answer_lead`).
+    beginning = -1 if text and not already else 0
+    first = _last_ending_at(ends, text_start, beginning)
+    calls = tuple(_last_ending_at(ends, text_start, start or beginning) for start in calls_starts)
     return RenderedDemonstration(tuple(ids), tuple(ends), calls, first)
 
 

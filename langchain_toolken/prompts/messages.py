@@ -34,7 +34,7 @@ def render(
     """
     turns = turns_of(messages, prompt_format.reinjection)
     if prompt_format.style == "completion":
-        return bos_ids(tokenizer) + encode_content(tokenizer, prompt_format.few_shot + _completion_text(turns))
+        return bos_ids(tokenizer) + encode_content(tokenizer, prompt_format.few_shot + completion_text(turns))
     return encode_chat(tokenizer, turns)
 
 
@@ -44,7 +44,12 @@ def answer_so_far(messages: Sequence[BaseMessage], reinjection: Reinjection) -> 
     return last.text if last.role == "assistant" else None
 
 
-def _completion_text(turns: Sequence[Turn]) -> str:
+def completion_text(turns: Sequence[Turn]) -> str:
+    """`turns` in completion style, up to where the LM goes on: at the end of an assistant's text, else after "A:".
+
+    Raises:
+        ValueError: there is nothing to answer, since no user or assistant message stands last.
+    """
     paragraphs: list[str] = []
     previous = ""
     for turn in turns:

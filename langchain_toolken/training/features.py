@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from langchain_toolken.decoding.lm import LanguageModel
-from langchain_toolken.prompts.demonstrations import render_demonstration
-from langchain_toolken.prompts.format import Style
+from langchain_toolken.prompts.demonstrations import RenderedDemonstration, render_answer, render_demonstration
+from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.training.demonstrations import Demonstration, DemonstrationError, DroppedRow, result_end
 
 Progress = Callable[[int, int, str], None]
@@ -79,6 +79,7 @@ def compute_features(
     tool_names: Sequence[str],
     style: Style,
     *,
+    reinjection: Reinjection | None = None,
     negatives_per_demonstration: int | None = 64,
     batch_size: int = 16,
     seed: int = 0,
@@ -91,6 +92,9 @@ def compute_features(
     are left out, since there the LM doesn't choose: the result is put in. At most `negatives_per_demonstration` word
     positions per demonstration are kept (None: all), drawn without replacement and weighted so that the objective's
     expectation is the full one. 64 covers a typical answer whole and bounds what a long plan costs.
+
+    reinjection: how tool results stand in chat histories (`prompts.demonstrations.render_answer`). Each answer in a
+    history goes through the LM by itself, behind the messages before it, since that is how it is decoded.
 
     Batches hold `batch_size` demonstrations of about one length, padded on the right. A demonstration longer than the
     LM's context is cut at its end if its calls still fit, and dropped otherwise.
@@ -107,14 +111,14 @@ def compute_features(
     supervisions: list[_Supervision] = []
     dropped: list[DroppedRow] = []
     for number, demonstration in enumerate(demonstrations, start=1):
-        supervision = _supervise(lm, demonstration, index, style, negatives_per_demonstration, generator)
+        supervision = _supervise(lm, demonstration, index, style, reinjection, negatives_per_demonstration, generator)
         if isinstance(supervision, _Supervision):
             if supervision.positions:
                 supervisions.append(supervision)
         else:
-            dropped.append(DroppedRow(demonstration.line or number, supervision))
+            dropped.append(DroppedRow(demonstration.line or number, supervision, demonstration.source))
     if not supervisions:
-        reasons = "; ".join(f"line {row.line}: {row.reason}" for row in dropped[:3])
+        reasons = "; ".join(map(str, dropped[:3]))
         raise DemonstrationError(f"no demonstration has a position to learn from. {reasons}")
 
     order = sorted(range(len(supervisions)), key=lambda i: -len(supervisions[i].ids))
@@ -172,11 +176,20 @@ def _supervise(
     demonstration: Demonstration,
     index: dict[str, int],
     style: Style,
+    reinjection: Reinjection | None,
     negatives: int | None,
     generator: torch.Generator,
 ) -> _Supervision | str:
     """Positions, targets and weights of one demonstration, or the reason why it can't be used."""
-    rendered = render_demonstration(lm.tokenizer, demonstration.text, [c.start for c in demonstration.calls], style)
+    starts = [call.start for call in demonstration.calls]
+    rendered: RenderedDemonstration
+    if demonstration.before:
+        try:
+            rendered = render_answer(lm.tokenizer, demonstration.before, demonstration.text, starts, style, reinjection)
+        except ValueError as error:  # another history may well suit the template that refuses this one
+            return str(error)
+    else:
+        rendered = render_demonstration(lm.tokenizer, demonstration.text, starts, style)
     ids = list(rendered.ids)
     calls: list[tuple[int, int]] = []
     results: set[int] = set()

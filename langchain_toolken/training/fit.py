@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,16 @@ from transformers import PreTrainedModel
 from langchain_toolken import __version__
 from langchain_toolken.decoding.lm import LanguageModel, load_language_model
 from langchain_toolken.decoding.priors import PriorConfig, prior_rows
-from langchain_toolken.prompts.format import ANSWER, Style
+from langchain_toolken.prompts.format import ANSWER, Reinjection, Style
 from langchain_toolken.toolkens import Provenance, ToolkenSet
 from langchain_toolken.tools import ToolLike, ToolSpec, load_tools, tool_specs
 from langchain_toolken.training.demonstrations import (
     Demonstration,
+    DemonstrationError,
+    DemonstrationRow,
     DroppedRow,
-    LoadedDemonstrations,
-    check_demonstrations,
-    load_demonstrations,
+    bad_rows,
+    gather_demonstrations,
 )
 from langchain_toolken.training.features import Features, Progress, compute_features
 from langchain_toolken.training.solver import Solution, solve
@@ -62,12 +63,15 @@ class FitResult:
 def fit(
     model: str | Path | PreTrainedModel | LanguageModel,
     tools: str | Path | Iterable[ToolLike | ToolSpec],
-    demonstrations: str | Path | Iterable[Demonstration | Mapping[str, Any]] | None = None,
+    demonstrations: str | Path | Iterable[DemonstrationRow] | None = None,
     *,
     prior: PriorConfig = PriorConfig(),  # noqa: B008 -- frozen
     lam: float = DEFAULT_LAM,
     bias: float = 0.0,
     style: Style | None = None,
+    reinjection: Reinjection | None = None,
+    docstring_examples: bool = True,
+    strict: bool = False,
     negatives_per_demonstration: int | None = 64,
     batch_size: int = 16,
     seed: int = 0,
@@ -79,8 +83,12 @@ def fit(
     """Fit toolkens for `tools` on a frozen LM.
 
     model: "nano", a folder, a Hub id, a model in memory, or a LanguageModel; `load` goes to `load_language_model`.
-    tools: a tools file or module, or the tools themselves. demonstrations: a JSONL file or the rows; None yields the
-    prior toolkens, with a warning that says so.
+    tools: a tools file or module, or the tools themselves. demonstrations: a JSONL or JSON file, or the rows, in any
+    of the forms that `training.demonstrations` lists; live histories (lists of messages) too.
+
+    docstring_examples: learn from the `Examples:` sections of the tools' docstrings as well; on, because whoever wrote
+    them there meant them as such. With no demonstrations of either kind the toolkens are the priors, with a warning
+    that says so. strict: bad rows, which are dropped otherwise because real data have a few, are an error.
 
     lam: weight of the pull to the prior (DESIGN §2). 1e-5 because, fitted on FuncQA's train set, it puts the right tool
     first on 37 of FuncQA dev's 39 calls on two LMs (nano, and another of 11M parameters), where 1e-4 manages 34 and 36
@@ -91,6 +99,9 @@ def fit(
     half of the demonstrations are "Q: … A: …" texts, because that is how they read; for others, and without any, "chat"
     if the tokenizer has a chat template, else "completion".
 
+    reinjection: how results stand in chat histories: "turn" or "inline"; give ToolkenChat the same. None: "turn" in
+    chat style, as chat LMs are trained, "inline" in completion style, which has no turns.
+
     seed: which negatives are sampled where a demonstration has more than `negatives_per_demonstration` word positions
     (`compute_features`). tolerance, max_iterations: `solve`. progress: called with (done, total, what).
 
@@ -98,21 +109,23 @@ def fit(
     solve did not converge. Raises ToolError, DemonstrationError, UnsupportedModelError or SolveError, which name what
     is at fault.
     """
-    specs = tool_specs(load_tools(tools) if isinstance(tools, str | Path) else tools)
+    made = load_tools(tools) if isinstance(tools, str | Path) else list(tools)
+    specs = tool_specs(made)
     if not specs:
         raise ValueError("there are no tools to fit toolkens for; give at least one")
     names = [spec.name for spec in specs]
-    loaded = _load(demonstrations, names)
+    loaded = gather_demonstrations(demonstrations, made, docstrings=docstring_examples, strict=strict)
     lm = model if isinstance(model, LanguageModel) else load_language_model(model, **load)
     rows = prior_rows(lm, specs, prior)
 
-    if loaded is None:
+    if not loaded.demonstrations:
+        _warn_of(loaded.dropped)
         style = style or ("chat" if lm.tokenizer.chat_template else "completion")
         _warn(
             "no demonstrations were given: these are prior toolkens, made from the tools' names or descriptions alone"
         )
         toolkens = _toolken_set(lm, specs, rows, rows, bias, style, prior, None, 0, None)
-        return FitResult(toolkens, style, 0, 0.0, 0.0, 0, 0, 0, None, (), tuple(names))
+        return FitResult(toolkens, style, 0, 0.0, 0.0, 0, 0, 0, None, loaded.dropped, tuple(names))
 
     style = style or _style_of(loaded.demonstrations, lm)
     features = compute_features(
@@ -120,15 +133,16 @@ def fit(
         loaded.demonstrations,
         names,
         style,
+        reinjection=reinjection,
         negatives_per_demonstration=negatives_per_demonstration,
         batch_size=batch_size,
         seed=seed,
         progress=progress,
     )
-    dropped = tuple(sorted((*loaded.dropped, *features.dropped), key=lambda row: row.line))
-    if dropped:
-        shown = "; ".join(f"line {row.line}: {row.reason}" for row in dropped[:5])
-        _warn(f"{len(dropped)} demonstrations were dropped. {shown}" + ("; …" if len(dropped) > 5 else ""))
+    if strict and features.dropped:
+        raise DemonstrationError(bad_rows("the demonstrations, laid out for this LM", features.dropped))
+    dropped = tuple(sorted((*loaded.dropped, *features.dropped), key=lambda row: (row.source, row.line)))
+    _warn_of(dropped)
     seen = set(features.target.tolist())
     unseen = tuple(name for k, name in enumerate(names) if k not in seen)
     if unseen:
@@ -167,21 +181,11 @@ def fit(
 def fit_toolkens(
     model: str | Path | PreTrainedModel | LanguageModel,
     tools: str | Path | Iterable[ToolLike | ToolSpec],
-    demonstrations: str | Path | Iterable[Demonstration | Mapping[str, Any]] | None = None,
+    demonstrations: str | Path | Iterable[DemonstrationRow] | None = None,
     **options: Any,
 ) -> ToolkenSet:
     """`fit(...)` with the same arguments, for those who want the toolkens alone."""
     return fit(model, tools, demonstrations, **options).toolkens
-
-
-def _load(
-    demonstrations: str | Path | Iterable[Demonstration | Mapping[str, Any]] | None, names: Sequence[str]
-) -> LoadedDemonstrations | None:
-    if demonstrations is None:
-        return None
-    if isinstance(demonstrations, str | Path):
-        return load_demonstrations(demonstrations, names)
-    return check_demonstrations(demonstrations, names)
 
 
 def _style_of(demonstrations: Sequence[Demonstration], lm: LanguageModel) -> Style:
@@ -193,6 +197,13 @@ def _style_of(demonstrations: Sequence[Demonstration], lm: LanguageModel) -> Sty
 
 def _warn(message: str) -> None:
     warnings.warn(message, ToolkenFitWarning, stacklevel=3)
+
+
+def _warn_of(dropped: Sequence[DroppedRow]) -> None:
+    if dropped:
+        shown = "; ".join(map(str, dropped[:5])) + ("; …" if len(dropped) > 5 else "")
+        message = f"{len(dropped)} demonstrations were dropped. {shown}"
+        warnings.warn(message, ToolkenFitWarning, stacklevel=3)
 
 
 def _toolken_set(

@@ -99,6 +99,33 @@ def test_without_demonstrations_fit_says_that_these_are_priors(tmp_path: Path) -
     assert json.loads(result.stdout)["lm_passes"] == 0
 
 
+def test_bad_demonstrations_are_listed_and_strict_makes_them_fatal(tmp_path: Path) -> None:
+    demos = tmp_path / "demos.jsonl"
+    marked = {"text": "Q: 3 apples at 4 each?\nA: 3*4=<total_price>(4, 3)=12."}
+    demos.write_text(json.dumps(marked) + "\nnonsense\n", encoding="utf-8")
+    arguments = ["fit", "--tools", TOOLS, "--demos", str(demos), "--out", str(tmp_path / "out"), "--json"]
+    lenient = run(app, arguments)
+    assert lenient.exit_code == 0, lenient.output
+    facts = json.loads(lenient.stdout)
+    assert (facts["demonstrations"], facts["dropped"]) == (1, 1)
+    assert facts["dropped_rows"][0].startswith("line 2: not JSON")
+    strict = run(app, [*arguments, "--strict"])
+    assert strict.exit_code == 1
+    assert "line 2: not JSON" in strict.output
+
+
+def test_fit_learns_from_docstrings_unless_told_not_to(tmp_path: Path) -> None:
+    tools = tmp_path / "tools.py"
+    tools.write_text(
+        "from langchain_core.tools import tool\n\n\n@tool\ndef add(a: float, b: float) -> float:\n"
+        '    """Add.\n\n    Examples:\n        What is 2 and 3? -> add(2, 3) = 5\n    """\n    return a + b\n',
+        encoding="utf-8",
+    )
+    arguments = ["fit", "--tools", str(tools), "--out", str(tmp_path / "out"), "--json"]
+    assert json.loads(run(app, arguments).stdout)["tool_positions"] == 1
+    assert json.loads(run(app, [*arguments, "--no-docstring-examples"]).stdout)["tool_positions"] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

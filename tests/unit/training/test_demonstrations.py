@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from langchain_toolken.tools import ToolSpec
 from langchain_toolken.training.demonstrations import (
     Call,
     Demonstration,
@@ -120,3 +121,100 @@ def test_the_papers_datasets_load(dataset: str, file: str, rows: int) -> None:
     assert len(loaded.demonstrations) == rows
     total = sum(1 for line in (folder / file).read_text(encoding="utf-8").split("\n") if line.strip())
     assert len(loaded.demonstrations) + len(loaded.dropped) == total
+
+
+SPEC = ToolSpec(
+    name="add",
+    description="Add.",
+    json_schema={
+        "type": "object",
+        "properties": {"a": {"type": "number"}, "b": {"type": "integer"}, "unit": {"enum": ["m", "km"]}},
+        "required": ["a", "b"],
+    },
+)
+MANY = ToolSpec(
+    name="total",
+    description="Add.",
+    json_schema={
+        "type": "object",
+        "properties": {"numbers": {"type": "array", "items": {"type": "number"}, "minItems": 2}},
+        "required": ["numbers"],
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("spec", "args", "read"),
+    [
+        (SPEC, ["2", "3"], {"a": 2, "b": 3}),
+        (SPEC, {"b": "1,234", "a": "-.5"}, {"a": -0.5, "b": 1234}),
+        (SPEC, ["39/4", 3, "km"], {"a": 9.75, "b": 3, "unit": "km"}),
+        (MANY, ["1", "2.5", 3], {"numbers": [1, 2.5, 3]}),
+        (MANY, [["1", "2"]], {"numbers": [1, 2]}),
+        (SPEC, None, None),
+    ],
+)
+def test_arguments_come_out_by_name_and_numerals_as_numbers(spec: ToolSpec, args: object, read: object) -> None:
+    row = {"text": "x", "calls": [{"start": 1, "tool": spec.name, "args": args}]}
+    assert check_demonstrations([row], [spec]).demonstrations[0].calls[0].args == read
+
+
+@pytest.mark.parametrize(
+    ("spec", "args", "reason"),
+    [
+        (SPEC, ["2"], "'b' is a required property"),
+        (SPEC, ["2", "3.5"], "argument 'b'"),
+        (SPEC, ["2", "1/0"], "argument 'b'"),
+        (SPEC, ["two", 3], "argument 'a' of 'add': 'two' is not"),
+        (SPEC, [1, 2, "m", 4], "4 arguments are too many"),
+        (SPEC, {"a": 1, "b": 2, "c": 3}, "no argument 'c'"),
+        (SPEC, [1, 2, "mile"], "'mile' is not one of"),
+        (MANY, ["264"], "too short"),
+    ],
+)
+def test_arguments_that_the_tool_does_not_take_drop_the_row(spec: ToolSpec, args: object, reason: str) -> None:
+    row = {"text": "x", "calls": [{"start": 1, "tool": spec.name, "args": args}]}
+    with pytest.raises(DemonstrationError, match=reason) as raised:
+        check_demonstrations([row], [spec])
+    assert f"{spec.name}(" in str(raised.value)
+
+
+def test_a_file_may_mix_the_forms(tmp_path: Path) -> None:
+    chat = [
+        {"role": "user", "content": "2 and 3?"},
+        {
+            "role": "assistant",
+            "tool_calls": [{"id": "c", "function": {"name": "add", "arguments": '{"a": 2, "b": 3}'}}],
+        },
+    ]
+    marked = {"text": "Q: 2+3?\nA: 2+3=<add>(2, 3)=5."}
+    loaded = load_demonstrations(written(tmp_path, GOOD, marked, {"messages": chat}, chat), [SPEC], strict=True)
+    assert [d.line for d in loaded.demonstrations] == [1, 2, 3, 4]
+    assert loaded.demonstrations[0].text == loaded.demonstrations[1].text
+    assert loaded.demonstrations[0].calls == loaded.demonstrations[1].calls
+    assert loaded.demonstrations[2].before == loaded.demonstrations[3].before
+
+
+def test_a_text_with_neither_calls_nor_markup_is_asked_to_say_so() -> None:
+    with pytest.raises(DemonstrationError, match='"calls": \\[\\]'):
+        check_demonstrations([{"text": "Nothing <b>here</b>."}], [SPEC])
+
+
+def test_strict_names_every_bad_row_and_the_next_step(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD, *["nonsense"] * 23)
+    assert len(load_demonstrations(path, ["add"]).dropped) == 23
+    with pytest.raises(DemonstrationError) as raised:
+        load_demonstrations(path, ["add"], strict=True)
+    message = str(raised.value)
+    assert message.startswith(f"{path}: 23 rows can't be used.\n  line 2: not JSON")
+    assert "line 21: " in message
+    assert "line 22: " not in message
+    assert "and 3 more" in message
+    assert "without strict" in message
+
+
+@pytest.mark.parametrize(("content", "reason"), [("{", "not JSON"), ("3", "holds int"), ("[]", "it is empty")])
+def test_a_json_file_that_holds_no_rows_is_refused(tmp_path: Path, content: str, reason: str) -> None:
+    (tmp_path / "rows.json").write_text(content)
+    with pytest.raises(DemonstrationError, match=reason):
+        load_demonstrations(tmp_path / "rows.json", ["add"])

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
+from langchain_toolken.chat_models import ToolkenChat
 from langchain_toolken.decoding.engine import Sampling
 from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.priors import PriorConfig, prior_rows
@@ -16,6 +18,7 @@ from langchain_toolken.decoding.transformers_engine import TransformersEngine
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec
+from langchain_toolken.training.demonstrations import DemonstrationError
 from langchain_toolken.training.fit import ToolkenFitWarning, fit, fit_toolkens
 
 SPECS = [
@@ -119,3 +122,56 @@ def test_the_same_seed_gives_the_same_toolkens(tiny_llama: LanguageModel) -> Non
 def test_no_tools_are_refused(tiny_llama: LanguageModel) -> None:
     with pytest.raises(ValueError, match="no tools"):
         fit(tiny_llama, [], rows())
+
+
+def two_numbers(name: str, examples: str = "") -> ToolSpec:
+    numbers = {"a": {"type": "number"}, "b": {"type": "number"}}
+    return ToolSpec(
+        name=name, description=f"Do {name}.\n{examples}", json_schema={"type": "object", "properties": numbers}
+    )
+
+
+def history(question: str, name: str, a: int, b: int, result: int) -> list[BaseMessage]:
+    call = {"name": name, "args": {"a": a, "b": b}, "id": "1", "type": "tool_call"}
+    return [
+        HumanMessage(question),
+        AIMessage("", tool_calls=[call]),
+        ToolMessage(str(result), tool_call_id="1"),
+        AIMessage(f"It is {result}."),
+    ]
+
+
+def test_live_histories_are_learnt_where_the_chat_model_decodes(tiny_llama: LanguageModel) -> None:
+    specs = [two_numbers("add"), two_numbers("multiply")]
+    chats = [history(f"What is {a} + 9?", "add", a, 9, a + 9) for a in range(2, 6)]
+    chats += [history(f"What is {a} * 9?", "multiply", a, 9, a * 9) for a in range(2, 6)]
+    result = fit(tiny_llama, specs, chats, lam=1e-7, strict=True)
+    assert (result.style, result.demonstrations, result.tool_positions) == ("chat", 16, 8)
+    chat = ToolkenChat.from_engine(TransformersEngine(tiny_llama), result.toolkens, reinjection="turn", max_tokens=4)
+    for messages, name in ((chats[1], "add"), (chats[5], "multiply")):
+        first = chat.reason(messages[:1], tools=specs)
+        assert (first.text, first.trigger.tool if first.trigger else None) == ("", name)
+        assert chat.reason(messages[:3], tools=specs, max_tokens=1).trigger is None
+
+
+def test_docstring_examples_are_learnt_unless_they_are_not_wanted(tiny_llama: LanguageModel) -> None:
+    examples = "\nExamples:\n    How much is 2 and 3? -> add(2, 3) = 5\n    >>> add(4, 5)\n    9\n    6? -> add(6, c=1)"
+    specs = [two_numbers("add", examples)]
+    with pytest.warns(ToolkenFitWarning, match=r"1 demonstrations were dropped\. docstring of 'add', line 7: .*'c'"):
+        result = fit(tiny_llama, specs)
+    assert (result.demonstrations, result.tool_positions, result.style) == (2, 2, "chat")
+    with pytest.warns(ToolkenFitWarning, match="docstring of 'add'"):
+        assert fit(tiny_llama, specs, rows()[::2]).demonstrations == 8
+    assert fit(tiny_llama, specs, rows()[::2], docstring_examples=False).demonstrations == 6
+    with pytest.raises(DemonstrationError, match="the tools' docstrings: 1 row can't be used"):
+        fit(tiny_llama, specs, strict=True)
+    with pytest.warns(ToolkenFitWarning, match="no demonstrations were given"):
+        assert fit(tiny_llama, specs, docstring_examples=False).lm_passes == 0
+
+
+def test_strict_makes_bad_rows_an_error_even_those_that_only_the_layout_shows(tiny_llama: LanguageModel) -> None:
+    in_question = {"text": "Q: 7?\nA: 7.", "calls": [{"start": 3, "tool": "add", "result": "7"}]}
+    with pytest.raises(DemonstrationError, match="line 13: .*lies outside the answer"):
+        fit(tiny_llama, SPECS, [*rows(), in_question], strict=True)
+    with pytest.raises(DemonstrationError, match="line 13: unknown tool"):
+        fit(tiny_llama, SPECS, [*rows(), {"text": "x", "calls": [{"start": 0, "tool": "halve"}]}], strict=True)
