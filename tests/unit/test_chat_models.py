@@ -145,11 +145,6 @@ def test_only_bound_tools_are_active() -> None:
     assert [call["toolkens"] is None for call in engine.calls] == [True, False, True]
 
 
-def test_a_forced_call_is_refused_with_what_is_possible() -> None:
-    with pytest.raises(ValueError, match="can't be forced"):
-        scripted(ScriptedEngine()).bind_tools([lamp], tool_choice="any").invoke(QUESTION)
-
-
 def test_an_answer_loses_only_its_first_space_and_a_continuation_none() -> None:
     engine = ScriptedEngine([reasoning("  two"), reasoning(" pens."), reasoning(" It.")])
     chat = scripted(engine)
