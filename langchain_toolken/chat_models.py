@@ -104,9 +104,9 @@ class ToolkenChat(BaseChatModel):
     _identity: str | None = PrivateAttr(default=None)
     _lock: Any = PrivateAttr(default_factory=threading.RLock)
 
-    @field_validator("model", mode="before")
+    @field_validator("model", "toolkens", mode="before")
     @classmethod
-    def _model_as_text(cls, value: object) -> object:
+    def _path_as_text(cls, value: object) -> object:
         return str(value) if isinstance(value, Path) else value
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -123,9 +123,6 @@ class ToolkenChat(BaseChatModel):
         chat = cls(model=engine.model_id, toolkens=toolkens, **fields)
         chat._engine = engine
         return chat
-
-    # ----------------------------------------------------------------------------------------------------------------
-    # The two steps of a turn
 
     @property
     def engine(self) -> Engine:
@@ -271,17 +268,10 @@ class ToolkenChat(BaseChatModel):
         return answer_lead(self.engine.tokenizer, self.prompt_format) or None
 
     def _toolkens_for(self, tools: Sequence[ToolSpec]) -> ToolkenSet:
-        """The toolkens with one for each of `tools`; missing ones are made from their prior, once, with a warning."""
+        """The toolkens with one for each of `tools`; those made from a prior are kept."""
         with self._lock:
-            known = frozenset(self._set.names if self._set is not None else ())
-            missing = [spec for spec in tools if spec.name not in known]
-            if missing:
-                self._set = with_priors(self.engine, self._set, missing, self.prompt_format.style)
-            assert self._set is not None
+            self._set = with_priors(self.engine, self._set, tools, self.prompt_format.style)
             return self._set
-
-    # ----------------------------------------------------------------------------------------------------------------
-    # LangChain's interface
 
     def _generate(
         self,
@@ -396,16 +386,26 @@ class ToolkenChat(BaseChatModel):
             schema: a pydantic model (which the answer then is), a TypedDict or a JSON schema (the answer is a dict).
             include_raw: give {"raw", "parsed", "parsing_error"} instead of raising when an answer was cut off.
             method: "json_schema": the answer's text is JSON of this schema; "function_calling": a forced call of the
-                schema as a tool, whose fields the LM is shown on a card. The first puts nothing into the prompt.
+                schema as a tool, whose fields the LM is shown on a card. The first puts nothing into the prompt. Both
+                are decoded greedily, as all JSON is. "json_mode" is taken for "json_schema", which gives no less.
             strict: accepted for code that gives it; answers always keep to the schema.
             **kwargs: further settings of the call, such as max_tokens.
 
         Raises:
-            ValueError: the method is another one ("json_mode" too), or `schema` is no schema of an object.
+            ValueError: the method is another one, or `schema` is no schema of an object.
             ToolError: the schema has fields that can't be constrained.
         """
         bound = self.bind(**structured_call(schema, method, strict), **kwargs)
         return with_parsing(bound, schema, include_raw=include_raw)
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """`dumps` writes the settings and no weights; toolkens come along only where they are given as a folder."""
+        return True
+
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        # LangChain's key of cached answers is what `dumps` writes, which says nothing of what toolkens hold.
+        return f"{super()._get_llm_string(stop, **kwargs)} {self._toolkens_identity()}"
 
     @property
     def _llm_type(self) -> str:

@@ -20,21 +20,18 @@ from langchain_toolken.binding import schema_spec
 from langchain_toolken.prompts.tool_lists import openai_tool
 from langchain_toolken.tools import ToolSpec
 
-Method = Literal["json_schema", "function_calling"]
+Method = Literal["json_schema", "function_calling", "json_mode"]
 
 
 def structured_call(schema: dict[str, Any] | type, method: str, strict: bool | None) -> dict[str, Any]:
     """The keyword arguments that make a chat model answer in the form of `schema`.
 
+    "json_mode" promises any JSON; the JSON of "json_schema" is that too, so it is what is given.
+
     Raises:
         ValueError: there is no such method; `schema` is no schema of an object.
         ToolError: it has fields that can't be constrained.
     """
-    if method == "json_mode":
-        raise ValueError(
-            "method='json_mode' gives some JSON or other and leaves the schema to the prompt. Use 'json_schema', which "
-            "gives JSON that keeps to the schema."
-        )
     if method not in get_args(Method):
         raise ValueError(f"method={method!r} is not known; give one of {', '.join(map(repr, get_args(Method)))}.")
     spec = schema_spec(schema)

@@ -99,14 +99,18 @@ def prior_rows(lm: LanguageModel, specs: Sequence[ToolSpec], config: PriorConfig
     return scale * torch.stack([_pool(weight[i].float().cpu(), config.pooling) for i in ids])
 
 
-def with_priors(engine: Engine, toolkens: ToolkenSet | None, specs: Sequence[ToolSpec], style: Style) -> ToolkenSet:
-    """`toolkens` with a prior toolken for each of `specs`, which have none yet; warns, naming them.
+def with_priors(engine: Engine, toolkens: ToolkenSet | None, tools: Sequence[ToolSpec], style: Style) -> ToolkenSet:
+    """`toolkens` with one for each of `tools`: those that have none get their prior toolken, and a warning names them.
 
     style: the prompt style that they will be used in.
 
     Raises:
-        ValueError: the engine holds no weights to make them from.
+        ValueError: some have none, and the engine holds no weights to make them from.
     """
+    known = frozenset(() if toolkens is None else toolkens.names)
+    specs = [spec for spec in tools if spec.name not in known]
+    if not specs and toolkens is not None:
+        return toolkens
     names = ", ".join(repr(spec.name) for spec in specs[:5]) + (" …" if len(specs) > 5 else "")
     if not isinstance(engine, TransformersEngine):
         raise ValueError(
