@@ -20,7 +20,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode
 
-from langchain_toolken.decoding.engine import Candidate, Reasoning
+from langchain_toolken.decoding.engine import Candidate, Reasoning, TokenLogprob
 from langchain_toolken.prompts.messages import answer_so_far
 from langchain_toolken.tools import tool_specs
 
@@ -210,6 +210,7 @@ def _to_state(reasoning: Reasoning) -> dict[str, Any]:
         **asdict(reasoning),
         "token_ids": list(reasoning.token_ids),
         "runners_up": [asdict(candidate) for candidate in reasoning.runners_up],
+        "logprobs": [asdict(word) for word in reasoning.logprobs],
     }
 
 
@@ -220,5 +221,9 @@ def _from_state(data: Mapping[str, Any]) -> Reasoning:
             "token_ids": tuple(data["token_ids"]),
             "trigger": Candidate(**data["trigger"]),
             "runners_up": tuple(Candidate(**candidate) for candidate in data["runners_up"]),
+            "logprobs": tuple(
+                TokenLogprob(word["token"], word["logprob"], tuple((token, value) for token, value in word["top"]))
+                for word in data["logprobs"]
+            ),
         }
     )

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -20,23 +19,29 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Tool
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field, InstanceOf, PrivateAttr, field_validator
 
-from langchain_toolken import __version__
-from langchain_toolken.decoding.engine import Completion, Engine, Reasoning, Sampling
-from langchain_toolken.decoding.priors import PriorConfig, prior_rows
+from langchain_toolken.binding import (
+    SAMPLING_FIELDS,
+    CallSettings,
+    ToolMode,
+    call_settings,
+    choice_among,
+    sampling_of,
+    spec_of,
+)
+from langchain_toolken.calls import Prompt, decode_call, only_call, prompt_for, with_name
+from langchain_toolken.decoding.engine import MOST_TOP_LOGPROBS, Candidate, Engine, Reasoning
+from langchain_toolken.decoding.priors import with_priors
 from langchain_toolken.decoding.shared import shared_engine
-from langchain_toolken.decoding.transformers_engine import TransformersEngine
-from langchain_toolken.prompts.content import encode_content
-from langchain_toolken.prompts.format import PromptFormat, Reinjection, Style, tool_card
-from langchain_toolken.prompts.messages import answer_so_far, render
+from langchain_toolken.prompts.format import PromptFormat, Reinjection, Style
+from langchain_toolken.prompts.messages import answer_so_far
 from langchain_toolken.prompts.templates import answer_lead
-from langchain_toolken.responses import closing_chunks, response
-from langchain_toolken.toolkens import Provenance, ToolkenSet
-from langchain_toolken.tools import ToolSpec, tool_spec
-
-_SAMPLING_FIELDS = ("temperature", "top_p", "top_k", "seed", "max_tokens")
+from langchain_toolken.prompts.tool_lists import openai_tool
+from langchain_toolken.responses import closing_chunks, response, schema_response, without_lead
+from langchain_toolken.structured_output import structured_call, with_parsing
+from langchain_toolken.toolkens import ToolkenSet
+from langchain_toolken.tools import ToolSpec
 
 
 class ToolkenChat(BaseChatModel):
@@ -51,15 +56,21 @@ class ToolkenChat(BaseChatModel):
     Args:
         model: "nano" (the LM in this package), a folder, or a Hugging Face Hub id.
         toolkens: a ToolkenSet or a folder that one was saved to; None: no tool has a fitted toolken.
+        tool_mode: "toolken" (the default: tools cost no prompt); "prompt": the tools are described in the prompt, and
+            the LM writes its calls, which its tokenizer needs a marker token for (`prompts.tool_calls.MARKERS`);
+            "hybrid": toolkens for the tools that have one in `toolkens`, the prompt for the others.
         style: None takes the style the toolkens were fitted in, else "chat" if the tokenizer has a chat template, else
             "completion".
-        reinjection: "inline" (a result continues the sentence, as in the papers) or "turn" (a tool-role message).
+        reinjection: "inline" (a result continues the sentence, as in the papers) or "turn" (a tool-role message, which
+            tool_mode="prompt" takes unless told otherwise: LMs that write calls were trained so).
         few_shot: completion style only: text put before everything else.
         temperature: 0 is greedy, the papers' setting.
         max_tokens: most words per generation.
         max_argument_tokens: most tokens of one call's arguments. A call that they cut off is reported in
             `invalid_tool_calls`, with finish_reason "length".
         stop: strings that end an answer, besides the prompt style's own.
+        logprobs: report the words' log-probabilities in `response_metadata`, in OpenAI's form.
+        top_logprobs: and those of so many likeliest words at each place.
 
     Raises:
         ToolkenSetError: the toolkens' folder can't be read (here), or they were made for another LM (when the first
@@ -68,6 +79,7 @@ class ToolkenChat(BaseChatModel):
 
     model: str = "nano"
     toolkens: InstanceOf[ToolkenSet] | str | Path | None = None
+    tool_mode: ToolMode = "toolken"
     style: Style | None = None
     reinjection: Reinjection = "inline"
     few_shot: str = ""
@@ -78,6 +90,8 @@ class ToolkenChat(BaseChatModel):
     max_tokens: int = Field(default=256, ge=1)
     max_argument_tokens: int = Field(default=256, ge=1)
     stop: list[str] | None = None
+    logprobs: bool = False
+    top_logprobs: int | None = Field(default=None, ge=0, le=MOST_TOP_LOGPROBS)
     revision: str | None = None
     dtype: str | None = None
     device: str | None = None
@@ -90,9 +104,9 @@ class ToolkenChat(BaseChatModel):
     _identity: str | None = PrivateAttr(default=None)
     _lock: Any = PrivateAttr(default_factory=threading.RLock)
 
-    @field_validator("model", mode="before")
+    @field_validator("model", "toolkens", mode="before")
     @classmethod
-    def _model_as_text(cls, value: object) -> object:
+    def _path_as_text(cls, value: object) -> object:
         return str(value) if isinstance(value, Path) else value
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -100,6 +114,8 @@ class ToolkenChat(BaseChatModel):
         # Not in a validator: pydantic would hide a ToolkenSetError behind a ValidationError.
         given = self.toolkens
         self._given = self._set = ToolkenSet.load(given) if isinstance(given, str | Path) else given
+        if self.tool_mode == "prompt" and self.style != "completion" and "reinjection" not in self.model_fields_set:
+            self.reinjection = "turn"
 
     @classmethod
     def from_engine(cls, engine: Engine, toolkens: ToolkenSet | str | Path | None = None, **fields: Any) -> Self:
@@ -107,9 +123,6 @@ class ToolkenChat(BaseChatModel):
         chat = cls(model=engine.model_id, toolkens=toolkens, **fields)
         chat._engine = engine
         return chat
-
-    # ----------------------------------------------------------------------------------------------------------------
-    # The two steps of a turn
 
     @property
     def engine(self) -> Engine:
@@ -130,7 +143,7 @@ class ToolkenChat(BaseChatModel):
     def prompt_format(self) -> PromptFormat:
         """How this model lays out its prompts; loads the engine where the tokenizer has to say."""
         style = self.style
-        if style is None and self._given is not None:
+        if style is None and self._given is not None and self.tool_mode != "prompt":
             style = self._given.provenance.style
         if style is None:
             style = "completion" if self.engine.tokenizer.chat_template is None else "chat"
@@ -142,19 +155,24 @@ class ToolkenChat(BaseChatModel):
         *,
         tools: Sequence[ToolSpec] = (),
         stop: Sequence[str] | None = None,
+        forced: bool = False,
         **sampling: Any,
     ) -> Reasoning:
-        """Decode from `messages` until the answer ends or one of the `tools`' toolkens fires.
+        """Decode from `messages` until the answer ends or the LM calls one of the `tools`.
 
         Args:
             messages: the history; its rendering is described at `prompts.messages.render`.
             tools: the tools that may be called; none: a plain LM.
             stop: besides the format's; None takes the instance's.
-            **sampling: fields of `Sampling` that differ from the instance's.
+            forced: call one of the tools at once.
+            **sampling: fields of `binding.SAMPLING_FIELDS` that differ from the instance's.
         """
-        prompt, settings = self._prepare(messages, tools, stop, sampling)
-        (reasoning,) = self.engine.reason([prompt], **settings)
-        return reasoning
+        prompt = self._prompt(messages, tools)
+        if forced and len(tools) == 1:
+            return only_call(tools[0], prompt)
+        settings = self._settings(messages, prompt, stop, forced, sampling)
+        (reasoning,) = self.engine.reason([prompt.ids], **settings)
+        return with_name(self.engine, prompt, reasoning)
 
     def stream_reason(
         self,
@@ -162,77 +180,86 @@ class ToolkenChat(BaseChatModel):
         *,
         tools: Sequence[ToolSpec] = (),
         stop: Sequence[str] | None = None,
+        forced: bool = False,
         **sampling: Any,
     ) -> Iterator[str | Reasoning]:
         """`reason`, piece by piece: the message's text as it comes (without an answer's leading space), the Reasoning
         last. Closing the iterator stops decoding."""
-        prompt, settings = self._prepare(messages, tools, stop, sampling)
-        lead = self._lead(messages)
-        held = ""
-        for piece in self.engine.stream(prompt, **settings):
-            if isinstance(piece, Reasoning):
-                if held and held != lead:
-                    yield held
-                yield piece
-            elif lead is None:
-                yield piece
-            else:
-                held += piece
-                if len(held) >= len(lead):
-                    held, lead = held.removeprefix(lead), None
-                    if held:
-                        yield held
-                    held = ""
+        if forced:  # a call happens at once: there are no words to stream
+            yield self.reason(messages, tools=tools, stop=stop, forced=True, **sampling)
+            return
+        prompt = self._prompt(messages, tools)
+        settings = self._settings(messages, prompt, stop, False, sampling)
+        for piece in without_lead(self.engine.stream(prompt.ids, **settings), self._lead(messages)):
+            yield with_name(self.engine, prompt, piece) if isinstance(piece, Reasoning) else piece
 
     def text_of(self, messages: Sequence[BaseMessage], reasoning: Reasoning) -> str:
         """What `reasoning` adds to `messages`: its text, without the space that a new answer begins with."""
         return reasoning.text.removeprefix(self._lead(messages) or "")
 
     def complete(
-        self, messages: Sequence[BaseMessage], reasoning: Reasoning, *, tools: Sequence[ToolSpec] = ()
-    ) -> AIMessage:
-        """The message that `reasoning` comes to: its text and, if a toolken fired, the call with decoded arguments.
-
-        `messages` and `tools` are those that `reasoning` was made from.
-        """
-        text = self.text_of(messages, reasoning)
-        if reasoning.trigger is None:
-            return response(text, reasoning, None, 0, self.engine.model_id)
-        completion, card_tokens = self._decode_arguments(messages, reasoning, tools)
-        return response(text, reasoning, completion, card_tokens, self.engine.model_id)
-
-    def _decode_arguments(
-        self, messages: Sequence[BaseMessage], reasoning: Reasoning, tools: Sequence[ToolSpec]
-    ) -> tuple[Completion, int]:
-        assert reasoning.trigger is not None
-        spec = next((spec for spec in tools if spec.name == reasoning.trigger.tool), None)
-        if spec is None:
-            raise ValueError(f"The toolken of {reasoning.trigger.tool!r} fired, but that tool is not among the tools.")
-        tokenizer = self.engine.tokenizer
-        card = encode_content(tokenizer, tool_card(spec), continued=True)
-        # The generated ids, not the text encoded anew: the cached prefix stays valid token for token.
-        prompt = [*render(tokenizer, messages, self.prompt_format), *reasoning.token_ids, *card]
-        (completion,) = self.engine.complete([prompt], [spec], max_tokens=self.max_argument_tokens)
-        return completion, len(card) if completion.completion_tokens else 0
-
-    def _prepare(
         self,
         messages: Sequence[BaseMessage],
-        tools: Sequence[ToolSpec],
+        reasoning: Reasoning,
+        *,
+        tools: Sequence[ToolSpec] = (),
+        max_argument_tokens: int | None = None,
+    ) -> AIMessage:
+        """The message that `reasoning` comes to: its text and, if the LM called a tool, the call with its arguments.
+
+        `messages` and `tools` are those that `reasoning` was made from; max_argument_tokens None is the instance's.
+        """
+        call = None
+        if reasoning.trigger is not None:
+            limit = self.max_argument_tokens if max_argument_tokens is None else max_argument_tokens
+            call = decode_call(self.engine, self._prompt(messages, tools), reasoning, tools, max_tokens=limit)
+        return response(self.text_of(messages, reasoning), reasoning, call, self.engine.model_id)
+
+    def rank_tools(
+        self, messages: LanguageModelInput, k: int = 5, *, tools: Sequence[Any] | None = None
+    ) -> list[Candidate]:
+        """The k tools that the LM would call next, likeliest first, with their probabilities over [words ; toolkens].
+
+        One forward pass; nothing is generated.
+
+        Args:
+            tools: those to choose among, as `bind_tools` takes them; None for all that have a toolken.
+
+        Raises:
+            ValueError: k is less than 1, or there are no tools.
+        """
+        specs = self._set.specs if tools is None and self._set is not None else [spec_of(tool) for tool in tools or ()]
+        if k < 1 or not specs:
+            raise ValueError(f"k must be 1 or more, not {k}." if k < 1 else "There are no tools to rank: give tools=….")
+        prompt = self._prompt(self._convert_input(messages).to_messages(), ())
+        names = frozenset(spec.name for spec in specs)
+        (ranking,) = self.engine.rank([prompt.ids], toolkens=self._toolkens_for(specs), active=names)
+        return list(ranking[:k])
+
+    def _prompt(self, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> Prompt:
+        with_toolken = self._given.names if self._given is not None else ()
+        return prompt_for(self.engine.tokenizer, messages, self.prompt_format, tools, self.tool_mode, with_toolken)
+
+    def _settings(
+        self,
+        messages: Sequence[BaseMessage],
+        prompt: Prompt,
         stop: Sequence[str] | None,
-        sampling: dict[str, Any],
-    ) -> tuple[list[int], dict[str, Any]]:
-        prompt_format = self.prompt_format
-        prompt = render(self.engine.tokenizer, messages, prompt_format)
+        forced: bool,
+        changed: dict[str, Any],
+    ) -> dict[str, Any]:
+        by_toolken = prompt.by_toolken
+        values = {field: changed.get(field, getattr(self, field)) for field in SAMPLING_FIELDS}
         given = self.stop if stop is None else stop
-        settings: dict[str, Any] = {
-            "toolkens": self._toolkens_for(tools) if tools else None,
-            "active": frozenset(spec.name for spec in tools) if tools else None,
-            "sampling": Sampling(**{field: sampling.get(field, getattr(self, field)) for field in _SAMPLING_FIELDS}),
-            "stop": (*prompt_format.stop, *(given or ())),
+        return {
+            "toolkens": self._toolkens_for(by_toolken) if by_toolken else None,
+            "active": frozenset(spec.name for spec in by_toolken) if by_toolken else None,
+            "sampling": sampling_of(values),
+            "stop": (*self.prompt_format.stop, *(given or ())),
             "after_result": self.reinjection == "inline" and isinstance(messages[-1], ToolMessage),
+            "markers": () if prompt.marker is None else (prompt.marker,),
+            "must_call": forced,
         }
-        return prompt, settings
 
     def _lead(self, messages: Sequence[BaseMessage]) -> str | None:
         """The whitespace to take off what the LM writes next; None where it goes on with an open answer."""
@@ -241,50 +268,10 @@ class ToolkenChat(BaseChatModel):
         return answer_lead(self.engine.tokenizer, self.prompt_format) or None
 
     def _toolkens_for(self, tools: Sequence[ToolSpec]) -> ToolkenSet:
-        """The toolkens with one for each of `tools`; missing ones are made from their prior, once, with a warning."""
+        """The toolkens with one for each of `tools`; those made from a prior are kept."""
         with self._lock:
-            known = frozenset(self._set.names if self._set is not None else ())
-            missing = [spec for spec in tools if spec.name not in known]
-            if missing:
-                self._set = self._with_priors(missing)
-            assert self._set is not None
+            self._set = with_priors(self.engine, self._set, tools, self.prompt_format.style)
             return self._set
-
-    def _with_priors(self, specs: list[ToolSpec]) -> ToolkenSet:
-        names = ", ".join(repr(spec.name) for spec in specs[:5]) + (" …" if len(specs) > 5 else "")
-        engine = self.engine
-        if not isinstance(engine, TransformersEngine):
-            raise ValueError(
-                f"No toolken for {names}, and this engine holds no weights to make prior toolkens from. Fit toolkens "
-                "for these tools, or bind only tools that have one."
-            )
-        lm, prior = engine.lm, PriorConfig()
-        warnings.warn(
-            f"No fitted toolken for {names}: using prior toolkens, made from the tools' names alone. They fire less "
-            f"surely than fitted ones; fit some with fit_toolkens({self.model!r}, tools=…, demonstrations=…).",
-            UserWarning,
-            stacklevel=2,
-        )
-        rows = prior_rows(lm, specs, prior)
-        if self._set is not None:
-            return self._set.add(specs, rows)
-        provenance = Provenance(
-            model_id=lm.model_id,
-            revision=lm.revision,
-            head_fingerprint=lm.head_fingerprint,
-            tokenizer_fingerprint=lm.tokenizer_fingerprint,
-            style=self.prompt_format.style,
-            prior=f"{prior.source}:{prior.text}:{prior.pooling}",
-            lam=None,
-            demonstrations=0,
-            tool_positions=0,
-            word_positions=0,
-            package_version=__version__,
-        )
-        return ToolkenSet(specs=tuple(specs), matrix=rows, prior=rows, bias=0.0, provenance=provenance)
-
-    # ----------------------------------------------------------------------------------------------------------------
-    # LangChain's interface
 
     def _generate(
         self,
@@ -293,9 +280,14 @@ class ToolkenChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        specs, sampling = _call_settings(kwargs)
-        reasoning = self.reason(messages, tools=specs, stop=stop, **sampling)
-        return ChatResult(generations=[ChatGeneration(message=self.complete(messages, reasoning, tools=specs))])
+        chat, settings = self._named(kwargs.get("model")), call_settings(kwargs)
+        reasoning = None
+        if settings.answer is None or settings.tools:
+            reasoning = chat.reason(
+                messages, tools=settings.tools, stop=stop, forced=settings.forced, **settings.sampling
+            )
+        message = chat._finish(messages, reasoning, settings)
+        return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _stream(
         self,
@@ -304,7 +296,7 @@ class ToolkenChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        specs, sampling = _call_settings(kwargs)
+        chat, settings = self._named(kwargs.get("model")), call_settings(kwargs)
 
         def emit(message: AIMessageChunk) -> ChatGenerationChunk:
             chunk = ChatGenerationChunk(message=message)
@@ -312,38 +304,108 @@ class ToolkenChat(BaseChatModel):
                 run_manager.on_llm_new_token(chunk.text, chunk=chunk)
             return chunk
 
-        reasoning: Reasoning | None = None
-        for piece in self.stream_reason(messages, tools=specs, stop=stop, **sampling):
-            if isinstance(piece, Reasoning):
-                reasoning = piece
-            else:
-                yield emit(AIMessageChunk(content=piece))
-        assert reasoning is not None
-        for chunk in closing_chunks(self.complete(messages, reasoning, tools=specs)):
+        if settings.answer is not None:
+            # Whether the text is the answer or a tool is called instead shows only at its end.
+            message = self._generate(messages, stop, **kwargs).generations[0].message
+            assert isinstance(message, AIMessage)
+            yield emit(AIMessageChunk(content=message.content))
+        else:
+            reasoning: Reasoning | None = None
+            for piece in chat.stream_reason(
+                messages, tools=settings.tools, stop=stop, forced=settings.forced, **settings.sampling
+            ):
+                if isinstance(piece, Reasoning):
+                    reasoning = piece
+                else:
+                    yield emit(AIMessageChunk(content=piece))
+            message = chat._finish(messages, reasoning, settings)
+        for chunk in closing_chunks(message):
             yield emit(chunk)
+
+    def _finish(
+        self, messages: Sequence[BaseMessage], reasoning: Reasoning | None, settings: CallSettings
+    ) -> AIMessage:
+        """The message of a turn; where an answer has a schema and no tool was called, it is decoded here."""
+        if settings.answer is not None and (reasoning is None or reasoning.trigger is None):
+            prompt = self._prompt(messages, settings.tools)
+            most = settings.sampling.get("max_tokens", self.max_tokens)
+            (answer,) = self.engine.complete([prompt.ids], [settings.answer], max_tokens=most)
+            return schema_response(answer, self.engine.model_id)
+        assert reasoning is not None
+        limit = settings.sampling.get("max_argument_tokens")
+        return self.complete(messages, reasoning, tools=settings.tools, max_argument_tokens=limit)
+
+    def _named(self, model: str | None) -> Self:
+        """This chat model with the LM that a call asks for."""
+        if model is None or str(model) == self.model:
+            return self
+        other = self.model_copy(update={"model": str(model)})
+        other._engine, other._set = None, other._given
+        return other
 
     def bind_tools(
         self,
         tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
         *,
-        tool_choice: str | dict[str, Any] | None = None,
+        tool_choice: str | dict[str, Any] | bool | None = None,
+        strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Let the LM call `tools` and no others: their toolkens are active in every call.
+        """Let the LM call `tools` and no others.
 
         Args:
-            tools: LangChain tools, typed functions, pydantic models or OpenAI-style dicts. No description of them is
-                put into the prompt, so their number costs nothing.
-            tool_choice: None or "auto": the LM decides; "none": no tool. Others can be bound (LangChain's
-                `with_structured_output` does) but are refused when called: calls can't be forced yet.
+            tools: LangChain tools, typed functions, pydantic models or OpenAI-style dicts. In the toolken mode no
+                description of them is put into the prompt, so their number costs nothing.
+            tool_choice: None or "auto": the LM decides; "none": no tool; "any" or "required": it calls one at once,
+                before any word; a tool's name, or {"type": "function", "function": {"name": ...}}: it calls that one.
+            strict: accepted for code that gives it; arguments always keep to the tool's schema.
+            **kwargs: further settings of the call, such as temperature.
 
         Raises:
             ToolError: something among `tools` is not a tool, or has no description.
+            ValueError: tool_choice is not understood, or names a tool that is not among `tools`.
         """
-        specs = [_spec_of(tool) for tool in tools]
+        specs = [spec_of(tool) for tool in tools]
+        choice_among(tool_choice, [spec.name for spec in specs])
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
-        return self.bind(tools=[_openai_tool(spec) for spec in specs], **kwargs)
+        return self.bind(tools=[openai_tool(spec) for spec in specs], **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type,
+        *,
+        include_raw: bool = False,
+        method: str = "json_schema",
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """A model that answers in the form of `schema`, always, since the answer is decoded under its grammar.
+
+        Args:
+            schema: a pydantic model (which the answer then is), a TypedDict or a JSON schema (the answer is a dict).
+            include_raw: give {"raw", "parsed", "parsing_error"} instead of raising when an answer was cut off.
+            method: "json_schema": the answer's text is JSON of this schema; "function_calling": a forced call of the
+                schema as a tool, whose fields the LM is shown on a card. The first puts nothing into the prompt. Both
+                are decoded greedily, as all JSON is. "json_mode" is taken for "json_schema", which gives no less.
+            strict: accepted for code that gives it; answers always keep to the schema.
+            **kwargs: further settings of the call, such as max_tokens.
+
+        Raises:
+            ValueError: the method is another one, or `schema` is no schema of an object.
+            ToolError: the schema has fields that can't be constrained.
+        """
+        bound = self.bind(**structured_call(schema, method, strict), **kwargs)
+        return with_parsing(bound, schema, include_raw=include_raw)
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """`dumps` writes the settings and no weights; toolkens come along only where they are given as a folder."""
+        return True
+
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        # LangChain's key of cached answers is what `dumps` writes, which says nothing of what toolkens hold.
+        return f"{super()._get_llm_string(stop, **kwargs)} {self._toolkens_identity()}"
 
     @property
     def _llm_type(self) -> str:
@@ -352,9 +414,9 @@ class ToolkenChat(BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """What decides this model's answers: what LangChain's caches and tracers key on."""
-        fields = ("model", "revision", "dtype", "style", "reinjection", "few_shot", *_SAMPLING_FIELDS, "stop")
-        params: dict[str, Any] = {field: getattr(self, field) for field in fields}
-        return {**params, "max_argument_tokens": self.max_argument_tokens, "toolkens": self._toolkens_identity()}
+        fields = ("model", "revision", "dtype", "tool_mode", "style", "reinjection", "few_shot", "stop")
+        params: dict[str, Any] = {field: getattr(self, field) for field in (*fields, *SAMPLING_FIELDS)}
+        return {**params, "toolkens": self._toolkens_identity()}
 
     def _toolkens_identity(self) -> str | None:
         if self._given is not None and self._identity is None:
@@ -374,26 +436,3 @@ class ToolkenChat(BaseChatModel):
         if stopping := stop or self.stop:
             params["ls_stop"] = list(stopping)
         return params
-
-
-def _spec_of(tool: object) -> ToolSpec:
-    if isinstance(tool, ToolSpec | BaseTool):
-        return tool_spec(tool)
-    # LangChain knows more forms than ToolSpec does: TypedDicts, JSON schemas with a title, Anthropic's dicts.
-    return tool_spec(convert_to_openai_tool(cast(Any, tool)))
-
-
-def _openai_tool(spec: ToolSpec) -> dict[str, Any]:
-    function = {"name": spec.name, "description": spec.description, "parameters": spec.json_schema}
-    return {"type": "function", "function": function}
-
-
-def _call_settings(kwargs: dict[str, Any]) -> tuple[list[ToolSpec], dict[str, Any]]:
-    """The tools and sampling settings among a call's keyword arguments (what `bind` and `bind_tools` put there)."""
-    choice = kwargs.get("tool_choice")
-    if choice not in (None, "auto", "none"):
-        raise ValueError(
-            f"tool_choice={choice!r}: a call can't be forced yet. Bind the tools with tool_choice None or 'auto'."
-        )
-    specs = {} if choice == "none" else {spec.name: spec for spec in map(tool_spec, kwargs.get("tools") or ())}
-    return list(specs.values()), {field: kwargs[field] for field in _SAMPLING_FIELDS if field in kwargs}

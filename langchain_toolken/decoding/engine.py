@@ -10,11 +10,21 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from langchain_core.exceptions import ContextOverflowError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from langchain_toolken.toolkens import ToolkenSet
     from langchain_toolken.tools import ToolSpec
+
+
+MOST_TOP_LOGPROBS = 20
+"""As many as OpenAI's API gives, so that code written for it finds the same range."""
+
+
+class PromptTooLongError(ContextOverflowError, ValueError):
+    """A prompt that leaves the LM no room to answer. LangChain's own type: its fallbacks and middleware look for it."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,8 @@ class Sampling:
         top_k: keep the k likeliest tokens; 0 is off. Only read when temperature > 0.
         seed: makes sampling repeatable, also in a batch; None draws from torch's global generator.
         max_tokens: most words (tokens) to generate.
+        top_logprobs: report each word's log-probability and those of so many likeliest ones; None (default) reports
+            none, since a softmax over the whole head at every step is only worth its time to who reads it.
 
     Raises:
         ValueError: for a value outside its range; the message names the field.
@@ -37,6 +49,7 @@ class Sampling:
     top_k: int = 0
     seed: int | None = None
     max_tokens: int = 256
+    top_logprobs: int | None = None
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
@@ -47,14 +60,29 @@ class Sampling:
             raise ValueError(f"top_k must be 0 (off) or more, got {self.top_k}")
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens must be 1 or more, got {self.max_tokens}")
+        if self.top_logprobs is not None and not 0 <= self.top_logprobs <= MOST_TOP_LOGPROBS:
+            raise ValueError(f"top_logprobs must lie between 0 and {MOST_TOP_LOGPROBS}, got {self.top_logprobs}")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A tool and its probability over [words ; active toolkens] at the trigger, before any temperature."""
+    """A tool and its probability at the trigger, before any temperature.
+
+    The probability is over [words ; active toolkens]; over what could be chosen, where a call was forced.
+    """
 
     tool: str
     probability: float
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A word that was chosen, its log-probability over [words ; active toolkens] before any temperature, and the
+    likeliest words at its place as (text, log-probability), best first."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -65,12 +93,15 @@ class Reasoning:
         token_ids: the generated words; no EOS, no toolken, nothing of a stop string.
         text: the words as text, cut before the stop string. Where a token holds both kept text and the start of a stop
             string, `text` has the kept part and `token_ids` leaves the token out.
-        trigger: the tool that fired, if one did.
+        trigger: the tool that fired, if one did. Behind a marker an engine gives the marker's text for a tool: which
+            tool is meant is yet to be decoded.
         runners_up: the four next likeliest toolkens at the trigger; empty without a trigger.
-        finish_reason: "tool_calls" when a toolken fired, "stop" at EOS or a stop string, "length" at max_tokens or at
-            the end of the context.
+        finish_reason: "tool_calls" when a toolken or a marker fired, "stop" at EOS or a stop string, "length" at
+            max_tokens or at the end of the context.
         prompt_tokens: the prompt's length.
         reused_tokens: how many of them came out of the prefix cache.
+        marker: the token that began a call written as text; None where a toolken or nothing fired.
+        logprobs: one for each of `token_ids`, if the sampling asks for them.
     """
 
     token_ids: tuple[int, ...]
@@ -80,6 +111,8 @@ class Reasoning:
     finish_reason: Literal["stop", "length", "tool_calls"]
     prompt_tokens: int
     reused_tokens: int
+    marker: int | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,6 +164,8 @@ class Engine(Protocol):
         sampling: Sampling,
         stop: Sequence[str] = (),
         after_result: bool = False,
+        markers: Collection[int] = (),
+        must_call: bool = False,
     ) -> list[Reasoning]:
         """Decode every prompt until EOS, a stop string, a toolken or the limit.
 
@@ -141,10 +176,13 @@ class Engine(Protocol):
             after_result: the prompts end in a tool's result, which what follows must not lengthen (see `results`).
             sampling: how tokens are chosen.
             stop: strings that end the text; they are not part of it.
+            markers: tokens that end the text as a toolken does: they begin a call that is written as text.
+            must_call: choose among the active toolkens and the markers only, so that a call happens at once.
 
         Raises:
-            ValueError: a prompt is empty or longer than the context, `active` names a tool without toolken, a stop
-                string is empty.
+            ValueError: a prompt is empty, `active` names a tool without toolken, a stop string is empty, a call is
+                forced and nothing could be called.
+            PromptTooLongError: a prompt fills the context.
             ToolkenSetError: the toolkens were made for another LM.
         """
         ...
@@ -158,11 +196,25 @@ class Engine(Protocol):
         sampling: Sampling,
         stop: Sequence[str] = (),
         after_result: bool = False,
+        markers: Collection[int] = (),
+        must_call: bool = False,
     ) -> Iterator[str | Reasoning]:
         """Like `reason` for one prompt, text piece by piece, the `Reasoning` last.
 
         The pieces join to `Reasoning.text` exactly: a piece has only whole characters, and text that may turn out to be
         the start of a stop string is held back. Closing the generator ends decoding.
+        """
+        ...
+
+    def rank(
+        self, prompts: Sequence[Sequence[int]], *, toolkens: ToolkenSet, active: Collection[str] | None = None
+    ) -> list[tuple[Candidate, ...]]:
+        """All active toolkens by their probability over [words ; active toolkens] behind each prompt, likeliest first.
+
+        One forward pass, nothing is generated.
+
+        Raises:
+            ValueError, PromptTooLongError, ToolkenSetError: as `reason`.
         """
         ...
 
@@ -177,7 +229,8 @@ class Engine(Protocol):
             max_tokens: most tokens of a JSON; 256 holds some dozens of arguments.
 
         Raises:
-            ValueError: prompts and specs differ in number, or a prompt is empty or longer than the context.
+            ValueError: prompts and specs differ in number, or a prompt is empty.
+            PromptTooLongError: a prompt fills the context.
             ToolError: a tool's schema cannot be made a grammar.
         """
         ...

@@ -11,6 +11,7 @@ LLaMA-13B's size; here that length is the mean length of the LM's head rows, so 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -18,9 +19,14 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from langchain_toolken import __version__
+from langchain_toolken.decoding.engine import Engine
 from langchain_toolken.decoding.lm import LanguageModel
+from langchain_toolken.decoding.transformers_engine import TransformersEngine
+from langchain_toolken.toolkens import Provenance, ToolkenSet
 from langchain_toolken.tools import ToolSpec
 
+Style = Literal["completion", "chat"]
 PriorSource = Literal["head", "input", "hidden"]
 PriorText = Literal["name", "description", "both"]
 Pooling = Literal["average", "max"]
@@ -91,6 +97,50 @@ def prior_rows(lm: LanguageModel, specs: Sequence[ToolSpec], config: PriorConfig
         assert isinstance(embeddings, Tensor)
         weight, scale = embeddings, _head_length(lm) / _mean_length(lm, embeddings)
     return scale * torch.stack([_pool(weight[i].float().cpu(), config.pooling) for i in ids])
+
+
+def with_priors(engine: Engine, toolkens: ToolkenSet | None, tools: Sequence[ToolSpec], style: Style) -> ToolkenSet:
+    """`toolkens` with one for each of `tools`: those that have none get their prior toolken, and a warning names them.
+
+    style: the prompt style that they will be used in.
+
+    Raises:
+        ValueError: some have none, and the engine holds no weights to make them from.
+    """
+    known = frozenset(() if toolkens is None else toolkens.names)
+    specs = [spec for spec in tools if spec.name not in known]
+    if not specs and toolkens is not None:
+        return toolkens
+    names = ", ".join(repr(spec.name) for spec in specs[:5]) + (" …" if len(specs) > 5 else "")
+    if not isinstance(engine, TransformersEngine):
+        raise ValueError(
+            f"No toolken for {names}, and this engine holds no weights to make prior toolkens from. Fit toolkens "
+            "for these tools, or bind only tools that have one."
+        )
+    warnings.warn(
+        f"No fitted toolken for {names}: using prior toolkens, made from the tools' names alone. They fire less "
+        f"surely than fitted ones; fit some with fit_toolkens({engine.model_id!r}, tools=…, demonstrations=…).",
+        UserWarning,
+        stacklevel=2,
+    )
+    lm, config = engine.lm, PriorConfig()
+    rows = prior_rows(lm, specs, config)
+    if toolkens is not None:
+        return toolkens.add(specs, rows)
+    provenance = Provenance(
+        model_id=lm.model_id,
+        revision=lm.revision,
+        head_fingerprint=lm.head_fingerprint,
+        tokenizer_fingerprint=lm.tokenizer_fingerprint,
+        style=style,
+        prior=f"{config.source}:{config.text}:{config.pooling}",
+        lam=None,
+        demonstrations=0,
+        tool_positions=0,
+        word_positions=0,
+        package_version=__version__,
+    )
+    return ToolkenSet(specs=tuple(specs), matrix=rows, prior=rows, bias=0.0, provenance=provenance)
 
 
 def _text(spec: ToolSpec, text: PriorText) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,16 +12,13 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from langchain_toolken.decoding.batch import Batch
 from langchain_toolken.decoding.cache import PrefixCache
-from langchain_toolken.decoding.engine import Candidate, Completion, Reasoning, Sampling
+from langchain_toolken.decoding.engine import Candidate, Completion, PromptTooLongError, Reasoning, Sampling
 from langchain_toolken.decoding.grammar import ArgumentGrammars, ArgumentMatcher
 from langchain_toolken.decoding.lm import LanguageModel
+from langchain_toolken.decoding.reasoner import Binding, Reasoner, ranked
 from langchain_toolken.decoding.results import ResultGuard
-from langchain_toolken.decoding.sampler import Sampler
-from langchain_toolken.decoding.text import TextStream
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec
-
-RUNNERS_UP = 4
 
 # Rows that have to decide (indices into the call's prompts) and their logits (n, V+K) -> the tokens each goes on with,
 # none when it has ended.
@@ -72,9 +67,13 @@ class TransformersEngine:
         sampling: Sampling,
         stop: Sequence[str] = (),
         after_result: bool = False,
+        markers: Collection[int] = (),
+        must_call: bool = False,
     ) -> list[Reasoning]:
         """Decode every prompt until EOS, a stop string, a toolken or the limit; see `Engine.reason`."""
-        reasoner = _Reasoner(self, prompts, toolkens, active, sampling, stop, after_result)
+        reasoner = self._reasoner(
+            prompts, toolkens, active, sampling, stop, after_result=after_result, markers=markers, must_call=must_call
+        )
         for _ in self._steps(reasoner.batch, reasoner.choose, reasoner.binding):
             pass
         return reasoner.results()
@@ -88,12 +87,62 @@ class TransformersEngine:
         sampling: Sampling,
         stop: Sequence[str] = (),
         after_result: bool = False,
+        markers: Collection[int] = (),
+        must_call: bool = False,
     ) -> Iterator[str | Reasoning]:
         """Text as it comes, the `Reasoning` last; see `Engine.stream`."""
         # Not a generator itself, so that bad input raises here and not at the first piece.
-        return self._pieces(_Reasoner(self, [prompt], toolkens, active, sampling, stop, after_result))
+        reasoner = self._reasoner(
+            [prompt], toolkens, active, sampling, stop, after_result=after_result, markers=markers, must_call=must_call
+        )
+        return self._pieces(reasoner)
 
-    def _pieces(self, reasoner: _Reasoner) -> Iterator[str | Reasoning]:
+    def rank(
+        self, prompts: Sequence[Sequence[int]], *, toolkens: ToolkenSet, active: Collection[str] | None = None
+    ) -> list[tuple[Candidate, ...]]:
+        """The active toolkens by probability behind each prompt; see `Engine.rank`."""
+        for prompt in prompts:
+            self.room(prompt)
+        binding = self.bind(toolkens, active)
+        if binding is None:
+            return [() for _ in prompts]
+        ranking: list[tuple[Candidate, ...]] = [()] * len(prompts)
+
+        def look(rows: list[int], logits: Tensor) -> list[list[int]]:
+            for row, scores in zip(rows, logits, strict=True):
+                ranking[row] = ranked(scores, binding, self.lm.vocab_size)
+            return [[] for _ in rows]
+
+        for _ in self._steps(self.start(prompts), look, binding):
+            pass
+        return ranking
+
+    def _reasoner(
+        self,
+        prompts: Sequence[Sequence[int]],
+        toolkens: ToolkenSet | None,
+        active: Collection[str] | None,
+        sampling: Sampling,
+        stop: Sequence[str],
+        *,
+        after_result: bool,
+        markers: Collection[int],
+        must_call: bool,
+    ) -> Reasoner:
+        limits = [min(sampling.max_tokens, self.room(prompt)) for prompt in prompts]
+        binding = self.bind(toolkens, active)
+        return Reasoner(
+            self.start(prompts),
+            limits=limits,
+            binding=binding,
+            sampling=sampling,
+            stop=stop,
+            guard=self.guard if after_result else None,
+            markers=markers,
+            must_call=must_call,
+        )
+
+    def _pieces(self, reasoner: Reasoner) -> Iterator[str | Reasoning]:
         shown = 0
         steps = self._steps(reasoner.batch, reasoner.choose, reasoner.binding)
         try:
@@ -132,12 +181,13 @@ class TransformersEngine:
         """How many tokens may follow the prompt.
 
         Raises:
-            ValueError: none may, or the prompt is empty.
+            ValueError: the prompt is empty.
+            PromptTooLongError: none may.
         """
         if not prompt:
             raise ValueError("a prompt has no tokens; put at least a beginning-of-text token or a word in it")
         if len(prompt) >= self.context_length:
-            raise ValueError(
+            raise PromptTooLongError(
                 f"the prompt has {len(prompt)} tokens, but {self.model_id} has a context of {self.context_length} and "
                 "needs room to answer; shorten the messages"
             )
@@ -150,7 +200,7 @@ class TransformersEngine:
             return Batch(self.lm, prompts, cache, reused)
         return Batch(self.lm, prompts, DynamicCache(), 0)
 
-    def bind(self, toolkens: ToolkenSet | None, active: Collection[str] | None) -> _Binding | None:
+    def bind(self, toolkens: ToolkenSet | None, active: Collection[str] | None) -> Binding | None:
         """The toolkens of a call, on the head's device.
 
         Raises:
@@ -179,9 +229,9 @@ class TransformersEngine:
         mask = None
         if active is not None:
             mask = torch.tensor([name in active for name in toolkens.names], device=matrix.device)
-        return _Binding(names=toolkens.names, matrix=matrix, bias=toolkens.bias, mask=mask)
+        return Binding(names=toolkens.names, matrix=matrix, bias=toolkens.bias, mask=mask)
 
-    def _steps(self, batch: Batch, choose: Choose, binding: _Binding | None) -> Generator[None, None, None]:
+    def _steps(self, batch: Batch, choose: Choose, binding: Binding | None) -> Generator[None, None, None]:
         """The decoding loop: run the LM, let the rows that are due choose, yield; until every row has ended."""
         try:
             while batch.live:
@@ -197,7 +247,7 @@ class TransformersEngine:
             if batch.intact and len(batch.prompts) == 1 and batch.fed[0]:
                 self._prefixes.put(batch.fed[0], batch.cache)
 
-    def _logits(self, hidden: Tensor, binding: _Binding | None) -> Tensor:
+    def _logits(self, hidden: Tensor, binding: Binding | None) -> Tensor:
         head = self.lm.head
         if binding is None:
             head.unbind()
@@ -209,107 +259,6 @@ class TransformersEngine:
         finally:
             head.unbind()
         return logits
-
-
-@dataclass(frozen=True)
-class _Binding:
-    """Toolkens as one call uses them: matrix (K, d) float32 on the head's device, mask (K,) bool or None for all."""
-
-    names: tuple[str, ...]
-    matrix: Tensor
-    bias: float
-    mask: Tensor | None
-
-
-class _Reasoner:
-    """The rows of one `reason` or `stream` call."""
-
-    def __init__(
-        self,
-        engine: TransformersEngine,
-        prompts: Sequence[Sequence[int]],
-        toolkens: ToolkenSet | None,
-        active: Collection[str] | None,
-        sampling: Sampling,
-        stop: Sequence[str],
-        after_result: bool,
-    ) -> None:
-        if "" in stop:
-            raise ValueError("a stop string is empty; it would end every text at once")
-        self._lm = engine.lm
-        self._limits = [min(sampling.max_tokens, engine.room(prompt)) for prompt in prompts]
-        self._counts = [0] * len(prompts)
-        self._sampler = Sampler(sampling)
-        self._reasons: list[Literal["stop", "length", "tool_calls"]] = ["length"] * len(prompts)
-        self._candidates: list[tuple[Candidate, ...]] = [()] * len(prompts)
-        self.texts = [TextStream(engine.tokenizer, prompt, stop) for prompt in prompts]
-        self._guard = engine.guard if after_result else None
-        self._endings = [self._guard.ending(prompt[-1]) if self._guard else None for prompt in prompts]
-        self.binding = engine.bind(toolkens, active)
-        self.batch = engine.start(prompts)
-
-    def choose(self, rows: list[int], logits: Tensor) -> list[list[int]]:
-        """One word for each row, or its end."""
-        tokens = self._sampler(self._guarded(rows, logits))
-        return [self._take(row, token, logits[i]) for i, (row, token) in enumerate(zip(rows, tokens, strict=True))]
-
-    def _guarded(self, rows: list[int], logits: Tensor) -> Tensor:
-        """The logits without the words that would lengthen a result which was just put in."""
-        if self._guard is None or not any(self._endings):
-            return logits
-        logits = logits.clone()
-        for i, row in enumerate(rows):
-            if ending := self._endings[row]:
-                words = logits[i, : self._lm.vocab_size]
-                words.masked_fill_(self._guard.forbidden(ending).to(words.device), float("-inf"))
-        return logits
-
-    def results(self) -> list[Reasoning]:
-        """What every row came to."""
-        return [
-            Reasoning(
-                token_ids=text.token_ids,
-                text=text.text,
-                trigger=candidates[0] if candidates else None,
-                runners_up=candidates[1:],
-                finish_reason=reason,
-                prompt_tokens=len(prompt),
-                reused_tokens=self.batch.reused,
-            )
-            for text, candidates, reason, prompt in zip(
-                self.texts, self._candidates, self._reasons, self.batch.prompts, strict=True
-            )
-        ]
-
-    def _take(self, row: int, token: int, logits: Tensor) -> list[int]:
-        """Go on with a token: the list of it, or nothing when the row has ended."""
-        if token >= self._lm.vocab_size:
-            self._candidates[row] = self._weigh(token - self._lm.vocab_size, logits)
-            return self._end(row, "tool_calls")
-        if token in self._lm.eos_ids:
-            return self._end(row, "stop")
-        if self._guard is not None and (ending := self._endings[row]):
-            self._endings[row] = self._guard.after(ending, token)
-        self._counts[row] += 1
-        self.texts[row].push(token)
-        if self.texts[row].stopped:
-            return self._end(row, "stop")
-        if self._counts[row] == self._limits[row]:
-            return self._end(row, "length")
-        return [token]
-
-    def _end(self, row: int, reason: Literal["stop", "length", "tool_calls"]) -> list[int]:
-        self._reasons[row] = reason
-        self.texts[row].finish()
-        return []
-
-    def _weigh(self, fired: int, logits: Tensor) -> tuple[Candidate, ...]:
-        """The tool that fired and the likeliest others, with their probabilities over [words ; active toolkens]."""
-        assert self.binding is not None
-        probabilities = logits.softmax(dim=-1)[self._lm.vocab_size :]
-        ranked = probabilities.argsort(descending=True)[: RUNNERS_UP + 1].tolist()
-        others = [k for k in ranked if k != fired and (self.binding.mask is None or self.binding.mask[k])]
-        return tuple(Candidate(self.binding.names[k], float(probabilities[k])) for k in [fired, *others[:RUNNERS_UP]])
 
 
 class _Completer:

@@ -14,28 +14,40 @@ from langchain_core.messages import BaseMessage
 from langchain_toolken.prompts.content import bos_ids, encode_content
 from langchain_toolken.prompts.format import ANSWER, PromptFormat, Reinjection
 from langchain_toolken.prompts.templates import encode_chat
+from langchain_toolken.prompts.tool_calls import call_layout
+from langchain_toolken.prompts.tool_lists import tool_list, with_tool_list
 from langchain_toolken.prompts.turns import Turn, turns_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from langchain_toolken.tools import ToolSpec
+
 
 def render(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[BaseMessage], prompt_format: PromptFormat
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[BaseMessage],
+    prompt_format: PromptFormat,
+    tools: Sequence[ToolSpec] = (),
 ) -> list[int]:
     """Token ids of the prompt for `messages`; the LM goes on where they end.
 
     A history that ends in an assistant message or in tool results (inline) leaves the assistant's turn open, after
     exactly the text that stands there. completion: "A:" ends an open question, and the LM writes the space itself.
 
+    tools: those that the prompt is to describe; none for tools that have a toolken.
+
     Raises:
         ValueError: no messages; content other than text; a ToolMessage without its call; a call without its result;
-            a chat template that is missing, or that refuses or drops a role (the error names the role).
+            a chat template that is missing, or that refuses or drops a role (the error names the role);
+            tools to describe, and a tokenizer without a way to call them.
     """
     turns = turns_of(messages, prompt_format.reinjection)
     if prompt_format.style == "completion":
+        if tools:
+            turns = with_tool_list(turns, tool_list(tools, call_layout(tokenizer)), system=True)
         return bos_ids(tokenizer) + encode_content(tokenizer, prompt_format.few_shot + completion_text(turns))
-    return encode_chat(tokenizer, turns)
+    return encode_chat(tokenizer, turns, tools)
 
 
 def answer_so_far(messages: Sequence[BaseMessage], reinjection: Reinjection) -> str | None:

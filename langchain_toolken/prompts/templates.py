@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,21 +19,37 @@ from jinja2 import TemplateError
 
 from langchain_toolken.prompts.content import encode_template_text, encode_with_ends
 from langchain_toolken.prompts.format import PromptFormat
+from langchain_toolken.prompts.tool_calls import call_layout
+from langchain_toolken.prompts.tool_lists import hidden_tool, tool_list, with_tool_list
 from langchain_toolken.prompts.turns import Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from langchain_toolken.tools import ToolSpec
+
 _PRIVATE_USE = range(0xF0000, 0xFFFFE)  # Supplementary Private Use Area-A: no tokenizer or template gives it a meaning
+# The same characters as Python's repr and JSON in ASCII write them, which some templates print lists and schemas with.
+_ESCAPED = re.compile(r"\\U000f[0-9a-f]{4}|\\udb[89ab][0-9a-f]\\ud[c-f][0-9a-f]{2}")
 
 
-def encode_chat(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn]) -> list[int]:
+def encode_chat(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], tools: Sequence[ToolSpec] = ()) -> list[int]:
     """Token ids of `turns` in the tokenizer's chat template, up to where the LM goes on.
 
+    tools: described in the prompt, by the template where it knows tools, otherwise as a list in the system message
+        (or the first user message, where the template knows no system message either).
+
     Raises:
-        ValueError: the template is missing, or refuses or drops a role (the error names the role).
+        ValueError: the template is missing, or refuses or drops a role (the error names the role); there are tools, and
+            the tokenizer has no way to call them.
     """
-    return [index for index, _, _ in _encode_segments(tokenizer, _chat_segments(tokenizer, turns), offsets=False)]
+    if tools:
+        knows = _knowledge(tokenizer, str(tokenizer.chat_template))
+        if not knows.tools or turns[0].role == "assistant":
+            turns = with_tool_list(turns, tool_list(tools, call_layout(tokenizer)), system=knows.system)
+            tools = ()
+    segments = _chat_segments(tokenizer, turns, tools)
+    return [index for index, _, _ in _encode_segments(tokenizer, segments, offsets=False)]
 
 
 @dataclass(frozen=True)
@@ -109,12 +126,20 @@ def _encode_segments(
     return encoded
 
 
+def _unescaped(match: re.Match[str]) -> str:
+    digits = match.group().replace("\\U", "").replace("\\u", "")
+    if digits.startswith("000f"):
+        return chr(int(digits, 16))
+    return bytes.fromhex(digits).decode("utf-16-be")
+
+
 class _StandIns:
     """Hands out private-use characters that stand for contents while a template is rendered."""
 
     def __init__(self, taken: str) -> None:
         self.contents: dict[str, str] = {}
         self._in_arguments: set[str] = set()
+        self._in_tools: dict[str, str] = {}  # text -> its stand-in
         used = set(taken)
         self._free: Iterator[str] = (chr(point) for point in _PRIVATE_USE if chr(point) not in used)
 
@@ -137,15 +162,25 @@ class _StandIns:
             return [self.hide(item) for item in value]
         return value
 
+    def of_tool(self, text: str) -> str:
+        """The stand-in for a line of a tool's description: always the same one for the same text."""
+        if text not in self._in_tools:
+            self._in_tools[text] = self.stand_in(text)
+        return self._in_tools[text]
+
     def cut(self, rendered: str) -> list[_Segment]:
         segments: list[_Segment] = []
+        in_tools = set(self._in_tools.values())
         start = 0
         for i, character in enumerate(rendered):
             if character not in self.contents:
                 continue
             content = self.contents[character]
             quoted = rendered[i - 1 : i] == '"' and rendered[i + 1 : i + 2] == '"'
-            if quoted and character in self._in_arguments:  # the template wrote the arguments as JSON
+            if character in in_tools:  # a line of a text: its neighbours may be line breaks, as JSON writes them
+                before, behind = rendered[max(i - 2, 0) : i], rendered[i + 1 : i + 3]
+                quoted = before.endswith(('"', "\\n")) and behind.startswith(('"', "\\n"))
+            if quoted and (character in self._in_arguments or character in in_tools):  # the template wrote JSON
                 content = json.dumps(content, ensure_ascii=False)[1:-1]
             if i > start:
                 segments.append(_Segment(rendered[start:i], content=False))
@@ -157,10 +192,16 @@ class _StandIns:
 
 
 def _apply_template(
-    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], *, add_generation_prompt: bool
+    tokenizer: PreTrainedTokenizerBase,
+    turns: Sequence[Turn],
+    tools: Sequence[ToolSpec] = (),
+    *,
+    add_generation_prompt: bool,
 ) -> list[_Segment]:
-    """The template's rendering of `turns`, cut at their contents."""
-    stand_ins = _StandIns("".join(turn.text + repr(turn.tool_calls) for turn in turns) + str(tokenizer.chat_template))
+    """The template's rendering of `turns` and `tools`, cut at their contents."""
+    taken = [turn.text + repr(turn.tool_calls) for turn in turns]
+    taken += [spec.name + spec.description + str(spec.json_schema) for spec in tools]
+    stand_ins = _StandIns("".join(taken) + str(tokenizer.chat_template))
     chat: list[dict[str, Any]] = []
     texts: list[str] = []
     for turn in turns:
@@ -181,7 +222,8 @@ def _apply_template(
             message["tool_call_id"] = _short_id(turn.tool_call_id)
             message["name"] = stand_ins.stand_in(turn.tool_name or "")
         chat.append(message)
-    rendered = _render_template(tokenizer, chat, add_generation_prompt)
+    described = [hidden_tool(spec, stand_ins.of_tool) for spec in tools]
+    rendered = _render_template(tokenizer, chat, add_generation_prompt, described)
     for turn, text in zip(turns, texts, strict=True):
         if text not in rendered:
             raise ValueError(
@@ -205,7 +247,10 @@ def _advice(role: str) -> str:
 
 
 def _render_template(
-    tokenizer: PreTrainedTokenizerBase, chat: Sequence[dict[str, Any]], add_generation_prompt: bool
+    tokenizer: PreTrainedTokenizerBase,
+    chat: Sequence[dict[str, Any]],
+    add_generation_prompt: bool,
+    tools: Sequence[dict[str, Any]] = (),
 ) -> str:
     if tokenizer.chat_template is None:
         raise ValueError(
@@ -213,8 +258,8 @@ def _render_template(
             "needs. Use style='completion', or set tokenizer.chat_template."
         )
     try:
-        return str(
-            tokenizer.apply_chat_template(list(chat), tokenize=False, add_generation_prompt=add_generation_prompt)
+        rendered = tokenizer.apply_chat_template(
+            list(chat), tools=list(tools) or None, tokenize=False, add_generation_prompt=add_generation_prompt
         )
     except (TemplateError, TypeError, ValueError) as error:
         role = _refused_role(tokenizer, chat)
@@ -222,6 +267,7 @@ def _render_template(
             f"The chat template of {tokenizer.name_or_path or 'this tokenizer'} refuses the message of role {role!r} "
             f"in the order {' '.join(message['role'] for message in chat)}: {error}. " + _advice(role)
         ) from error
+    return _ESCAPED.sub(_unescaped, str(rendered))
 
 
 def _refused_role(tokenizer: PreTrainedTokenizerBase, chat: Sequence[dict[str, Any]]) -> str:
@@ -234,25 +280,53 @@ def _refused_role(tokenizer: PreTrainedTokenizerBase, chat: Sequence[dict[str, A
     return str(chat[-1]["role"])
 
 
-def _chat_segments(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn]) -> list[_Segment]:
+def _chat_segments(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], tools: Sequence[ToolSpec]
+) -> list[_Segment]:
     if turns[-1].role == "assistant" and not turns[-1].text and len(turns) > 1:
         turns = turns[:-1]  # nothing written yet: the LM begins the answer
     if turns[-1].role != "assistant":
-        return _apply_template(tokenizer, turns, add_generation_prompt=True)
+        return _apply_template(tokenizer, turns, tools, add_generation_prompt=True)
     # An open answer stands behind the very prompt that it was generated from. The template's own rendering of an
     # assistant message is not always that: Qwen3's puts an empty <think> block before it.
-    return [*_before_answer(tokenizer, turns[:-1]), _Segment(turns[-1].text, content=True)]
+    return [*_before_answer(tokenizer, turns[:-1], tools), _Segment(turns[-1].text, content=True)]
 
 
-def _before_answer(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn]) -> list[_Segment]:
+def _before_answer(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], tools: Sequence[ToolSpec] = ()
+) -> list[_Segment]:
     if turns:
-        segments = _apply_template(tokenizer, turns, add_generation_prompt=True)
+        segments = _apply_template(tokenizer, turns, tools, add_generation_prompt=True)
     else:
         stand_in = chr(_PRIVATE_USE[0])
         rendered = _render_template(tokenizer, [{"role": "assistant", "content": stand_in}], False)
         segments = [_Segment(rendered.partition(stand_in)[0], content=False)]
     lead = answer_lead(tokenizer, PromptFormat("chat")) if turns else ""
     return [*segments, _Segment(lead, content=False)] if lead else segments
+
+
+@dataclass(frozen=True)
+class _Knowledge:
+    """What a chat template has a place for."""
+
+    tools: bool
+    system: bool
+
+
+@lru_cache(maxsize=8)
+def _knowledge(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> _Knowledge:
+    probe, other = chr(_PRIVATE_USE[0]), chr(_PRIVATE_USE[1])
+    user = {"role": "user", "content": other}
+    parameters = {"type": "object", "properties": {}}
+    tool = {"type": "function", "function": {"name": probe, "description": other, "parameters": parameters}}
+
+    def renders(chat: list[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> bool:
+        try:
+            return probe in _render_template(tokenizer, chat, True, tools)
+        except ValueError:
+            return False
+
+    return _Knowledge(tools=renders([user], [tool]), system=renders([{"role": "system", "content": probe}, user], []))
 
 
 @lru_cache(maxsize=8)

@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMe
 
 from langchain_toolken.prompts.format import Reinjection, join_result
 
+_THOUGHTS = ("reasoning", "thinking", "redacted_thinking")
 _CHAT_ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
@@ -33,6 +34,8 @@ def _text_of(message: BaseMessage) -> str:
             texts.append(block)
         elif block.get("type") == "text":
             texts.append(str(block["text"]))
+        elif block.get("type") in _THOUGHTS and isinstance(message, AIMessage):
+            continue  # LMs are trained to read their earlier answers without the thoughts behind them
         elif block.get("type") not in ("tool_use", "tool_call", "tool_call_chunk"):  # repeated in message.tool_calls
             raise ValueError(
                 f"A {message.type} message holds a content block of type {block.get('type')!r}; this LM reads text "
@@ -94,7 +97,11 @@ def turns_of(messages: Sequence[BaseMessage], reinjection: Reinjection) -> list[
                 turns.append(Turn("assistant", text, calls if reinjection == "turn" else ()))
             continue
         open_calls = {}
-        turns.append(Turn(role, text))
+        if role == "system" and turns and turns[-1].role == "system":
+            # Most templates have a place for one system message, and drop or refuse a second.
+            turns[-1] = Turn(role, f"{turns[-1].text}\n\n{text}")
+        else:
+            turns.append(Turn(role, text))
     if open_calls:
         call_id, name = next(iter(open_calls.items()))
         raise ValueError(

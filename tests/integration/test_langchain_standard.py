@@ -1,4 +1,4 @@
-"""LangChain's own standard tests of a chat model."""
+"""LangChain's own standard tests of a chat model: what it offers, and what it does with nano's real weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from langchain_core.language_models import BaseChatModel
+from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
+from syrupy.assertion import SnapshotAssertion
 
 from langchain_toolken import ToolkenChat
 from tests.unit.tiny_chat import make_model, make_tokenizer
@@ -23,10 +25,51 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestToolkenChat(ChatModelUnitTests):
+    @property
+    def chat_model_class(self) -> type[BaseChatModel]:
+        return ToolkenChat
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"model": "nano"}
+
+    @pytest.mark.xfail(
+        reason="loading with allowed_objects='all' knows LangChain's own classes only; with this class allowed by name "
+        "it works: tests/unit/test_chat_models.py",
+        raises=ValueError,
+        strict=True,
+    )
+    def test_serdes(self, model: BaseChatModel, snapshot: SnapshotAssertion) -> None:
+        super().test_serdes(model, snapshot)
+
+
+BABBLES = (
+    "nano, which knows sums and not jokes, ends no free text inside JSON: measured, its string fields run on to the "
+    "limit of 256 tokens, which is reported as cut off. Schemas without free text: tests/unit/test_structured_output.py"
+)
+KNOWS_NO_SUCH_TOOL = "nano calls get_weather neither by its prior toolken nor by its description: measured, it talks on"
+KNOWS_NO_CHINESE = "nano, whose pre-training text is English, writes 'cher' or 'cre' for 你好啊集团"
+
+NEED_WIT = {
+    "test_structured_output": BABBLES,
+    "test_structured_output_async": BABBLES,
+    "test_structured_output_pydantic_2_v1": BABBLES,
+    "test_structured_output_optional_param": BABBLES,
+    "test_agent_loop": KNOWS_NO_SUCH_TOOL,
+    "test_unicode_tool_call_integration": KNOWS_NO_CHINESE,
+}
+
+
+class OnNano(ChatModelIntegrationTests):
     folder: Path
 
     @pytest.fixture(autouse=True)
-    def _use_the_tiny_model(self, model_folder: Path) -> None:
+    def _skip_what_needs_wit(self, request: pytest.FixtureRequest) -> None:
+        if reason := NEED_WIT.get(request.node.originalname):
+            pytest.skip(reason)
+
+    @pytest.fixture(autouse=True)
+    def _know_another_model(self, model_folder: Path) -> None:
         type(self).folder = model_folder
 
     @property
@@ -34,9 +77,21 @@ class TestToolkenChat(ChatModelUnitTests):
         return ToolkenChat
 
     @property
-    def chat_model_params(self) -> dict[str, Any]:
-        return {"model": str(self.folder)}
+    def model_override_value(self) -> str:
+        return str(self.folder)
 
     @property
-    def has_tool_choice(self) -> bool:
-        return False  # a call can't be forced yet
+    def supports_anthropic_inputs(self) -> bool:
+        return True
+
+
+class TestWithToolkens(OnNano):
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"model": "nano"}
+
+
+class TestWithTheToolsInThePrompt(OnNano):
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"model": "nano", "tool_mode": "prompt"}

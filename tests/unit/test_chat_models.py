@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from langchain_core.load import dumps, loads
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 
@@ -145,11 +146,6 @@ def test_only_bound_tools_are_active() -> None:
     assert [call["toolkens"] is None for call in engine.calls] == [True, False, True]
 
 
-def test_a_forced_call_is_refused_with_what_is_possible() -> None:
-    with pytest.raises(ValueError, match="can't be forced"):
-        scripted(ScriptedEngine()).bind_tools([lamp], tool_choice="any").invoke(QUESTION)
-
-
 def test_an_answer_loses_only_its_first_space_and_a_continuation_none() -> None:
     engine = ScriptedEngine([reasoning("  two"), reasoning(" pens."), reasoning(" It.")])
     chat = scripted(engine)
@@ -215,6 +211,30 @@ def test_two_toolken_sets_have_two_cache_keys_and_one_set_one() -> None:
 def test_a_missing_toolkens_folder_is_an_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(ToolkenSetError, match="nowhere"):
         ToolkenChat(toolkens=tmp_path / "nowhere")
+
+
+def test_serialisation_writes_settings_and_no_weights(tmp_path: Path) -> None:
+    folder = tmp_path / "toolkens"
+    scripted_toolkens(tool_spec(multiply)).save(folder)
+    chat = ToolkenChat(toolkens=folder, tool_mode="hybrid", temperature=0.5)
+    written = dumps(chat)
+    assert "matrix" not in written
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # loads is in beta
+        again = loads(written, allowed_objects=[ToolkenChat], valid_namespaces=["langchain_toolken"])
+    assert isinstance(again, ToolkenChat)
+    assert (again.toolkens, again.tool_mode, again.temperature) == (str(folder), "hybrid", 0.5)
+    assert again._get_llm_string() == chat._get_llm_string()
+
+
+def test_a_call_can_ask_another_lm(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
+    make_model(tokenizer).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    engine = ScriptedEngine([reasoning(" a")])
+    chat = scripted(engine)
+    assert chat.invoke(QUESTION, model=str(tmp_path), max_tokens=2).response_metadata["model_name"] == str(tmp_path)
+    assert chat.invoke(QUESTION).response_metadata["model_name"] == "scripted"
 
 
 # --------------------------------------------------------------------------------------------------------------------

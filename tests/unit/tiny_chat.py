@@ -154,6 +154,11 @@ class ScriptedEngine:
         yield from whole.text
         yield whole
 
+    def rank(self, prompts: Sequence[Sequence[int]], **settings: Any) -> list[tuple[Candidate, ...]]:
+        self.prompts += [list(prompt) for prompt in prompts]
+        self.calls.append(settings)
+        return [tuple(Candidate(name, 0.5) for name in sorted(settings["active"])) for _ in prompts]
+
     def complete(self, prompts: Sequence[Sequence[int]], specs: Any, *, max_tokens: int = 256) -> list[Completion]:
         self.prompts += [list(prompt) for prompt in prompts]
         return [self.completions.pop(0) for _ in prompts]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
+from langchain_toolken.prompts.turns import Turn, turns_of
 from tests.unit.prompts.samples import COMPLETION, INLINE, TOKENIZER, TURN, call
 
 
@@ -41,3 +42,25 @@ def test_histories_that_make_no_prompt_say_why(
 ) -> None:
     with pytest.raises(ValueError, match=says):
         render(TOKENIZER, messages, prompt_format)
+
+
+def test_two_system_messages_are_one_and_earlier_thoughts_are_left_out() -> None:
+    thought = AIMessage([{"type": "reasoning", "reasoning": "Easy."}, {"type": "text", "text": "Hi."}])
+    messages = [
+        SystemMessage("Be brief."),
+        SystemMessage("Be kind."),
+        HumanMessage("Hello"),
+        thought,
+        HumanMessage("?"),
+    ]
+    assert turns_of(messages, "inline") == [
+        Turn("system", "Be brief.\n\nBe kind."),
+        Turn("user", "Hello"),
+        Turn("assistant", "Hi."),
+        Turn("user", "?"),
+    ]
+
+
+def test_a_thought_in_a_users_message_is_refused_as_any_block_that_is_no_text() -> None:
+    with pytest.raises(ValueError, match="'reasoning'"):
+        turns_of([HumanMessage([{"type": "reasoning", "reasoning": "Easy."}])], "inline")

@@ -1,0 +1,98 @@
+"""How an LM writes a tool call as text: the marker that begins it, and the JSON behind the marker (DESIGN §3).
+
+Only the marker *token*, chosen by the LM, begins a call. Its string in a message or a tool result is tokenised as
+ordinary text (see `content`), and so never is that token.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import TemplateError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MARKERS = ("<tool_call>", "[TOOL_CALLS]", "<|tool_call|>")
+"""The tokens known to begin a call: of nano, Qwen 2.5 and 3, Hermes and SmolLM3; of Mistral; of Granite and Phi-4."""
+
+_NAME, _KEY, _VALUE = "\U000f0001", "\U000f0002", "\U000f0003"
+_BEFORE_NAME = re.compile(r'\s*\[?\s*\{\s*"name"\s*:\s*"')
+_AFTER_NAME = re.compile(r'"\s*,\s*"arguments"\s*:\s*')
+
+
+@dataclass(frozen=True)
+class CallLayout:
+    """One tokenizer's way to write a call: marker, `before_name`, the tool's name, `after_name`, the arguments' JSON.
+
+    The two texts are the chat template's own, spaces and line breaks included, since they are what the LM was trained
+    to write.
+    """
+
+    marker: str
+    marker_id: int
+    before_name: str
+    after_name: str
+
+    @property
+    def lead(self) -> str:
+        """What stands between the marker and the call's JSON object."""
+        return self.before_name[: self.before_name.index("{")]
+
+    def head(self, name: str) -> str:
+        """All that stands between the marker and the arguments of a call of the tool `name`."""
+        return f"{self.before_name}{json.dumps(name, ensure_ascii=False)[1:-1]}{self.after_name}"
+
+
+def call_layout(tokenizer: PreTrainedTokenizerBase) -> CallLayout:
+    """How this tokenizer's LM writes calls: read off its chat template, or else off its vocabulary.
+
+    Raises:
+        ValueError: the tokenizer has none of `MARKERS` as an added token, or its template writes calls otherwise than
+            as JSON with "name" and "arguments".
+    """
+    return _layout_of(tokenizer, str(tokenizer.chat_template))
+
+
+@lru_cache(maxsize=8)
+def _layout_of(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> CallLayout:
+    added: dict[str, int] = dict(tokenizer.get_added_vocab())
+    known = [marker for marker in MARKERS if marker in added]
+    model = tokenizer.name_or_path or "this model"
+    if not known:
+        raise ValueError(
+            f"The tokenizer of {model} has no token that begins a tool call (known: {', '.join(MARKERS)}), so calls "
+            "can't be told from text. Use tool_mode='toolken'."
+        )
+    rendered = _example(tokenizer)
+    if _NAME not in rendered:  # the template knows no calls: compact JSON, as all arguments are written
+        return CallLayout(known[0], added[known[0]], '{"name":"', '","arguments":')
+    before, _, behind = rendered.partition(_NAME)
+    marker = max(known, key=before.rfind)
+    head = before[before.rfind(marker) + len(marker) :] if marker in before else before
+    after = behind.partition("{")[0]
+    if not _BEFORE_NAME.fullmatch(head) or not _AFTER_NAME.fullmatch(after):
+        raise ValueError(
+            f"The chat template of {model} writes calls as {(before[-30:] + 'NAME' + behind[:30])!r}, not as a JSON "
+            'object {"name": ..., "arguments": ...} behind a marker. Use tool_mode=\'toolken\'.'
+        )
+    return CallLayout(marker, added[marker], head, after)
+
+
+def _example(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A chat with one call in the tokenizer's template; "" if it has no template or takes no calls."""
+    if tokenizer.chat_template is None:
+        return ""
+    call = {"id": "000000000", "type": "function", "function": {"name": _NAME, "arguments": {_KEY: _VALUE}}}
+    chat: list[dict[str, Any]] = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+    ]
+    try:
+        return str(tokenizer.apply_chat_template(chat, tokenize=False))
+    except (TemplateError, TypeError, ValueError):  # it takes no calls, or no arguments of this kind
+        return ""
