@@ -20,7 +20,7 @@ from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.results import ResultGuard
 from langchain_toolken.decoding.sampler import Sampler
 from langchain_toolken.decoding.text import TextStream
-from langchain_toolken.toolkens import ToolkenSet
+from langchain_toolken.toolkens import Calibration, ToolkenSet
 from langchain_toolken.tools import ToolSpec
 
 RUNNERS_UP = 4
@@ -46,7 +46,7 @@ class TransformersEngine:
         self.lm = lm
         self._prefixes = PrefixCache(cached_prefixes)
         self._lock = threading.Lock()
-        self._fitting: tuple[ToolkenSet, Tensor] | None = None
+        self._fitting: tuple[ToolkenSet, Tensor, Tensor] | None = None
 
     @property
     def model_id(self) -> str:
@@ -174,12 +174,13 @@ class TransformersEngine:
             fitting = self._fitting = (
                 toolkens,
                 toolkens.matrix.to(device=self.lm.head.weight.device, dtype=torch.float32),
+                toolkens.biases.to(device=self.lm.head.weight.device),
             )
-        matrix = fitting[1]
+        _, matrix, biases = fitting
         mask = None
         if active is not None:
             mask = torch.tensor([name in active for name in toolkens.names], device=matrix.device)
-        return _Binding(names=toolkens.names, matrix=matrix, bias=toolkens.bias, mask=mask)
+        return _Binding(toolkens.names, matrix, biases, mask, toolkens.calibration)
 
     def _steps(self, batch: Batch, choose: Choose, binding: _Binding | None) -> Generator[None, None, None]:
         """The decoding loop: run the LM, let the rows that are due choose, yield; until every row has ended."""
@@ -202,7 +203,7 @@ class TransformersEngine:
         if binding is None:
             head.unbind()
         else:
-            head.bind(binding.matrix, binding.bias)
+            head.bind(binding.matrix, binding.biases)
             head.activate(binding.mask)
         try:
             logits: Tensor = head(hidden)
@@ -213,12 +214,26 @@ class TransformersEngine:
 
 @dataclass(frozen=True)
 class _Binding:
-    """Toolkens as one call uses them: matrix (K, d) float32 on the head's device, mask (K,) bool or None for all."""
+    """Toolkens as one call uses them: matrix (K, d) and biases (K,), float32 on the head's device, mask (K,) bool or
+    None for all, and how probabilities are calibrated."""
 
     names: tuple[str, ...]
     matrix: Tensor
-    bias: float
+    biases: Tensor
     mask: Tensor | None
+    calibration: Calibration | None
+
+    def probabilities(self, words: Tensor, toolkens: Tensor) -> Tensor:
+        """Each tool's probability (K,), from word logits (V,) and toolken logits (K,) with their biases.
+
+        The words are one class, "no call here". Calibrated, the bias beyond the fitted one is taken out again (it says
+        what a call is worth, not how likely it is), and all logits are divided by the temperature.
+        """
+        logits = torch.cat([words.logsumexp(dim=0, keepdim=True), toolkens])
+        if self.calibration is not None:
+            logits[1:] += self.calibration.fitted_bias - self.biases
+            logits /= self.calibration.temperature
+        return logits.softmax(dim=0)[1:]
 
 
 class _Reasoner:
@@ -306,7 +321,8 @@ class _Reasoner:
     def _weigh(self, fired: int, logits: Tensor) -> tuple[Candidate, ...]:
         """The tool that fired and the likeliest others, with their probabilities over [words ; active toolkens]."""
         assert self.binding is not None
-        probabilities = logits.softmax(dim=-1)[self._lm.vocab_size :]
+        words, toolkens = logits[: self._lm.vocab_size], logits[self._lm.vocab_size :]
+        probabilities = self.binding.probabilities(words, toolkens)
         ranked = probabilities.argsort(descending=True)[: RUNNERS_UP + 1].tolist()
         others = [k for k in ranked if k != fired and (self.binding.mask is None or self.binding.mask[k])]
         return tuple(Candidate(self.binding.names[k], float(probabilities[k])) for k in [fired, *others[:RUNNERS_UP]])
