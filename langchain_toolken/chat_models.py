@@ -420,7 +420,9 @@ class ToolkenChat(BaseChatModel):
 
     def _toolkens_identity(self) -> str | None:
         if self._given is not None and self._identity is None:
-            digest = hashlib.sha256(f"{self._given.names} {self._given.bias}".encode())
+            digest = hashlib.sha256(
+                f"{self._given.names} {self._given.biases.tolist()} {self._given.calibration}".encode()
+            )
             digest.update(self._given.matrix.numpy().tobytes())
             self._identity = f"{len(self._given)} tools, sha256 {digest.hexdigest()[:16]}"
         return self._identity

@@ -1,7 +1,8 @@
 """`ToolkenSet`: the toolkens of some tools for one LM, and the folder they are kept in.
 
-A folder holds `toolkens.safetensors` (the float32 tensors `matrix` and `prior`) and `toolkens.json` (everything else,
-and the SHA-256 of the first, so that files of two saves are never taken for one set). Nothing is pickled.
+A folder holds `toolkens.safetensors` (the float32 tensors `matrix`, `prior` and, where tools have biases of their own,
+`tool_biases`) and `toolkens.json` (everything else, and the SHA-256 of the first, so that files of two saves are never
+taken for one set). Nothing is pickled.
 
 How a save stays whole. The new folder is written and synced beside the target as `.NAME.new-*`. A folder in the
 target's place is renamed to `.NAME.old-*`, the new one is renamed into place, and the old one is deleted. A kill before
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
@@ -37,7 +38,9 @@ from langchain_toolken.tools import ToolSpec
 TENSORS_FILE = "toolkens.safetensors"
 SETTINGS_FILE = "toolkens.json"
 FORMAT = "langchain-toolken toolkens"
-FORMAT_VERSION = 1
+# Version 2 added `tool_biases` and the calibration, which version 1 did not know: it would have read them as faults.
+FORMAT_VERSION = 2
+_READABLE_VERSIONS = (1, 2)
 
 # A save that runs meanwhile may move the folder twice under a reader; more often only if saves follow on each other.
 _READ_ATTEMPTS = 20
@@ -68,6 +71,29 @@ class Provenance(BaseModel):
     package_version: str
 
 
+class Calibration(BaseModel):
+    """What held-out data said about a set's calls and probabilities (see `training.calibration`).
+
+    temperature: the reported probabilities are softmax([log-sum-exp of the words; toolken logits] / temperature), words
+        being one class. It has no part in the decision to call.
+    fitted_bias: the bias that the toolkens were fitted with, which belongs to their probabilities. What the set's bias
+        has beyond it says what a call is worth, not how likely it is, and is left out of them.
+    ece_before, ece_after: expected calibration error of the calls' probabilities with temperature 1 and with this one.
+    f1, recall, false_call_rate: of held-out calls at the set's biases. max_false_call_rate: the cap, if one was asked.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    temperature: float = Field(gt=0)
+    fitted_bias: float
+    ece_before: float
+    ece_after: float
+    f1: float
+    recall: float
+    false_call_rate: float
+    max_false_call_rate: float | None
+
+
 class _Settings(BaseModel):
     """What toolkens.json holds beside its format and version."""
 
@@ -77,6 +103,7 @@ class _Settings(BaseModel):
     bias: float
     specs: list[ToolSpec]
     provenance: Provenance
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +112,8 @@ class ToolkenSet:
 
     `matrix` and `prior` are (K, d) float32 on the CPU (given otherwise, they are brought there): the toolkens' rows of
     the output head, and the rows they were pulled towards while fitted (DESIGN §2). `bias` is added to every toolken's
-    logit. Row i belongs to `specs[i]`. The methods never change a set, they return a new one.
+    logit, and `tool_biases` ((K,) float32, or None for none) to each its own besides. `calibration`: what held-out data
+    said, None where there was none. Row i belongs to `specs[i]`. The methods never change a set, they return a new one.
 
     Raises `ToolkenSetError` if the shapes do not agree, a value is not finite or two specs have one name.
     """
@@ -95,6 +123,8 @@ class ToolkenSet:
     prior: Tensor
     bias: float
     provenance: Provenance
+    tool_biases: Tensor | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "specs", tuple(self.specs))
@@ -117,6 +147,16 @@ class ToolkenSet:
             )
         if not math.isfinite(self.bias):
             raise ToolkenSetError(f"the bias is {self.bias}; it must be finite")
+        if self.tool_biases is not None:
+            if tuple(self.tool_biases.shape) != (len(self.specs),):
+                raise ToolkenSetError(
+                    f"tool_biases has shape {tuple(self.tool_biases.shape)}; {len(self.specs)} tools need one each"
+                )
+            biases = self.tool_biases.detach().to(device="cpu", dtype=torch.float32).contiguous()
+            if not bool(torch.isfinite(biases).all()):
+                faulty = int((~torch.isfinite(biases)).nonzero()[0])
+                raise ToolkenSetError(f"tool_biases has a value that is not finite, for {self.names[faulty]!r}")
+            object.__setattr__(self, "tool_biases", biases)
         if len(set(self.names)) != len(self.specs):
             twice = next(name for name in self.names if self.names.count(name) > 1)
             raise ToolkenSetError(f"two toolkens are named {twice!r}: remove one of the two tools")
@@ -125,6 +165,11 @@ class ToolkenSet:
     def names(self) -> tuple[str, ...]:
         """The tools' names, in the order of the rows."""
         return tuple(spec.name for spec in self.specs)
+
+    @property
+    def biases(self) -> Tensor:
+        """What is added to each toolken's logit: (K,) float32, the bias and the tool's own together."""
+        return self._own_biases() + self.bias
 
     @property
     def hidden_size(self) -> int:
@@ -160,7 +205,7 @@ class ToolkenSet:
     def add(self, specs: Sequence[ToolSpec], prior_rows: Tensor) -> ToolkenSet:
         """With toolkens for further tools, which start at their priors, `prior_rows` (len(specs), d).
 
-        The rows of the tools already here stay as they are, bit for bit.
+        The rows of the tools already here stay as they are, bit for bit. The new tools get the set's bias.
         """
         known = [spec.name for spec in specs if spec.name in self]
         if known:
@@ -176,14 +221,17 @@ class ToolkenSet:
             specs=(*self.specs, *specs),
             matrix=torch.cat([self.matrix, rows]),
             prior=torch.cat([self.prior, rows]),
+            tool_biases=None if self.tool_biases is None else torch.cat([self.tool_biases, torch.zeros(len(specs))]),
         )
 
     def merge(self, other: ToolkenSet) -> ToolkenSet:
         """The toolkens of both, for one LM; this set's rows come first.
 
-        Raises `ToolkenSetError` if the sets are for different LMs, share a tool, or differ in what one set has only one
-        of: the bias and the prompt style they were fitted in. Where the provenances differ otherwise, the counts add
-        up, `lam` is None and `prior` names both.
+        Every tool keeps its bias: where the sets' biases differ, the tools of `other` carry the difference as biases of
+        their own. The calibration stays only if both sets have the same one.
+
+        Raises `ToolkenSetError` if the sets are for different LMs, share a tool, or were fitted in different prompt
+        styles. Where the provenances differ otherwise, the counts add up, `lam` is None and `prior` names both.
         """
         ours, theirs = self.provenance, other.provenance
         other.check_fits(
@@ -195,11 +243,6 @@ class ToolkenSet:
         shared = [name for name in other.names if name in self]
         if shared:
             raise ToolkenSetError(f"both sets have a toolken for {shared[0]!r}: remove it from one of them first")
-        if self.bias != other.bias:
-            raise ToolkenSetError(
-                f"the sets were calibrated to different biases, {self.bias} and {other.bias}, and a set has one: fit "
-                "them together, or give both the same bias with dataclasses.replace"
-            )
         if ours.style != theirs.style:
             raise ToolkenSetError(
                 f"one set was fitted in {ours.style} style and the other in {theirs.style} style: fit both in one style"
@@ -214,12 +257,15 @@ class ToolkenSet:
                 "package_version": __version__,
             }
         )
+        tool_biases = torch.cat([self._own_biases(), other._own_biases() + (other.bias - self.bias)])
         return ToolkenSet(
             specs=(*self.specs, *other.specs),
             matrix=torch.cat([self.matrix, other.matrix]),
             prior=torch.cat([self.prior, other.prior]),
             bias=self.bias,
             provenance=provenance,
+            tool_biases=tool_biases if bool(tool_biases.any()) else None,
+            calibration=self.calibration if self.calibration == other.calibration else None,
         )
 
     def check_fits(self, *, model_id: str, head_fingerprint: str, tokenizer_fingerprint: str, hidden_size: int) -> None:
@@ -246,12 +292,16 @@ class ToolkenSet:
         target = Path(folder).resolve()
         _refuse_to_replace(target, Path(folder))
         # Toolkens that were never fitted are their prior, the very same tensor, which safetensors would refuse.
-        payload = tensors_to_bytes({"matrix": self.matrix.clone(), "prior": self.prior.clone()})
+        tensors = {"matrix": self.matrix.clone(), "prior": self.prior.clone()}
+        if self.tool_biases is not None:
+            tensors["tool_biases"] = self.tool_biases
+        payload = tensors_to_bytes(tensors)
         settings = _Settings(
             payload_sha256=hashlib.sha256(payload).hexdigest(),
             bias=self.bias,
             specs=list(self.specs),
             provenance=self.provenance,
+            calibration=self.calibration,
         )
         text = json.dumps(
             {"format": FORMAT, "format_version": FORMAT_VERSION, **settings.model_dump()},
@@ -305,7 +355,7 @@ class ToolkenSet:
             tensors = tensors_from_bytes(payload)
         except SafetensorError as error:
             raise ToolkenSetError(f"{file} is not a safetensors file ({error}): fit anew") from error
-        if set(tensors) != {"matrix", "prior"}:
+        if set(tensors) - {"tool_biases"} != {"matrix", "prior"}:
             raise ToolkenSetError(f"{file} holds {sorted(tensors)}, not 'matrix' and 'prior': fit anew")
         for name, tensor in tensors.items():
             if tensor.dtype != torch.float32:
@@ -317,6 +367,8 @@ class ToolkenSet:
                 prior=tensors["prior"],
                 bias=settings.bias,
                 provenance=settings.provenance,
+                tool_biases=tensors.get("tool_biases"),
+                calibration=settings.calibration,
             )
         except ToolkenSetError as error:
             raise ToolkenSetError(f"{file}: {error}. Fit anew") from error
@@ -324,8 +376,15 @@ class ToolkenSet:
     def _rows(self, indices: Sequence[int]) -> ToolkenSet:
         rows = torch.tensor(indices, dtype=torch.long)
         return replace(
-            self, specs=tuple(self.specs[i] for i in indices), matrix=self.matrix[rows], prior=self.prior[rows]
+            self,
+            specs=tuple(self.specs[i] for i in indices),
+            matrix=self.matrix[rows],
+            prior=self.prior[rows],
+            tool_biases=None if self.tool_biases is None else self.tool_biases[rows],
         )
+
+    def _own_biases(self) -> Tensor:
+        return torch.zeros(len(self)) if self.tool_biases is None else self.tool_biases
 
     def _indices(self, names: Iterable[str]) -> list[int]:
         if isinstance(names, str):
@@ -362,10 +421,10 @@ def _read_settings(place: Path, shown: Path) -> _Settings:
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise ToolkenSetError(f"{file} was not written by langchain-toolken: give a folder of toolkens")
     version = content.pop("format_version", None)
-    if version != FORMAT_VERSION:
+    if version not in _READABLE_VERSIONS:
         raise ToolkenSetError(
-            f"{file} has format version {version!r}, this is langchain-toolken {__version__} that reads version "
-            f"{FORMAT_VERSION}: install the version that wrote it, or fit anew"
+            f"{file} has format version {version!r}, this is langchain-toolken {__version__} that reads versions "
+            f"{' and '.join(map(str, _READABLE_VERSIONS))}: install the version that wrote it, or fit anew"
         )
     try:
         return _Settings.model_validate(content)

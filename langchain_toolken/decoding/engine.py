@@ -66,9 +66,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A tool and its probability at the trigger, before any temperature.
+    """A tool and its probability over [words ; active toolkens] at the trigger, whatever the sampling's temperature.
 
-    The probability is over [words ; active toolkens]; over what could be chosen, where a call was forced.
+    Over what could be chosen, where a call was forced. Where the toolkens were calibrated on held-out data, it is the
+    calibrated one: of the calls reported with 0.8, about eight in ten are right.
     """
 
     tool: str

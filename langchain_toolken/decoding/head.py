@@ -73,7 +73,7 @@ class ToolkenHead(nn.Module):
         self.words = words
         self.transform = transform
         self._matrix: Tensor | None = None
-        self._bias = 0.0
+        self._bias: float | Tensor = 0.0
         self._active: Tensor | None = None
 
     @property
@@ -98,18 +98,22 @@ class ToolkenHead(nn.Module):
         """K: how many toolkens are bound."""
         return 0 if self._matrix is None else int(self._matrix.shape[0])
 
-    def bind(self, matrix: Tensor, bias: float = 0.0) -> None:
-        """Put toolken rows (K, d) beside the words, all of them active. A float32 matrix on the head's device is not
-        copied.
+    def bind(self, matrix: Tensor, bias: float | Tensor = 0.0) -> None:
+        """Put toolken rows (K, d) beside the words, all of them active, with one bias for all or one each, (K,). A
+        float32 matrix on the head's device is not copied.
 
         Raises:
-            ValueError: the matrix is not (K, d).
+            ValueError: the matrix is not (K, d), or the bias neither a number nor (K,).
         """
         if matrix.ndim != 2 or matrix.shape[1] != self.hidden_size:
             raise ValueError(
                 f"toolken matrix has shape {tuple(matrix.shape)}, this LM's head needs (K, {self.hidden_size}); "
                 "were the toolkens fitted for another LM?"
             )
+        if isinstance(bias, Tensor):
+            if tuple(bias.shape) != (matrix.shape[0],):
+                raise ValueError(f"the bias has shape {tuple(bias.shape)}; {matrix.shape[0]} toolkens need one each")
+            bias = bias.to(device=self.weight.device, dtype=torch.float32)
         self._matrix = matrix.to(device=self.weight.device, dtype=torch.float32)
         self._bias = bias
         self._active = None

@@ -14,23 +14,38 @@ from langchain_toolken.decoding.engine import Candidate, Reasoning, Sampling, To
 from langchain_toolken.decoding.results import ResultGuard
 from langchain_toolken.decoding.sampler import Sampler
 from langchain_toolken.decoding.text import TextStream
+from langchain_toolken.toolkens import Calibration
 
 RUNNERS_UP = 4
 
 
 @dataclass(frozen=True)
 class Binding:
-    """Toolkens as one call uses them: matrix (K, d) float32 on the head's device, mask (K,) bool or None for all."""
+    """Toolkens as one call uses them: matrix (K, d) and biases (K,), float32 on the head's device, mask (K,) bool or
+    None for all, and how probabilities are calibrated."""
 
     names: tuple[str, ...]
     matrix: Tensor
-    bias: float
+    biases: Tensor
     mask: Tensor | None
+    calibration: Calibration | None
+
+    def probabilities(self, words: Tensor, toolkens: Tensor) -> Tensor:
+        """Each tool's probability (K,), from word logits (V,) and toolken logits (K,) with their biases.
+
+        The words are one class, "no call here". Calibrated, the bias beyond the fitted one is taken out again (it says
+        what a call is worth, not how likely it is), and all logits are divided by the temperature.
+        """
+        logits = torch.cat([words.logsumexp(dim=0, keepdim=True), toolkens])
+        if self.calibration is not None:
+            logits[1:] += self.calibration.fitted_bias - self.biases
+            logits /= self.calibration.temperature
+        return logits.softmax(dim=0)[1:]
 
 
 def ranked(logits: Tensor, binding: Binding, vocab_size: int) -> tuple[Candidate, ...]:
     """The active toolkens by their probability over `logits` (V+K,), likeliest first."""
-    probabilities = logits.softmax(dim=-1)[vocab_size:]
+    probabilities = binding.probabilities(logits[:vocab_size], logits[vocab_size:])
     order = probabilities.argsort(descending=True, stable=True).tolist()
     return tuple(
         Candidate(binding.names[k], float(probabilities[k])) for k in order if binding.mask is None or binding.mask[k]

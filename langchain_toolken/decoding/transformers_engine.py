@@ -41,7 +41,7 @@ class TransformersEngine:
         self.lm = lm
         self._prefixes = PrefixCache(cached_prefixes)
         self._lock = threading.Lock()
-        self._fitting: tuple[ToolkenSet, Tensor] | None = None
+        self._fitting: tuple[ToolkenSet, Tensor, Tensor] | None = None
 
     @property
     def model_id(self) -> str:
@@ -224,12 +224,13 @@ class TransformersEngine:
             fitting = self._fitting = (
                 toolkens,
                 toolkens.matrix.to(device=self.lm.head.weight.device, dtype=torch.float32),
+                toolkens.biases.to(device=self.lm.head.weight.device),
             )
-        matrix = fitting[1]
+        _, matrix, biases = fitting
         mask = None
         if active is not None:
             mask = torch.tensor([name in active for name in toolkens.names], device=matrix.device)
-        return Binding(names=toolkens.names, matrix=matrix, bias=toolkens.bias, mask=mask)
+        return Binding(toolkens.names, matrix, biases, mask, toolkens.calibration)
 
     def _steps(self, batch: Batch, choose: Choose, binding: Binding | None) -> Generator[None, None, None]:
         """The decoding loop: run the LM, let the rows that are due choose, yield; until every row has ended."""
@@ -252,7 +253,7 @@ class TransformersEngine:
         if binding is None:
             head.unbind()
         else:
-            head.bind(binding.matrix, binding.bias)
+            head.bind(binding.matrix, binding.biases)
             head.activate(binding.mask)
         try:
             logits: Tensor = head(hidden)

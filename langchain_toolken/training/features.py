@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,18 +31,22 @@ class Features:
 
     hidden: (N, d) float32, what the output head is applied to.
     word_logsumexp: (N,) float32, logsumexp of the model's own word logits (soft-cap and scales applied).
+    word_max: (N,) float32, the largest of them: what a toolken must beat for greedy decoding to call.
     target: (N,) int64, the tool's index, or -1 where the next token is a word.
     target_logit: (N,) float32, that word's own logit; 0 where the target is a tool.
     weight: (N,) float32, importance of a sampled negative. The sum is the number of positions before sampling.
+    demonstration: (N,) int64, which of the given demonstrations a position lies in, counted from 0.
     tokens: how many tokens went through the LM. lm_passes: how often each demonstration did. seconds: how long it took.
     dropped: demonstrations that fit into no context window, or whose call has no position.
     """
 
     hidden: Tensor
     word_logsumexp: Tensor
+    word_max: Tensor
     target: Tensor
     target_logit: Tensor
     weight: Tensor
+    demonstration: Tensor
     dropped: tuple[DroppedRow, ...] = ()
     lm_passes: int = 1
     tokens: int = 0
@@ -60,11 +64,25 @@ class Features:
         """Word positions that were kept by the sampling."""
         return len(self) - self.tool_positions
 
+    def rows(self, kept: Tensor) -> Features:
+        """The positions in `kept` only: indices, or a (N,) bool mask. What is counted per LM pass stays as it is."""
+        return replace(
+            self,
+            hidden=self.hidden[kept],
+            word_logsumexp=self.word_logsumexp[kept],
+            word_max=self.word_max[kept],
+            target=self.target[kept],
+            target_logit=self.target_logit[kept],
+            weight=self.weight[kept],
+            demonstration=self.demonstration[kept],
+        )
+
 
 @dataclass(frozen=True)
 class _Supervision:
-    """One tokenised demonstration: `ids` are the LM's input, the rest says what to gather from it (equal lengths)."""
+    """One tokenised demonstration, by its index: `ids` are the LM's input, the rest what to gather (equal lengths)."""
 
+    demonstration: int
     ids: list[int]
     positions: list[int]
     tools: list[int]  # -1: a word
@@ -110,13 +128,15 @@ def compute_features(
     index = {name: k for k, name in enumerate(tool_names)}
     supervisions: list[_Supervision] = []
     dropped: list[DroppedRow] = []
-    for number, demonstration in enumerate(demonstrations, start=1):
-        supervision = _supervise(lm, demonstration, index, style, reinjection, negatives_per_demonstration, generator)
+    for number, demonstration in enumerate(demonstrations):
+        supervision = _supervise(
+            lm, number, demonstration, index, style, reinjection, negatives_per_demonstration, generator
+        )
         if isinstance(supervision, _Supervision):
             if supervision.positions:
                 supervisions.append(supervision)
         else:
-            dropped.append(DroppedRow(demonstration.line or number, supervision, demonstration.source))
+            dropped.append(DroppedRow(demonstration.line or number + 1, supervision, demonstration.source))
     if not supervisions:
         reasons = "; ".join(map(str, dropped[:3]))
         raise DemonstrationError(f"no demonstration has a position to learn from. {reasons}")
@@ -124,6 +144,7 @@ def compute_features(
     order = sorted(range(len(supervisions)), key=lambda i: -len(supervisions[i].ids))
     hidden: list[Tensor] = []
     logsumexp: list[Tensor] = []
+    largest: list[Tensor] = []
     word_logit: list[Tensor] = []
     gathered: list[_Supervision] = []
     done = 0
@@ -134,6 +155,7 @@ def compute_features(
         for part, part_words in _chunks(states, words, lm.vocab_size):
             logits = lm.head.word_logits(part).float()
             logsumexp.append(logits.logsumexp(dim=-1).cpu())
+            largest.append(logits.amax(dim=-1).cpu())
             word_logit.append(logits.gather(1, part_words[:, None])[:, 0].cpu())
         hidden.append(states.float().cpu())
         gathered.extend(batch)
@@ -145,9 +167,11 @@ def compute_features(
     return Features(
         hidden=torch.cat(hidden),
         word_logsumexp=torch.cat(logsumexp),
+        word_max=torch.cat(largest),
         target=target,
         target_logit=torch.where(target < 0, torch.cat(word_logit), torch.zeros(())),
         weight=torch.tensor([w for s in gathered for w in s.weights], dtype=torch.float32),
+        demonstration=torch.tensor([s.demonstration for s in gathered for _ in s.positions], dtype=torch.int64),
         dropped=tuple(dropped),
         tokens=sum(len(s.ids) for s in gathered),
         seconds=time.perf_counter() - began,
@@ -173,6 +197,7 @@ def _chunks(states: Tensor, words: Tensor, vocab_size: int) -> Iterator[tuple[Te
 
 def _supervise(
     lm: LanguageModel,
+    number: int,
     demonstration: Demonstration,
     index: dict[str, int],
     style: Style,
@@ -224,6 +249,7 @@ def _supervise(
         weight = len(candidates) / negatives
         kept = sorted(candidates[i] for i in torch.randperm(len(candidates), generator=generator)[:negatives].tolist())
     return _Supervision(
+        demonstration=number,
         ids=ids,
         positions=[*(p for p, _ in calls), *kept],
         tools=[*(k for _, k in calls), *(-1 for _ in kept)],

@@ -29,6 +29,8 @@ def toolkens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert facts["toolkens"] == 3
     assert facts["lm_passes"] == 1
     assert facts["solve_converged"] is True
+    assert (facts["prior"], facts["lam"]) in [(point["prior"], point["lam"]) for point in facts["path"]]
+    assert 0 <= facts["calibration"]["ece_after"] <= 1
     return out
 
 
@@ -124,6 +126,38 @@ def test_fit_learns_from_docstrings_unless_told_not_to(tmp_path: Path) -> None:
     arguments = ["fit", "--tools", str(tools), "--out", str(tmp_path / "out"), "--json"]
     assert json.loads(run(app, arguments).stdout)["tool_positions"] == 1
     assert json.loads(run(app, [*arguments, "--no-docstring-examples"]).stdout)["tool_positions"] == 0
+
+
+def test_fit_shows_what_was_tried_and_keeps_to_what_was_given(tmp_path: Path) -> None:
+    given = ["fit", "--tools", TOOLS, "--demos", str(EXAMPLES / "demos.jsonl"), "--out", str(tmp_path / "set")]
+    shown = run(app, [*given, "--max-false-call-rate", "0.01"])
+    assert shown.exit_code == 0, shown.output
+    assert "cross-validation" in shown.output
+    calibration = ToolkenSet.load(tmp_path / "set").calibration
+    assert calibration is not None
+    assert calibration.false_call_rate <= 0.01
+    assert calibration.max_false_call_rate == 0.01
+    fixed = run(app, [*given, "--lam", "1e-4", "--prior-text", "both", "--bias", "-0.5", "--json"])
+    facts = json.loads(fixed.stdout)
+    assert (facts["lam"], facts["prior"], facts["bias"]) == (1e-4, "head/both/average", -0.5)
+    assert (facts["path"], facts["calibration"]) == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--lam", "-1"], "--lam is '-1'"),
+        (["--lam", "much"], "--lam is 'much'"),
+        (["--bias", "nan"], "--bias is 'nan'"),
+        (["--bias", "1", "--max-false-call-rate", "0.1"], "only one of"),
+        (["--prior", "auto", "--pooling", "max"], "--prior auto chooses"),
+        (["--max-false-call-rate", "1.5"], "max-false-call-rate"),
+    ],
+)
+def test_options_that_make_no_sense_are_named(tmp_path: Path, arguments: list[str], said: str) -> None:
+    result = run(app, ["fit", "--tools", TOOLS, "--out", str(tmp_path / "set"), *arguments])
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.replace("│", "").split())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import os
 import shutil
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save as tensors_to_bytes
 
 from langchain_toolken import toolkens as module
-from langchain_toolken.toolkens import SETTINGS_FILE, TENSORS_FILE, Provenance, ToolkenSet, ToolkenSetError
+from langchain_toolken.toolkens import SETTINGS_FILE, TENSORS_FILE, Calibration, Provenance, ToolkenSet, ToolkenSetError
 from langchain_toolken.tools import ToolSpec
 
 PROVENANCE = Provenance(
@@ -41,6 +42,18 @@ def spec(name: str) -> ToolSpec:
     return ToolSpec(name=name, description=f"Does {name}.", json_schema=schema)
 
 
+CALIBRATION = Calibration(
+    temperature=1.5,
+    fitted_bias=0.0,
+    ece_before=0.1,
+    ece_after=0.05,
+    f1=0.9,
+    recall=0.8,
+    false_call_rate=0.01,
+    max_false_call_rate=None,
+)
+
+
 def make(names: list[str], seed: int = 0, hidden: int = 4, bias: float = 0.25, **provenance: Any) -> ToolkenSet:
     generator = torch.Generator().manual_seed(seed)
     shape = (len(names), hidden)
@@ -59,6 +72,9 @@ def same(a: ToolkenSet, b: ToolkenSet) -> bool:
         and torch.equal(a.matrix, b.matrix)
         and torch.equal(a.prior, b.prior)
         and a.bias == b.bias
+        and (a.tool_biases is None) == (b.tool_biases is None)
+        and (a.tool_biases is None or torch.equal(a.tool_biases, b.tool_biases))  # type: ignore[arg-type]
+        and a.calibration == b.calibration
         and a.provenance == b.provenance
     )
 
@@ -81,6 +97,8 @@ def sets(draw: st.DrawFn) -> ToolkenSet:
         prior=torch.tensor(draw(rows)).reshape(len(names), hidden),
         bias=bias,
         provenance=PROVENANCE.model_copy(update={"model_id": draw(texts), "lam": lam}),
+        tool_biases=draw(st.none() | st.lists(finite, min_size=len(names), max_size=len(names)).map(torch.tensor)),
+        calibration=draw(st.sampled_from([None, CALIBRATION])),
     )
 
 
@@ -114,6 +132,8 @@ def test_other_dtypes_become_float32() -> None:
         ({"matrix": torch.tensor([[0.0] * 4, [float("nan")] * 4])}, "not finite, in the row of 'b'"),
         ({"prior": torch.full((2, 4), float("inf"))}, "prior has a value that is not finite"),
         ({"bias": float("nan")}, "the bias is nan"),
+        ({"tool_biases": torch.zeros(3)}, r"tool_biases has shape \(3,\); 2 tools"),
+        ({"tool_biases": torch.tensor([0.0, float("nan")])}, "tool_biases has a value that is not finite, for 'b'"),
         ({"specs": (spec("a"), spec("a"))}, "two toolkens are named 'a'"),
     ],
 )
@@ -136,6 +156,29 @@ def test_select_takes_these_rows_in_this_order_and_remove_leaves_the_others(tool
             assert part.specs[i] == toolkens.specs[row]
             assert torch.equal(part.matrix[i], toolkens.matrix[row])
             assert torch.equal(part.prior[i], toolkens.prior[row])
+            if toolkens.tool_biases is not None:
+                assert part.tool_biases is not None
+                assert part.tool_biases[i] == toolkens.tool_biases[row]
+        assert part.calibration == toolkens.calibration
+
+
+def test_added_tools_get_the_sets_bias_and_merged_ones_keep_their_own() -> None:
+    own = replace(make(["a", "b"]), tool_biases=torch.tensor([0.5, -1.0]), calibration=CALIBRATION)
+    assert own.biases.tolist() == [0.75, -0.75]
+    assert own.add([spec("c")], torch.zeros(1, 4)).biases.tolist() == [0.75, -0.75, 0.25]
+    both = own.merge(make(["c"], bias=1.0))
+    assert both.biases.tolist() == [0.75, -0.75, 1.0]
+    assert both.calibration is None, "two sets of which one is not calibrated"
+    assert make(["a"]).merge(make(["b"])).tool_biases is None
+
+
+def test_a_folder_of_the_first_format_loads(tmp_path: Path) -> None:
+    toolkens = make(["a", "b"])
+    toolkens.save(tmp_path / "set")
+    content = json.loads((tmp_path / "set" / SETTINGS_FILE).read_text())
+    del content["calibration"]
+    (tmp_path / "set" / SETTINGS_FILE).write_text(json.dumps({**content, "format_version": 1}))
+    assert same(ToolkenSet.load(tmp_path / "set"), toolkens)
 
 
 @given(names_lists, st.data())
@@ -172,7 +215,6 @@ def test_merged_sets_select_apart_again(names: list[str], data: Any) -> None:
         (lambda t: t.add([spec("c")], torch.zeros(1, 5)), r"prior rows have shape \(1, 5\)"),
         (lambda t: t.add([spec("c"), spec("c")], torch.zeros(2, 4)), "two toolkens are named 'c'"),
         (lambda t: t.merge(make(["b"])), "both sets have a toolken for 'b'"),
-        (lambda t: t.merge(make(["c"], bias=1.0)), "different biases, 0.25 and 1.0"),
         (lambda t: t.merge(make(["c"], style="chat")), "completion style and the other in chat style"),
         (lambda t: t.merge(make(["c"], head_fingerprint="x")), "fitted for org/tiny.*differ in the output head"),
     ],

@@ -85,3 +85,11 @@ def test_toolkens_of_another_width_are_refused() -> None:
     head.bind(torch.ones(3, 4))
     with pytest.raises(ValueError, match="3 toolkens are bound"):
         head.activate(torch.ones(2, dtype=torch.bool))
+
+
+def test_each_toolken_may_have_a_bias_of_its_own() -> None:
+    head = ToolkenHead(nn.Linear(4, 6, bias=False), LogitTransform())
+    head.bind(torch.ones(2, 4), torch.tensor([0.5, -1.0]))
+    assert head(torch.ones(1, 4))[0, 6:].tolist() == [4.5, 3.0]
+    with pytest.raises(ValueError, match=r"the bias has shape \(3,\); 2 toolkens"):
+        head.bind(torch.ones(2, 4), torch.zeros(3))

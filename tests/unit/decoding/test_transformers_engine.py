@@ -15,7 +15,7 @@ import torch
 from langchain_toolken.decoding.engine import Candidate, Completion, Reasoning, Sampling
 from langchain_toolken.decoding.lm import LanguageModel, load_language_model
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
-from langchain_toolken.toolkens import ToolkenSet, ToolkenSetError
+from langchain_toolken.toolkens import Calibration, ToolkenSet, ToolkenSetError
 from langchain_toolken.tools import ToolSpec
 from tests.tiny import ARCHITECTURES, CONTEXT_LENGTH, WINDOW, make_model, make_toolkens
 
@@ -496,3 +496,36 @@ def test_integers_stay_integers(tiny_llama: LanguageModel) -> None:
 def test_prompts_and_tools_must_pair_up(tiny_llama: LanguageModel) -> None:
     with pytest.raises(ValueError, match="3 prompts, but 1 tools"):
         TransformersEngine(tiny_llama).complete(PROMPTS, [spec()])
+
+
+def test_calibration_changes_the_reported_probabilities_and_not_the_calls(tiny_llama: LanguageModel) -> None:
+    biases = torch.linspace(80, 81, len(TOOLS))
+    plain = replace(make_toolkens(tiny_llama, TOOLS), bias=2.0, tool_biases=biases)
+    calibration = Calibration(
+        temperature=4.0,
+        fitted_bias=1.0,
+        ece_before=0.1,
+        ece_after=0.0,
+        f1=1.0,
+        recall=1.0,
+        false_call_rate=0.0,
+        max_false_call_rate=None,
+    )
+    results = [
+        TransformersEngine(tiny_llama).reason([PROMPTS[0]], toolkens=toolkens, sampling=GREEDY)[0]
+        for toolkens in (plain, replace(plain, calibration=calibration))
+    ]
+    logits = step_logits(tiny_llama, PROMPTS[0], replace(plain, bias=0.0))
+    words, raw = logits[: tiny_llama.vocab_size].logsumexp(0, keepdim=True), logits[tiny_llama.vocab_size :]
+    expected = (
+        torch.cat([words, raw + 2.0 + biases]).softmax(0)[1:],
+        (torch.cat([words, raw + 1.0]) / 4.0).softmax(0)[1:],
+    )
+    fired = int((raw + biases).argmax())
+    for result, probabilities in zip(results, expected, strict=True):
+        assert result.trigger is not None
+        assert result.trigger.tool == TOOLS[fired]
+        for candidate in (result.trigger, *result.runners_up):
+            assert candidate.probability == pytest.approx(
+                float(probabilities[TOOLS.index(candidate.tool)]), rel=1e-3, abs=1e-9
+            )

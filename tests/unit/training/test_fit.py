@@ -175,3 +175,48 @@ def test_strict_makes_bad_rows_an_error_even_those_that_only_the_layout_shows(ti
         fit(tiny_llama, SPECS, [*rows(), in_question], strict=True)
     with pytest.raises(DemonstrationError, match="line 13: unknown tool"):
         fit(tiny_llama, SPECS, [*rows(), {"text": "x", "calls": [{"start": 0, "tool": "halve"}]}], strict=True)
+
+
+def test_what_is_left_open_is_chosen_on_held_out_demonstrations(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+    result = fit(tiny_llama, SPECS, rows())
+    assert result.lm_passes == 1
+    assert result.selection is not None
+    assert result.bias is not None
+    assert (result.toolkens.provenance.prior, result.toolkens.provenance.lam) == (
+        result.selection.prior,
+        result.selection.lam,
+    )
+    assert len({point.lam for point in result.selection.path}) == 5
+    assert len({point.prior for point in result.selection.path}) > 1
+    assert result.toolkens.bias == result.bias.bias
+    assert result.toolkens.calibration is not None
+    assert result.toolkens.calibration.fitted_bias == 0
+    assert result.toolkens.calibration.f1 == pytest.approx(result.bias.calibrated.f1)
+    result.toolkens.save(tmp_path / "set")
+    assert ToolkenSet.load(tmp_path / "set").calibration == result.toolkens.calibration
+
+
+def test_a_bias_of_ones_own_is_fitted_with_and_kept(tiny_llama: LanguageModel) -> None:
+    result = fit(tiny_llama, SPECS, rows(), lam=1e-3, bias=-1.5, prior=PriorConfig())
+    assert (result.toolkens.bias, result.selection, result.toolkens.calibration) == (-1.5, None, None)
+    chosen = fit(tiny_llama, SPECS, rows(), bias=-1.5).toolkens
+    assert chosen.bias == -1.5
+    assert chosen.calibration is not None
+    assert chosen.calibration.fitted_bias == -1.5
+
+
+def test_too_few_demonstrations_to_choose_by_are_said(tiny_llama: LanguageModel) -> None:
+    with pytest.warns(ToolkenFitWarning, match="9 demonstrations, 10 are needed"):
+        result = fit(tiny_llama, SPECS, rows()[:9])
+    assert (result.toolkens.bias, result.toolkens.provenance.lam) == (0.0, 1e-5)
+    assert result.toolkens.calibration is None
+
+
+def test_a_cap_on_false_calls_is_kept_and_may_not_stand_beside_a_bias(tiny_llama: LanguageModel) -> None:
+    calibration = fit(tiny_llama, SPECS, rows(), max_false_call_rate=0.0).toolkens.calibration
+    assert calibration is not None
+    assert (calibration.false_call_rate, calibration.max_false_call_rate) == (0.0, 0.0)
+    with pytest.raises(ValueError, match="only one of the two"):
+        fit(tiny_llama, SPECS, rows(), bias=0.0, max_false_call_rate=0.1)
+    with pytest.raises(ValueError, match="max_false_call_rate is 1.5"):
+        fit(tiny_llama, SPECS, rows(), max_false_call_rate=1.5)

@@ -26,9 +26,11 @@ def made_up(seed: int = 0, positions: int = 60, tools: int = 3, size: int = 8) -
     features = Features(
         hidden=torch.randn(positions, size, generator=generator),
         word_logsumexp=word + torch.rand(positions, generator=generator),
+        word_max=word,
         target=target,
         target_logit=torch.where(target < 0, word, 0.0),
         weight=torch.rand(positions, generator=generator) + 0.5,
+        demonstration=torch.arange(positions) // 5,
     )
     return features, torch.randn(tools, size, generator=generator)
 
