@@ -1,0 +1,1 @@
+"""The commands of `toolken`, a module each; torch is loaded only when one runs."""
