@@ -7,6 +7,7 @@ import typer
 from langchain_toolken.commands.chat import chat
 from langchain_toolken.commands.demo import demo
 from langchain_toolken.commands.fit import fit
+from langchain_toolken.commands.inspect import inspect
 
 app = typer.Typer(
     name="toolken",
@@ -14,7 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for command in (demo, fit, chat):
+for command in (demo, fit, chat, inspect):
     app.command()(command)
 
 if __name__ == "__main__":

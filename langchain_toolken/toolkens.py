@@ -2,7 +2,8 @@
 
 A folder holds `toolkens.safetensors` (the float32 tensors `matrix`, `prior` and, where tools have biases of their own,
 `tool_biases`) and `toolkens.json` (everything else, and the SHA-256 of the first, so that files of two saves are never
-taken for one set). Nothing is pickled.
+taken for one set). Nothing is pickled. Files that were saved beside them (a report, a model card) are named there with
+their SHA-256 too: a later save replaces them, unless someone has changed them since.
 
 How a save stays whole. The new folder is written and synced beside the target as `.NAME.new-*`. A folder in the
 target's place is renamed to `.NAME.old-*`, the new one is renamed into place, and the old one is deleted. A kill before
@@ -20,7 +21,7 @@ import math
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -100,6 +101,7 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     payload_sha256: str
+    beside_sha256: dict[str, str] = {}
     bias: float
     specs: list[ToolSpec]
     provenance: Provenance
@@ -284,11 +286,18 @@ class ToolkenSet:
                 f"{', '.join(differences)}. Load the LM they were fitted for, or fit toolkens for this one"
             )
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, beside: Mapping[str, str] | None = None) -> None:
         """Writes the set to `folder`, replacing a set that is there. A save that is killed leaves the old one whole.
 
-        Raises `ToolkenSetError` if `folder` holds anything else than toolkens: it would be lost.
+        beside: further text files of the same save, by name (a report, a model card).
+
+        Raises `ToolkenSetError` if `folder` holds anything that no save put there, or that was changed since: it would
+        be lost. ValueError for a name that is not a plain file's, or is one of the set's own.
         """
+        files = {name: text.encode() for name, text in (beside or {}).items()}
+        for name in files:
+            if name != Path(name).name or name in ("", "..", TENSORS_FILE, SETTINGS_FILE):
+                raise ValueError(f"{name!r} can't be saved beside toolkens: give a plain file name that they don't use")
         target = Path(folder).resolve()
         _refuse_to_replace(target, Path(folder))
         # Toolkens that were never fitted are their prior, the very same tensor, which safetensors would refuse.
@@ -298,6 +307,7 @@ class ToolkenSet:
         payload = tensors_to_bytes(tensors)
         settings = _Settings(
             payload_sha256=hashlib.sha256(payload).hexdigest(),
+            beside_sha256={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
             bias=self.bias,
             specs=list(self.specs),
             provenance=self.provenance,
@@ -313,6 +323,8 @@ class ToolkenSet:
         new = target.with_name(f".{target.name}.new-{uuid.uuid4().hex}")
         new.mkdir()
         try:
+            for name, content in files.items():
+                _write_synced(new / name, content)
             _write_synced(new / TENSORS_FILE, payload)
             _write_synced(new / SETTINGS_FILE, text.encode())
             _sync_folder(new)
@@ -478,7 +490,19 @@ def _refuse_to_replace(target: Path, shown: Path) -> None:
         return
     if not target.is_dir():
         raise ToolkenSetError(f"{shown} is a file: give a folder for the toolkens")
-    foreign = sorted(entry.name for entry in target.iterdir() if entry.name not in (TENSORS_FILE, SETTINGS_FILE))
+    entries = [entry for entry in target.iterdir() if entry.name not in (TENSORS_FILE, SETTINGS_FILE)]
+    saved = _read_settings(target, shown).beside_sha256 if entries and (target / SETTINGS_FILE).exists() else {}
+    foreign = sorted(entry.name for entry in entries if entry.name not in saved)
+    changed = [
+        entry.name
+        for entry in entries
+        if entry.name in saved and hashlib.sha256(_read_file(entry, entry)).hexdigest() != saved[entry.name]
+    ]
+    if changed:
+        raise ToolkenSetError(
+            f"{shown} holds {', '.join(sorted(changed))}, changed since it was saved there, which saving would delete: "
+            "move it away, or give a new folder"
+        )
     if foreign:
         raise ToolkenSetError(
             f"{shown} holds something else ({', '.join(foreign[:3])}) that saving would delete: give a new folder"

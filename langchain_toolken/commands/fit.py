@@ -94,6 +94,7 @@ def fit(
         from langchain_toolken.console import progress_bars
         from langchain_toolken.decoding.priors import PriorConfig
         from langchain_toolken.training.fit import fit as fit_tools
+        from langchain_toolken.training.report_files import save_with_report
 
         kind: PriorConfig | Literal["auto"] = "auto"
         if prior is not PriorChoice.auto and (prior or prior_text or pooling):
@@ -114,7 +115,7 @@ def fit(
                 strict=strict,
                 progress=progress,
             )
-        result.toolkens.save(out)
+        save_with_report(result, out)
     facts = _facts(result, out)
     if as_json:
         print(json.dumps({**facts, "dropped_rows": [str(row) for row in result.dropped]}, ensure_ascii=False))
@@ -154,6 +155,7 @@ def _facts(result: FitResult, out: Path) -> dict[str, Any]:
     return {
         "toolkens": len(result.toolkens),
         "out": str(out),
+        "report": str(out / "report.html"),
         "prior": result.toolkens.provenance.prior,
         "lam": result.toolkens.provenance.lam,
         "bias": result.toolkens.bias,

@@ -57,6 +57,15 @@ class BiasChoice:
 
 
 @dataclass(frozen=True)
+class ReliabilityBin:
+    """Calls of about one probability: their mean probability, the share of right ones, and their share of all calls."""
+
+    probability: float
+    right: float
+    mass: float
+
+
+@dataclass(frozen=True)
 class TemperatureChoice:
     """temperature: see `toolkens.Calibration`. ece_before, ece_after: expected calibration error over the calls made,
     in 15 bins of equal mass, at temperature 1 (with the bias, as an uncalibrated set reports it) and at this one."""
@@ -270,18 +279,32 @@ def choose_temperature(features: Features, logits: Tensor, biases: float | Tenso
     logits: (N, K) held-out, with the bias that the toolkens were fitted with and without `biases`, the one chosen
     since: that decides which positions call, and so which probabilities are ever reported.
     """
-    logits = logits.double()
-    classes = torch.cat([features.word_logsumexp.double()[:, None], logits], dim=1)
+    classes = torch.cat([features.word_logsumexp.double()[:, None], logits.double()], dim=1)
     temperature = _temperature(classes, features.target + 1, features.weight.double())
+    before, after = (
+        sum(b.mass * abs(b.probability - b.right) for b in bins)
+        for bins in reliability_of_calls(features, logits, biases, temperature)
+    )
+    return TemperatureChoice(temperature, before, after)
+
+
+def reliability_of_calls(
+    features: Features, logits: Tensor, biases: float | Tensor, temperature: float
+) -> tuple[list[ReliabilityBin], list[ReliabilityBin]]:
+    """The calls that are made with `biases`, by their probability: as an uncalibrated set reports it (temperature 1,
+    with the biases) and as a calibrated one does (this temperature, without them). logits: (N, K) without `biases`."""
+    logits = logits.double()
     shifted = logits + biases
     best, tool = shifted.max(dim=1)
     fires = best > features.word_max
     right, weight = (tool == features.target)[fires], features.weight.double()[fires]
-    errors = []
-    for at in (torch.cat([classes[:, :1], shifted], dim=1)[fires], classes[fires] / temperature):
+    words = features.word_logsumexp.double()[:, None]
+    bins = []
+    for toolkens, divisor in ((shifted, 1.0), (logits, temperature)):
+        at = torch.cat([words, toolkens], dim=1)[fires] / divisor
         probability = at.softmax(dim=1).gather(1, tool[fires][:, None] + 1)[:, 0]
-        errors.append(expected_calibration_error(probability, right, weight))
-    return TemperatureChoice(temperature, *errors)
+        bins.append(reliability(probability, right, weight))
+    return bins[0], bins[1]
 
 
 def _temperature(logits: Tensor, target: Tensor, weight: Tensor) -> float:
@@ -306,21 +329,33 @@ def _temperature(logits: Tensor, target: Tensor, weight: Tensor) -> float:
     return 1 / inverse
 
 
-def expected_calibration_error(probability: Tensor, right: Tensor, weight: Tensor | None = None) -> float:
-    """Mean distance between a bin's mean probability and its share of right ones, over 15 bins of equal mass.
+def reliability(probability: Tensor, right: Tensor, weight: Tensor | None = None) -> list[ReliabilityBin]:
+    """15 bins of equal mass, the least probable first; fewer if there are fewer calls, none for none.
 
-    probability: (n,) floats. right: (n,) bool. weight: (n,), default 1 each. 0 for n = 0. (Guo et al. 2017, eq. 3, but
-    bins of equal mass, since most probabilities of calls lie near 1.)
+    probability: (n,) floats. right: (n,) bool. weight: (n,), default 1 each. (Guo et al. 2017, but bins of equal mass,
+    since most probabilities of calls lie near 1.)
     """
     if not len(probability):
-        return 0.0
+        return []
     order = probability.argsort(stable=True)
     probability, right = probability.double()[order], right.double()[order]
     weight = torch.ones_like(probability) if weight is None else weight.double()[order]
     middle = weight.cumsum(0) - weight / 2
-    bins = (middle / weight.sum() * _BINS).long().clamp(max=_BINS - 1)
-    off = torch.zeros(_BINS, dtype=torch.float64).index_add(0, bins, weight * (probability - right))
-    return float(off.abs().sum() / weight.sum())
+    number = (middle / weight.sum() * _BINS).long().clamp(max=_BINS - 1)
+    zero = torch.zeros(_BINS, dtype=torch.float64)
+    mass, said, came = (zero.index_add(0, number, weight * part) for part in (1.0, probability, right))
+    return [
+        ReliabilityBin(float(said[b] / mass[b]), float(came[b] / mass[b]), float(mass[b] / mass.sum()))
+        for b in mass.nonzero()[:, 0].tolist()
+    ]
+
+
+def expected_calibration_error(probability: Tensor, right: Tensor, weight: Tensor | None = None) -> float:
+    """Mean distance between a bin's mean probability and its share of right ones (Guo et al. 2017, eq. 3).
+
+    Arguments and bins are those of `reliability`. 0 for no calls.
+    """
+    return sum(b.mass * abs(b.probability - b.right) for b in reliability(probability, right, weight))
 
 
 def _share(part: float, whole: float) -> float:

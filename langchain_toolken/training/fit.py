@@ -58,9 +58,12 @@ class FitResult:
     reason. unseen: tools that no demonstration calls; their toolkens stay near their priors. word_positions: those that
     the solve used, after sampling. selection: what cross-validation found; None where nothing was left to choose.
     bias, temperature: how calls and probabilities were calibrated on its held-out positions; None without any.
+    lm, features: what was fitted on, for the report; features None without demonstrations.
     """
 
     toolkens: ToolkenSet
+    lm: LanguageModel
+    features: Features | None
     style: Style
     lm_passes: int
     pass_seconds: float
@@ -156,7 +159,7 @@ def fit(
         )
         name, rows = next(iter(priors.items()))
         toolkens = _toolken_set(lm, specs, rows, rows, fitted_bias, style, name, None, 0, None)
-        return FitResult(toolkens, style, 0, 0.0, 0.0, 0, 0, 0, None, loaded.dropped, tuple(names))
+        return FitResult(toolkens, lm, None, style, 0, 0.0, 0.0, 0, 0, 0, None, loaded.dropped, tuple(names))
 
     style = style or _style_of(loaded.demonstrations, lm)
     features = compute_features(
@@ -222,6 +225,8 @@ def fit(
         toolkens, temperature = _calibrated(toolkens, features, selection.logits, choice, max_false_call_rate)
     return FitResult(
         toolkens=toolkens,
+        lm=lm,
+        features=features,
         style=style,
         lm_passes=features.lm_passes,
         pass_seconds=features.seconds,

@@ -203,3 +203,25 @@ def test_help_is_there_at_once_without_torch() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "fit" in done.stdout
+
+
+def test_inspect_shows_what_the_fit_came_to(toolkens: Path) -> None:
+    result = run(app, ["inspect", str(toolkens)])
+    assert result.exit_code == 0, result.output
+    for shown in ("3 for nano", "cross-validation", "total_price", "held-out calls"):
+        assert shown in result.output
+    one = run(app, ["inspect", str(toolkens), "--tool", "fair_share", "--json"])
+    facts = json.loads(one.stdout)
+    assert facts["name"] == "fair_share"
+    assert {near["name"] for near in facts["nearest_tools"]} == {"total_price", "what_is_left"}
+    assert "f1" in run(app, ["inspect", str(toolkens), "--tool", "fair_share"]).output
+
+
+def test_inspect_names_what_it_cannot_find(toolkens: Path, tmp_path: Path) -> None:
+    unknown = run(app, ["inspect", str(toolkens), "--tool", "fair_shares"])
+    assert unknown.exit_code == 1
+    assert "did you mean fair_share?" in " ".join(unknown.output.split())
+    ToolkenSet.load(toolkens).save(tmp_path / "bare")
+    bare = run(app, ["inspect", str(tmp_path / "bare")])
+    assert bare.exit_code == 1
+    assert "no report.json" in " ".join(bare.output.split())
