@@ -301,21 +301,21 @@ def main(
         facts = {"parameters": parameters, "calls": [asdict(c) for c in calls]}
         print(json.dumps({**facts, "generate": plain, "decoding": [asdict(d) for d in decoding]}, indent=1))
         return
-    table = Table(
-        "tools", "mode", "prompt tokens", "call, cold", "call, warm", "first token, cold", "warm", "call, × toolken"
-    )
+    table = Table("tools", "mode", "prompt tokens", title="seconds, cold / warm, and × toolken's")
+    for column in ("first token", "complete call", "× call"):
+        table.add_column(column, no_wrap=True)
     toolken = {cost.tools: cost for cost in calls if cost.mode == "toolken"}
     for cost in calls:
-        seconds = (
-            *(cost.cold_call_seconds, cost.warm_call_seconds),
-            *(cost.cold_first_token_seconds, cost.warm_first_token_seconds),
-        )
         base = toolken[cost.tools]
-        times = (
-            f"{cost.cold_call_seconds / base.cold_call_seconds:.1f} cold, "
-            f"{cost.warm_call_seconds / base.warm_call_seconds:.1f} warm"
+        table.add_row(
+            str(cost.tools),
+            cost.mode,
+            str(cost.prompt_tokens),
+            f"{cost.cold_first_token_seconds:.3f} / {cost.warm_first_token_seconds:.3f}",
+            f"{cost.cold_call_seconds:.3f} / {cost.warm_call_seconds:.3f}",
+            f"{cost.cold_call_seconds / base.cold_call_seconds:.1f} / "
+            f"{cost.warm_call_seconds / base.warm_call_seconds:.1f}",
         )
-        table.add_row(str(cost.tools), cost.mode, str(cost.prompt_tokens), *(f"{s:.3f} s" for s in seconds), times)
     console.print(table)
     speed = Table("toolkens", "tokens/s", "× generate's time", title=f"decoding words; head of {head_words:,} words")
     speed.add_row("generate", f"{plain:.1f}", "1")
