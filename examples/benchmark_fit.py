@@ -1,0 +1,261 @@
+"""`fit` against the papers' own training: times and right tools, on the same data, LM and machine, in one run.
+
+    python examples/benchmark_fit.py --data-dir ../shared/benchmarks --model ../shared/models/mini-lm --out results.json
+
+For each dataset: our fit with everything on "auto" (LM pass, choice of λ, prior and bias, solve; timed apart), and what
+share of the test's tools it puts first; the same for every λ along the path (so that the chosen one can be held against
+the best in hindsight), for priors without training, for BM25 and for the nearest description by the frozen LM's own
+states. Where demonstrations are held out, the calibrated bias is held against the papers' constants.
+
+Results are written to --out as they come; a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rank_bm25 import BM25Okapi
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from langchain_toolken.console import progress_bars
+from langchain_toolken.decoding.lm import LanguageModel, load_language_model
+from langchain_toolken.decoding.priors import PriorConfig, name_words, prior_rows
+from langchain_toolken.evaluation.datasets import (
+    ToolDataset,
+    ToolQuestion,
+    load_dataset,
+    load_tool_questions,
+    load_tools,
+)
+from langchain_toolken.evaluation.tool_choice import (
+    due_tools,
+    embedding_scores,
+    states_where_due,
+    toolken_scores,
+    top1,
+)
+from langchain_toolken.tools import ToolSpec
+from langchain_toolken.training.calibration import call_figures
+from langchain_toolken.training.demonstrations import gather_demonstrations
+from langchain_toolken.training.features import Features, compute_features
+from langchain_toolken.training.fit import FitResult, ToolkenFitWarning, fit
+from langchain_toolken.training.selection import LAMS
+from langchain_toolken.training.solver import solve
+
+KAMEL_PROMPT = "Question: {question}\nAnswer: The answer is"  # ToolkenGPT's
+CONSTANT_BIASES = (0.0, 1.0, 2.7, 3.0, 4.0, 10.0)  # what the papers' scripts set by hand
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One dataset.
+
+    tools: the first so many of its tools; None for all. questions: a test file with the tool that is due. held_out: a
+    file of demonstrations that nothing was fitted on. unseen: tools that nobody trained, and questions about them.
+    """
+
+    folder: str
+    train: str = "train.jsonl"
+    tools: int | None = None
+    questions: str | None = None
+    prompt: str = "{question}"
+    held_out: str | None = None
+    unseen: tuple[str, str] | None = None
+
+
+BENCHMARKS = {
+    "FuncQA": Benchmark("funcqa", held_out="dev.jsonl"),
+    "GSM8K-XL": Benchmark("gsm8k_xl", held_out="dev.jsonl"),
+    **{
+        f"KAMEL-{n}": Benchmark(
+            "kamel", "train_synthetic.jsonl", n, f"test_{n}.jsonl", KAMEL_PROMPT, held_out="dev_synthetic.jsonl"
+        )
+        for n in (30, 60, 100, 234)
+    },
+    "STQuestions": Benchmark("stquestions", questions="test.jsonl", unseen=("tools_unseen.jsonl", "test_unseen.jsonl")),
+}
+
+
+@dataclass
+class Result:
+    """What one dataset gave. Seconds are wall clock; top1 is the share of questions (or held-out calls) whose tool came
+    out likeliest, by method. by_lam: top1 with the chosen prior at each λ. biases: F1 of held-out calls by bias."""
+
+    tools: int
+    demonstrations: int
+    positions: int
+    prior: str
+    lam: float
+    seconds: dict[str, float] = field(default_factory=dict)
+    top1: dict[str, float] = field(default_factory=dict)
+    by_lam: dict[str, float] = field(default_factory=dict)
+    biases: dict[str, float] = field(default_factory=dict)
+    unseen_top1: dict[str, float] = field(default_factory=dict)
+
+
+def measure(lm: LanguageModel, benchmark: Benchmark, data_dir: Path, progress: Any) -> Result:
+    """All that is measured on one dataset."""
+    folder = data_dir / benchmark.folder
+    data = load_dataset(folder, benchmark.train)
+    if benchmark.tools is not None:
+        data = data.first(benchmark.tools)
+    began = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ToolkenFitWarning)
+        fitted = fit(lm, data.tools, data.demonstrations, style="completion", progress=progress)
+    whole = time.perf_counter() - began
+    assert fitted.selection is not None
+    assert fitted.features is not None
+    assert fitted.toolkens.provenance.lam is not None
+    result = Result(
+        tools=len(data.tools),
+        demonstrations=fitted.demonstrations,
+        positions=len(fitted.features),
+        prior=fitted.toolkens.provenance.prior,
+        lam=fitted.toolkens.provenance.lam,
+        seconds={
+            "LM pass": fitted.pass_seconds,
+            "choice": fitted.selection.seconds,
+            "solve": fitted.solve_seconds,
+            "all": whole,
+        },
+    )
+    held_out = None if benchmark.held_out is None else held_out_features(lm, data, folder / benchmark.held_out)
+    if benchmark.questions is not None:
+        questions = load_tool_questions(folder / benchmark.questions, data.names, benchmark.prompt)
+        states, due = states_where_due(lm, questions, progress), due_tools(questions, data.tools)
+        result.top1["BM25"] = top1(bm25_scores(data.tools, questions), due)
+        result.top1["nearest description"] = top1(embedding_scores(lm, data.tools, questions), due)
+    else:
+        assert held_out is not None
+        calls = held_out.rows(held_out.target >= 0)
+        states, due = calls.hidden, calls.target
+    result.top1["ours"] = top1(toolken_scores(fitted.toolkens, states), due)
+    for name, rows in untrained(lm, data.tools).items():
+        result.top1[name] = top1(states @ rows.T, due)
+    result.by_lam = {f"{lam:g}": top1(states @ rows.T, due) for lam, rows in along_path(fitted, progress).items()}
+    if held_out is not None:
+        result.biases = bias_f1(fitted, held_out)
+    if benchmark.unseen is not None:
+        result.unseen_top1 = unseen(lm, folder, benchmark, progress)
+    return result
+
+
+def untrained(lm: LanguageModel, tools: tuple[ToolSpec, ...]) -> dict[str, Tensor]:
+    """Priors as they are, by method."""
+    return {
+        f"prior alone ({text})": prior_rows(lm, tools, PriorConfig(text=text))  # type: ignore[arg-type]
+        for text in ("name", "description")
+    }
+
+
+def along_path(fitted: FitResult, progress: Any) -> dict[float, Tensor]:
+    """Toolkens of the chosen prior at every λ that `fit` chooses among, each solve from the one before."""
+    assert fitted.features is not None
+    rows: dict[float, Tensor] = {}
+    start = None
+    for lam in sorted(LAMS, reverse=True):
+        start = rows[lam] = solve(fitted.features, fitted.toolkens.prior, lam, start=start, progress=progress).matrix
+    return rows
+
+
+def bias_f1(fitted: FitResult, held_out: Features) -> dict[str, float]:
+    """F1 of held-out calls with the calibrated biases and with constants in their place."""
+    toolkens = fitted.toolkens
+    logits = held_out.hidden @ toolkens.matrix.T
+    found = {"calibrated": call_figures(held_out, logits, toolkens.biases).f1}
+    return found | {f"{bias:g}": call_figures(held_out, logits, bias).f1 for bias in CONSTANT_BIASES}
+
+
+def held_out_features(lm: LanguageModel, data: ToolDataset, file: Path) -> Features:
+    """Positions of demonstrations that nothing was fitted on; of the tools at hand."""
+    rows = load_dataset(file.parent, file.name).first(len(data.tools)).demonstrations
+    loaded = gather_demonstrations(rows, list(data.tools), docstrings=False, strict=False)
+    return compute_features(lm, loaded.demonstrations, [spec.name for spec in data.tools], "completion")
+
+
+def unseen(lm: LanguageModel, folder: Path, benchmark: Benchmark, progress: Any) -> dict[str, float]:
+    """The choice among tools that nobody trained."""
+    assert benchmark.unseen is not None
+    tools, names = load_tools(folder / benchmark.unseen[0])
+    questions = load_tool_questions(folder / benchmark.unseen[1], names, benchmark.prompt)
+    states, due = states_where_due(lm, questions, progress), due_tools(questions, tools)
+    found = {name: top1(states @ rows.T, due) for name, rows in untrained(lm, tuple(tools)).items()}
+    found["BM25"] = top1(bm25_scores(tuple(tools), questions), due)
+    found["nearest description"] = top1(embedding_scores(lm, tools, questions), due)
+    return found
+
+
+def bm25_scores(tools: tuple[ToolSpec, ...], questions: list[ToolQuestion]) -> Tensor:
+    """BM25 (Okapi, rank-bm25's defaults) of names and descriptions against the questions, (N, K)."""
+    index = BM25Okapi([_terms(f"{name_words(spec.name)} {spec.description}") for spec in tools])
+    return torch.tensor([index.get_scores(_terms(question.text)).tolist() for question in questions])
+
+
+def _terms(text: str) -> list[str]:
+    return "".join(c if c.isalnum() else " " for c in text.lower()).split()
+
+
+def main(
+    data_dir: Annotated[Path, typer.Option(help="Folder with the datasets (funcqa, gsm8k_xl, kamel, stquestions).")],
+    model: Annotated[str, typer.Option(help="The LM.")] = "nano",
+    datasets: Annotated[str, typer.Option(help="Which, by name.")] = ",".join(BENCHMARKS),
+    out: Annotated[Path, typer.Option(help="JSON file; datasets that it holds already are not run again.")] = Path(
+        "benchmark_fit.json"
+    ),
+) -> None:
+    console = Console()
+    wanted = datasets.split(",")
+    unknown = [name for name in wanted if name not in BENCHMARKS]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(BENCHMARKS)}")
+    results: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+    lm = load_language_model(model)
+    for name in wanted:
+        if name not in results:
+            with progress_bars(console) as progress:
+                results[name] = asdict(measure(lm, BENCHMARKS[name], data_dir, progress))
+            out.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    show(console, {name: results[name] for name in wanted})
+
+
+def show(console: Console, results: dict[str, Any]) -> None:
+    """The tables."""
+    times = Table(
+        "dataset", "tools", "positions", "prior", "λ", "LM pass", "choice", "solve", "all", title="our fit, seconds"
+    )
+    for name, r in results.items():
+        seconds = [f"{r['seconds'][phase]:.1f}" for phase in ("LM pass", "choice", "solve", "all")]
+        times.add_row(name, str(r["tools"]), f"{r['positions']:,}", r["prior"], f"{r['lam']:g}", *seconds)
+    console.print(times)
+    methods = list(dict.fromkeys(method for r in results.values() for method in r["top1"]))
+    chosen = Table("dataset", *methods, title="the right tool first")
+    for name, r in results.items():
+        chosen.add_row(name, *(f"{r['top1'][m]:.3f}" if m in r["top1"] else "–" for m in methods))
+        if r["unseen_top1"]:
+            unseen_row = (f"{r['unseen_top1'][m]:.3f}" if m in r["unseen_top1"] else "–" for m in methods)
+            chosen.add_row(f"{name}, unseen tools", *unseen_row)
+    console.print(chosen)
+    lams = Table("dataset", *(f"λ={lam:g}" for lam in LAMS), "best − chosen", title="the right tool first, by λ")
+    for name, r in results.items():
+        gap = max(r["by_lam"].values()) - r["by_lam"][f"{r['lam']:g}"]
+        lams.add_row(name, *(f"{r['by_lam'][f'{lam:g}']:.3f}" for lam in LAMS), f"{gap:.3f}")
+    console.print(lams)
+    biases = Table("dataset", "calibrated", *(f"{b:g}" for b in CONSTANT_BIASES), title="F1 of held-out calls, by bias")
+    for name, r in results.items():
+        if r["biases"]:
+            biases.add_row(name, *(f"{value:.3f}" for value in r["biases"].values()))
+    console.print(biases)
+
+
+if __name__ == "__main__":
+    typer.run(main)
