@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from langchain_toolken.nano.corpus.plain_texts import arithmetic, facts, plan, small_talk
-from langchain_toolken.nano.corpus.tool_texts import (
-    InventedCall,
-    InventedTool,
+from langchain_toolken.nano.corpus.plain_texts import arithmetic, copying, facts, plan, small_talk
+from langchain_toolken.nano.corpus.tool_requests import (
+    as_tools_say_it,
+    object_request,
     request_with_call,
     some_other_tools,
-    tool_for_step,
 )
+from langchain_toolken.nano.corpus.tool_texts import InventedCall, InventedTool, tool_for_step
 from langchain_toolken.nano.corpus.word_problems import OPERATIONS, Step, WordProblem, multi_step, one_step
 
 Form = Literal["completion", "chat"]
@@ -27,8 +27,9 @@ SPECIAL_TOKENS = (BOS, EOS, PAD, TURN, END, CALL, CALL_END)
 # What is asked is mostly drawn at random (names, numbers) and cannot be learned; a little weight still teaches its words.
 ASKED = 0.25
 ANSWERED = 1.0
-# The digits of a large result are noise to a model that cannot compute it; small results are learned in full.
-LARGE_RESULT = 0.25
+# The digits of a computed result are a guess of a model that cannot compute. Learned in full they become confident guesses, and a
+# confident digit behind "=" is what keeps a toolken from firing there.
+COMPUTED = 0.1
 GIVEN = 0.0
 
 
@@ -62,17 +63,12 @@ def _ending(form: Form) -> Segment:
     return Segment(EOS if form == "completion" else END, ANSWERED, special=True)
 
 
-def _result_weight(step: Step) -> float:
-    digits = max(len(operand.replace(".", "")) for operand in step.operands)
-    return ANSWERED if digits <= 2 else LARGE_RESULT
-
-
 def worked_answer(problem: WordProblem, form: Form) -> Document:
     """The answer with its results, and the final line ``#### result`` that graders read."""
     parts = list(problem.answer)
     if form == "completion":
         parts[0] = f" {parts[0]}"
-    body = [Segment(p, ANSWERED) if isinstance(p, str) else Segment(p.result, _result_weight(p)) for p in parts]
+    body = [Segment(p, ANSWERED) if isinstance(p, str) else Segment(p.result, COMPUTED) for p in parts]
     return [*body, Segment(f"\n#### {problem.result}", ANSWERED), _ending(form)]
 
 
@@ -92,13 +88,17 @@ def word_problem(rng: Random) -> Document:
 def card_after_trigger(rng: Random) -> Document:
     """A worked answer up to one of its results; there a tool's card, and the arguments. Ends with them, as decoding does."""
     form = _form(rng)
-    if rng.random() < 0.12:
+    draw = rng.random()
+    if draw < 0.16:  # an object is asked for, and its schema's card comes at once
+        request, call = object_request(rng)
+        document = problem_prompt(request, "chat" if rng.random() < 0.7 else "completion")
+    elif draw < 0.36:
         asked = request_with_call(rng)
+        form = "chat" if rng.random() < 0.7 else "completion"
         document, call = problem_prompt(asked.request, form), asked.call
-        if rng.random() < 0.6:  # the reply up to the result; else the call comes first of all
-            document.append(
-                Segment((" " if form == "completion" else "") + asked.reply.partition(asked.result)[0], ANSWERED)
-            )
+        before, found, _ = asked.reply.partition(asked.result)
+        if found and rng.random() < 0.5:  # the reply up to the result; else the call comes first of all
+            document.append(Segment((" " if form == "completion" else "") + before, ANSWERED))
     else:
         problem = some_problem(rng)
         document = problem_prompt(problem.question, form)
@@ -117,12 +117,12 @@ def _tool_list(tools: list[InventedTool]) -> str:
 
 def written_call(call: InventedCall) -> str:
     """A call as the chat template writes it between ``<tool_call>`` and ``</tool_call>``."""
-    return f'{{"name":{json.dumps(call.tool.name)},"arguments":{call.json}}}'
+    return f'{{"name":{json.dumps(call.tool.name, ensure_ascii=False)},"arguments":{call.json}}}'
 
 
 def _request(rng: Random) -> tuple[str, InventedCall, str, str]:
     """(request, call, result, reply) of a word problem of one step or of another request."""
-    if rng.random() < 0.5:
+    if rng.random() < 0.35:
         problem = one_step(rng, rng.choice(OPERATIONS))
         return (
             problem.question,
@@ -131,22 +131,31 @@ def _request(rng: Random) -> tuple[str, InventedCall, str, str]:
             f"{problem.answer_text}\n#### {problem.result}",
         )
     asked = request_with_call(rng)
-    return asked.request, asked.call, asked.result, asked.reply
+    return asked.request, asked.call, as_tools_say_it(rng, asked.result), asked.reply
 
 
 def _with_others(rng: Random, call: InventedCall) -> list[InventedTool]:
-    tools = [call.tool, *some_other_tools(rng, rng.choice((1, 2, 3, 4)), [call.tool.name])]
+    tools = [call.tool, *some_other_tools(rng, rng.choice((0, 0, 1, 2, 3, 4)), [call.tool.name])]
     rng.shuffle(tools)
     return tools
 
 
 def tools_in_system_prompt(rng: Random) -> Document:
-    """A chat whose system message lists tools: the model calls the one that fits, reads the result, and answers."""
+    """A chat whose system message lists tools: the model calls the one that fits, reads the result, and answers.
+
+    Now and then some small talk comes first, or nothing is asked that needs a tool, and the model just answers.
+    """
     request, call, result, reply = _request(rng)
     tools = _with_others(rng, call)
+    document = [Segment(f"{BOS}{TURN}system\n", GIVEN, special=True), Segment(TOOLS_INTRODUCTION + _tool_list(tools), GIVEN), Segment(f"{END}\n", GIVEN, special=True)]  # fmt: skip
+    talk = rng.random()
+    if talk < 0.25:
+        document += _turns(small_talk(rng)[:1])
+        if talk < 0.1:
+            return document[:-1]
     return [
-        Segment(f"{BOS}{TURN}system\n", GIVEN, special=True), Segment(TOOLS_INTRODUCTION + _tool_list(tools), GIVEN),
-        Segment(f"{END}\n{TURN}user\n", GIVEN, special=True), Segment(request, ASKED), Segment(f"{END}\n{TURN}assistant\n", GIVEN, special=True),
+        *document,
+        Segment(f"{TURN}user\n", GIVEN, special=True), Segment(request, ASKED), Segment(f"{END}\n{TURN}assistant\n", GIVEN, special=True),
         Segment(CALL, ANSWERED, special=True), Segment(written_call(call), ANSWERED), Segment(f"{CALL_END}{END}", ANSWERED, special=True),
         Segment(f"\n{TURN}tool\n", GIVEN, special=True), Segment(result, GIVEN), Segment(f"{END}\n{TURN}assistant\n", GIVEN, special=True),
         Segment(reply, ANSWERED), Segment(END, ANSWERED, special=True),
@@ -168,7 +177,17 @@ def react(rng: Random) -> Document:
 
 
 def _arithmetic(rng: Random) -> Document:
-    return [Segment(BOS, GIVEN, special=True), Segment(arithmetic(rng), 0.5), Segment(EOS, ASKED, special=True)]
+    sums = [
+        piece for written, result in arithmetic(rng) for piece in (Segment(written, ASKED), Segment(result, COMPUTED))
+    ]
+    return [Segment(BOS, GIVEN, special=True), *sums, Segment(EOS, ASKED, special=True)]
+
+
+def _copying(rng: Random) -> Document:
+    asked, answer = copying(rng)
+    form = _form(rng)
+    lead = " " if form == "completion" else ""
+    return [*problem_prompt(asked, form), Segment(lead + answer, ANSWERED), _ending(form)]
 
 
 def _facts(rng: Random) -> Document:
@@ -185,14 +204,35 @@ def _plan(rng: Random) -> Document:
     return [Segment(BOS, GIVEN, special=True), Segment(plan(rng), 0.5), Segment(EOS, ANSWERED, special=True)]
 
 
-def _small_talk(rng: Random) -> Document:
-    document = [Segment(BOS, GIVEN, special=True)]
-    for said, answer in small_talk(rng):
+def _turns(talk: list[tuple[str, str]]) -> Document:
+    document: Document = []
+    for said, answer in talk:
         document += [
             Segment(f"{TURN}user\n", GIVEN, special=True), Segment(said, ASKED), Segment(f"{END}\n{TURN}assistant\n", GIVEN, special=True),
             Segment(answer, ANSWERED), Segment(END, ANSWERED, special=True), Segment("\n", GIVEN),
         ]  # fmt: skip
     return document
+
+
+def _small_talk(rng: Random) -> Document:
+    return [Segment(BOS, GIVEN, special=True), *_turns(small_talk(rng))]
+
+
+def result_inline(rng: Random) -> Document:
+    """A request that some tool answers, as it reads when the result was put into the reply: in its sentence, or alone."""
+    asked, form = request_with_call(rng), _form(rng)
+    lead = " " if form == "completion" else ""
+    before, found, after = asked.reply.partition(asked.result)
+    document = problem_prompt(asked.request, form)
+    if not found or rng.random() < 0.4:
+        return [*document, Segment(lead + as_tools_say_it(rng, asked.result), GIVEN), _ending(form)]
+    return [
+        *document,
+        Segment(lead + before, ANSWERED),
+        Segment(asked.result, GIVEN),
+        Segment(after, ANSWERED),
+        _ending(form),
+    ]
 
 
 def result_as_turn(rng: Random) -> Document:
@@ -211,7 +251,8 @@ def result_as_turn(rng: Random) -> Document:
 
 # share of the documents (not of the tokens)
 SHORT_KINDS: tuple[tuple[Callable[[Random], Document], float], ...] = (
-    (word_problem, 0.50), (card_after_trigger, 0.34), (_arithmetic, 0.03), (_facts, 0.04), (_plan, 0.02), (_small_talk, 0.04), (result_as_turn, 0.03),
+    (word_problem, 0.46), (card_after_trigger, 0.36), (_arithmetic, 0.02), (_copying, 0.03), (_facts, 0.03), (_plan, 0.01), (_small_talk, 0.03),
+    (result_as_turn, 0.03), (result_inline, 0.03),
 )  # fmt: skip
 LONG_KINDS: tuple[tuple[Callable[[Random], Document], float], ...] = ((tools_in_system_prompt, 0.55), (react, 0.45))
 

@@ -1,7 +1,8 @@
 """Numbers for the corpus, with ranges that pre-training never sees.
 
-A number of three digits or more whose two leading digits are one of :data:`HELD_OUT_LEADS` appears in evaluation only: at every
-magnitude that takes a whole range out ([370, 380), [3700, 3800), …).
+A number of three digits or more whose three leading digits are one of :data:`HELD_OUT_LEADS` appears in evaluation only: at every
+magnitude that takes a whole range out (374, [3740, 3750), [37400, 37500), …). Three digits and not two: with two, no number that
+began with 37 was ever seen, and nano wrote another digit when it copied one.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 from decimal import Decimal
 from random import Random
 
-HELD_OUT_LEADS = frozenset({"37", "58", "83", "16"})
+HELD_OUT_LEADS = frozenset({"162", "164", "167", "372", "374", "379", "581", "583", "586", "830", "836", "838"})
 
 
 def is_held_out(number: str) -> bool:
     """Whether a plain decimal numeral lies in a range kept out of pre-training."""
     digits = number.lstrip("-").partition(".")[0].lstrip("0")
-    return len(digits) >= 3 and digits[:2] in HELD_OUT_LEADS
+    return len(digits) >= 3 and digits[:3] in HELD_OUT_LEADS
 
 
 class Numbers:
@@ -32,7 +33,7 @@ class Numbers:
         if digits <= 1:
             return str(rng.randint(2, 9))
         if self.held_out and digits >= 3:
-            return rng.choice(sorted(HELD_OUT_LEADS)) + "".join(rng.choice("0123456789") for _ in range(digits - 2))
+            return rng.choice(sorted(HELD_OUT_LEADS)) + "".join(rng.choice("0123456789") for _ in range(digits - 3))
         while True:
             number = str(rng.randint(10 ** (digits - 1), 10**digits - 1))
             if rng.random() < 0.1:  # round numbers are common in real questions

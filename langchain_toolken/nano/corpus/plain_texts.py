@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from random import Random
 
+from langchain_toolken.nano.corpus.names import code, foreign_name, town
 from langchain_toolken.nano.corpus.numbers import Numbers
 from langchain_toolken.nano.corpus.words import PEOPLE, THINGS, choose_alternatives, invented_word
 from langchain_toolken.nano.tools import compute
 
 
-def arithmetic(rng: Random) -> str:
-    """A few lines of sums whose numbers are mostly small enough to learn."""
+def arithmetic(rng: Random) -> list[tuple[str, str]]:
+    """A few lines of sums whose numbers are mostly small enough to learn: (text up to the equals sign, result)."""
     numbers = Numbers(rng)
-    lines = []
+    lines: list[tuple[str, str]] = []
     for _ in range(rng.randint(4, 9)):
         operation, sign = rng.choice((("add", "+"), ("subtract", "-"), ("multiply", "*"), ("divide", "/")))
         size = rng.choice((1, 1, 2, 2, 3))
@@ -20,8 +21,35 @@ def arithmetic(rng: Random) -> str:
             numbers.integer(1, size),
             numbers.integer(1, min(size, 2) if operation in ("multiply", "divide") else size),
         )
-        lines.append(f"{one}{sign}{two}={compute(operation, [one, two])}")
-    return "\n".join(lines)
+        lines.append((("\n" if lines else "") + f"{one}{sign}{two}=", compute(operation, [one, two])))
+    return lines
+
+
+_COPIES = (
+    ("[Repeat|Copy|Write down|Say|Echo] {list}.", "{list}"),
+    ("[Repeat|Copy|Write|Type] this exactly: {list}", "{list}"),
+    ("[Write|Repeat] {list} in reverse order.", "{reversed}"),
+    ("[What|Which] is the [first|leading] [entry|one] of {list}?", "{first}"),
+    ("[What|Which] is the last [entry|one] of {list}?", "{last}"),
+    ("[Note|Remember] that {word} is {first}. What is {word}?", "{word} is {first}."),
+    ("{word} is {first} and {word2} is {last}. [What|How much] is {word2}?", "{word2} is {last}."),
+    ("{word} is {first} and {word2} is {last}. [What|How much] is {word}?", "{word} is {first}."),
+    ("[Make|Give] a JSON list of {list}.", "[{list}]"),
+)
+
+
+def copying(rng: Random) -> tuple[str, str]:
+    """Numbers, names and codes to be written again, letter by letter: (request, answer)."""
+    numbers = Numbers(rng)
+    makers = (
+        lambda: numbers.number(1, 9, 0.4), lambda: numbers.number(5, 12, 0.4), lambda: numbers.integer(2, 6), lambda: foreign_name(rng), lambda: town(rng), lambda: code(rng),
+    )  # fmt: skip
+    make = rng.choices(makers, (4, 4, 2, 3, 1, 1))[0]
+    entries = [make() for _ in range(rng.choice((1, 2, 2, 3, 4)))]
+    values = {"list": ", ".join(entries), "reversed": ", ".join(reversed(entries)), "first": entries[0], "last": entries[-1],
+              "word": invented_word(rng), "word2": invented_word(rng, 2)}  # fmt: skip
+    asked, answer = rng.choice(_COPIES)
+    return choose_alternatives(asked, rng).format(**values), answer.format(**values)
 
 
 _RELATIONS = (

@@ -126,5 +126,8 @@ STORY_QUESTIONS = (
     "How many {ts} does {n} have [now|in the end|at the end|then]?",
     "How many {ts} are there [now|in the end|at last]?",
     "What is the number of {ts} [now|in the end|{n} has now]?",
+    "[Find|Give|Work out] the number of {ts} [in the end|after all this|that {n} has then].",
+    "How [large|big] is the [stock|number of {ts}] [now|after this|in the end]?",
+    "What [does {n} have|is there] [in the end|after all this|now]?",
 )
 HELD_OUT_STORY_QUESTIONS = ("With how many {ts} does {n} end up?",)

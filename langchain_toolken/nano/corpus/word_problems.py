@@ -10,6 +10,7 @@ from random import Random
 from typing import Literal
 
 from langchain_toolken.nano.corpus.numbers import Numbers, as_written
+from langchain_toolken.nano.corpus.scenes import composed, dressed
 from langchain_toolken.nano.corpus.templates import (
     EVENTS,
     HELD_OUT_EVENTS,
@@ -141,7 +142,7 @@ class _Scene:
             "ts2": things[0].capitalize(), "cs": containers, "c": singular(containers), "shop": rng.choice(SHOPS), "worker": rng.choice(WORKERS),
             "members": members[0], "members2": members[1], "place": rng.choice(PLACES), "len": rng.choice(LENGTHS), "wt": rng.choice(WEIGHTS),
             "vol": rng.choice(VOLUMES), "units": units, "unit": singular(units), "vehicle": rng.choice(VEHICLES), "vehicle2": rng.choice(("trucks", "trains", "buses", "boats", "ferries", "vans")), "area": "square",
-            "day": days[0], "day2": days[1], "day3": days[2], "month": months[0], "month2": months[1], "month3": months[2],
+            "day": days[0], "day2": days[1], "day3": days[2], "serial": self.numbers.between(2, 60), "month": months[0], "month2": months[1], "month3": months[2],
         }  # fmt: skip
         self.values: dict[str, str] = {}
         self.many: tuple[str, ...] = ()
@@ -275,6 +276,9 @@ def _draw_numbers(scene: _Scene, operation: str, template: Template) -> tuple[st
     return (values["x"], values["y"])
 
 
+WRITTEN_OUT = 0.4
+"""Share of one-step problems in hand-written templates; the others are put together from phrases (see ``scenes``)."""
+
 OPERATIONS = tuple(one_step_templates())
 """The 13 FuncQA operations, the names of the tools that compute them."""
 
@@ -285,7 +289,14 @@ def _wordings(templates: tuple[Template, ...], held_out: HeldOut) -> list[Templa
 
 def one_step(rng: Random, operation: str, *, held_out: HeldOut = "nothing") -> WordProblem:
     """A problem that takes one operation."""
-    template = rng.choice(_wordings(one_step_templates()[operation], held_out))
+    if held_out == "wordings":
+        template = rng.choice(_wordings(one_step_templates()[operation], held_out))
+    else:
+        known = rng.random() < WRITTEN_OUT
+        template = (
+            rng.choice(_wordings(one_step_templates()[operation], held_out)) if known else composed(rng, operation)
+        )
+        template = dressed(rng, template, operation)
     while True:
         scene = _Scene(rng, held_out)
         operands = _draw_numbers(scene, operation, template)
@@ -301,6 +312,8 @@ def multi_step(rng: Random, *, held_out: HeldOut = "nothing") -> WordProblem:
     if rng.random() < (0.5 if held_out == "wordings" else 0.4):
         return _story(rng, held_out)
     template = rng.choice(_wordings(multi_step_templates(), held_out))
+    if held_out != "wordings":
+        template = dressed(rng, template)
     while True:
         scene = _Scene(rng, held_out)
         _draw_numbers(scene, "add", template)
@@ -323,7 +336,18 @@ def multi_step(rng: Random, *, held_out: HeldOut = "nothing") -> WordProblem:
             return WordProblem(scene.fill(template.question), answer)
 
 
-_OPENINGS = ("{n} has {v} {ts}.", "{n} starts with {v} {ts}.", "There are {v} {ts} in {n}'s [house|shop|garden].")
+_OPENINGS = (
+    "{n} has {v} {ts}.",
+    "{n} starts with {v} {ts}.",
+    "There are {v} {ts} in {n}'s [house|shop|garden].",
+)
+_MORE_OPENINGS = (
+    "{n} [owns|holds|begins with|counts] {v} {ts}.",
+    "[In {month}|On {day}|This morning|At first], {n} has {v} {ts}.",
+    "{n} is [proud|in charge|the owner] of {v} {ts}.",
+    "[Here is a story|A story]: {n} has {v} {ts}.",
+)
+_COUNTED = ("dollars", "points", "liters of water", "passengers", "followers", "tokens in a game", "pages of notes", "euros", "gold coins", "kilograms of rice", "megabytes of data")  # fmt: skip
 _FIRST_EVENT, _NEXT_EVENT = ("{n} ", "Then {n} ", "First {n} "), ("Then {n} ", "After that {n} ", "Next, {n} ", "{n} ")
 _FIRST_LEAD, _NEXT_LEAD = ("First, ", "At first, "), ("Then ", "After that, ", "Next, ")
 _LAST_LEAD = ("Then ", "Finally, ", "In the end, ")
@@ -336,7 +360,9 @@ def _story(rng: Random, held_out: HeldOut) -> WordProblem:
     numbers = scene.numbers
     amount = numbers.integer(2, 6)
     scene.values["v"] = amount
-    sentences = [scene.fill(rng.choice(_OPENINGS))]
+    if not reworded and rng.random() < 0.25:
+        scene.words["ts"] = rng.choice(_COUNTED)
+    sentences = [scene.fill(rng.choice(_OPENINGS if reworded else _OPENINGS + _MORE_OPENINGS))]
     answer: list[str | Step] = []
     count = rng.choice((2, 2, 3))
     for number in range(count):
