@@ -91,7 +91,8 @@ def card_after_trigger(rng: Random) -> Document:
     draw = rng.random()
     if draw < 0.16:  # an object is asked for, and its schema's card comes at once
         request, call = object_request(rng)
-        document = problem_prompt(request, "chat" if rng.random() < 0.7 else "completion")
+        form = "chat" if rng.random() < 0.7 else "completion"
+        document = problem_prompt(request, form)
     elif draw < 0.36:
         asked = request_with_call(rng)
         form = "chat" if rng.random() < 0.7 else "completion"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 from langchain_toolken.nano.corpus.names import code, foreign_name, town
@@ -41,7 +42,7 @@ _COPIES = (
 def copying(rng: Random) -> tuple[str, str]:
     """Numbers, names and codes to be written again, letter by letter: (request, answer)."""
     numbers = Numbers(rng)
-    makers = (
+    makers: tuple[Callable[[], str], ...] = (
         lambda: numbers.number(1, 9, 0.4), lambda: numbers.number(5, 12, 0.4), lambda: numbers.integer(2, 6), lambda: foreign_name(rng), lambda: town(rng), lambda: code(rng),
     )  # fmt: skip
     make = rng.choices(makers, (4, 4, 2, 3, 1, 1))[0]
