@@ -97,7 +97,7 @@ def card_after_trigger(rng: Random) -> Document:
         asked = request_with_call(rng)
         form = "chat" if rng.random() < 0.7 else "completion"
         document, call = problem_prompt(asked.request, form), asked.call
-        before, found, _ = asked.reply.partition(asked.result)
+        before, found, _ = asked.reply.rpartition(asked.result)
         if found and rng.random() < 0.5:  # the reply up to the result; else the call comes first of all
             document.append(Segment((" " if form == "completion" else "") + before, ANSWERED))
     else:
@@ -223,7 +223,7 @@ def result_inline(rng: Random) -> Document:
     """A request that some tool answers, as it reads when the result was put into the reply: in its sentence, or alone."""
     asked, form = request_with_call(rng), _form(rng)
     lead = " " if form == "completion" else ""
-    before, found, after = asked.reply.partition(asked.result)
+    before, found, after = asked.reply.rpartition(asked.result)
     document = problem_prompt(asked.request, form)
     if not found or rng.random() < 0.4:
         return [*document, Segment(lead + as_tools_say_it(rng, asked.result), GIVEN), _ending(form)]
