@@ -93,7 +93,8 @@ def fit(
     docstring_examples: bool = True,
     strict: bool = False,
     negatives_per_demonstration: int | None = 64,
-    batch_size: int = 16,
+    batch_tokens: int | None = None,
+    features_dir: str | Path | None = None,
     seed: int = 0,
     tolerance: float = 1e-5,
     max_iterations: int = 1000,
@@ -169,8 +170,9 @@ def fit(
         style,
         reinjection=reinjection,
         negatives_per_demonstration=negatives_per_demonstration,
-        batch_size=batch_size,
+        batch_tokens=batch_tokens,
         seed=seed,
+        folder=features_dir,
         progress=progress,
     )
     if strict and features.dropped:

@@ -69,7 +69,7 @@ class Objective:
         if not lam >= 0:
             raise SolveError(f"lam is {lam}; it must not be negative")
         keep = features.hidden.numel() <= _KEPT_ELEMENTS
-        self._hidden = features.hidden.to(device=device, dtype=torch.float64) if keep else features.hidden
+        self._hidden = features.hidden[:].to(device=device, dtype=torch.float64) if keep else features.hidden
         self._logsumexp = features.word_logsumexp.double().to(device)
         self._prior = prior.double().to(device)
         self._lam = lam

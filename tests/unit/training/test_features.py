@@ -81,8 +81,8 @@ def test_a_call_without_a_result_leaves_out_nothing_but_itself(tiny_llama: Langu
 @pytest.mark.parametrize("style", ["completion", "chat"])
 def test_batching_and_padding_change_nothing(tiny_llama: LanguageModel, style) -> None:
     demos = [demonstration(), demonstration("Q: 2+3?\nA: 2+3=5", "5", "add"), demonstration(TEXT + " That is all.")]
-    one = compute_features(tiny_llama, demos, NAMES, style, batch_size=1)
-    many = compute_features(tiny_llama, demos, NAMES, style, batch_size=3)
+    one = compute_features(tiny_llama, demos, NAMES, style, batch_tokens=1)
+    many = compute_features(tiny_llama, demos, NAMES, style, batch_tokens=1000)
     torch.testing.assert_close(one.hidden, many.hidden, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(one.word_logsumexp, many.word_logsumexp, rtol=1e-4, atol=1e-4)
     assert one.target.tolist() == many.target.tolist()
