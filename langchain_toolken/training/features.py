@@ -164,7 +164,14 @@ def compute_features(
         demonstrations=fingerprint(supervisions),
     )
     store, batches = _opened(
-        place, source, supervisions, batch_tokens, lm.hidden_size, crew, folder is not None, progress
+        place,
+        source,
+        supervisions,
+        batch_tokens,
+        lm.hidden_size,
+        crew=crew,
+        durable=folder is not None,
+        progress=progress,
     )
     missing = [i for i in range(len(batches)) if i not in store.done]
     _run(lm, batches, missing[crew.rank :: crew.count], store, progress)
