@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -92,6 +93,10 @@ def fit(
     recipe: Annotated[
         RecipeName | None, typer.Option(help="Train as this paper did instead, to compare with: slow.")
     ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(help="Folder to keep the LM pass in: to go on after a break, and to fit again without the LM."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit toolkens for your tools: one LM pass over the demonstrations and a few convex solves."""
@@ -126,10 +131,13 @@ def fit(
                 docstring_examples=docstring_examples,
                 strict=strict,
                 recipe=None if recipe is None else recipe.value,
+                features_dir=features,
                 progress=progress,
             )
+        if os.environ.get("RANK", "0") != "0":  # under `accelerate launch` the first process writes for all
+            return
         save_with_report(result, out)
-    facts = _facts(result, out)
+    facts = _facts(result, out, features)
     if as_json:
         print(json.dumps({**facts, "dropped_rows": [str(row) for row in result.dropped]}, ensure_ascii=False))
         return
@@ -162,7 +170,7 @@ def _number_or_auto(option: str, text: str, least: float = -float("inf")) -> flo
     return number
 
 
-def _facts(result: FitResult, out: Path) -> dict[str, Any]:
+def _facts(result: FitResult, out: Path, features: Path | None) -> dict[str, Any]:
     solution, selection, calibration = result.solution, result.selection, result.toolkens.calibration
     own = result.toolkens.tool_biases
     return {
@@ -182,6 +190,7 @@ def _facts(result: FitResult, out: Path) -> dict[str, Any]:
         "tool_positions": result.tool_positions,
         "word_positions": result.word_positions,
         "lm_passes": result.lm_passes,
+        "features": None if features is None else str(features),
         "pass_seconds": round(result.pass_seconds, 3),
         "solve_seconds": round(result.solve_seconds, 3),
         "solve_converged": None if solution is None else solution.converged,

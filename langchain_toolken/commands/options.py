@@ -30,6 +30,7 @@ def reported(console: Console) -> Iterator[None]:
     from langchain_toolken.toolkens import ToolkenSetError
     from langchain_toolken.tools import ToolError
     from langchain_toolken.training.demonstrations import DemonstrationError
+    from langchain_toolken.training.feature_store import FeatureStoreError
     from langchain_toolken.training.report import ReportError
     from langchain_toolken.training.solver import SolveError
 
@@ -38,7 +39,7 @@ def reported(console: Console) -> Iterator[None]:
 
     mendable = (
         *(ToolError, ToolkenSetError, DemonstrationError, SolveError),
-        *(ModelNotFoundError, UnsupportedModelError, ReportError),
+        *(ModelNotFoundError, UnsupportedModelError, ReportError, FeatureStoreError),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)

@@ -30,7 +30,7 @@ from langchain_toolken.training.feature_store import (
     MappedStates,
 )
 from langchain_toolken.training.lm_pass import Batch, plan_batches, run_batch
-from langchain_toolken.training.processes import Processes, processes
+from langchain_toolken.training.processes import Processes
 from langchain_toolken.training.supervision import Supervision, fingerprint, supervise
 
 Progress = Callable[[int, int, str], None]
@@ -107,6 +107,7 @@ def compute_features(
     seed: int = 0,
     folder: str | Path | None = None,
     in_memory_bytes: int = IN_MEMORY_BYTES,
+    crew: Processes | None = None,
     progress: Progress | None = None,
 ) -> Features:
     """Run each demonstration through the LM once and keep what training needs.
@@ -120,8 +121,9 @@ def compute_features(
         there, nothing goes through the LM and `lm_passes` is 0. None: they stay in memory or, if the hidden states take
         more than `in_memory_bytes` in float32, in a temporary folder (TMPDIR says where).
 
-    In several processes (`processes`) all of them call this with the same arguments; each runs its share of the batches
-    and all get the whole features, over a folder that they must all see.
+    crew: `processes()` to share the work with the other processes: all of them call this with the same arguments, each
+        runs its share of the batches, and all get the whole features, over a folder that all of them must see. None:
+        this process works alone.
 
     Raises DemonstrationError if nothing is left to supervise, ValueError for a bad `negatives_per_demonstration` or
     `batch_tokens`, and FeatureStoreError for a folder that is damaged or holds features of something else.
@@ -129,7 +131,7 @@ def compute_features(
     if batch_tokens is not None and batch_tokens < 1:
         raise ValueError(f"batch_tokens is {batch_tokens}; it must be at least 1, or None for the default")
     began = time.perf_counter()
-    crew = processes()
+    crew = crew or Processes()
     progress = progress if crew.main else None
     supervisions, dropped = supervise(
         lm,
@@ -149,7 +151,7 @@ def compute_features(
         return replace(features, dropped=tuple(dropped), seconds=time.perf_counter() - began)
 
     temporary = TemporaryDirectory(prefix="toolken-features-") if folder is None and crew.main else None
-    place = Path(crew.tell(temporary.name if temporary is not None else str(folder)))
+    place = Path(crew.tell(str(temporary.name if temporary is not None else folder).encode()).decode())
     source = FeatureSource(
         model=lm.model_id,
         head_fingerprint=lm.head_fingerprint,

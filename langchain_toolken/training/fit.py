@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
@@ -35,6 +36,7 @@ from langchain_toolken.training.demonstrations import (
     gather_demonstrations,
 )
 from langchain_toolken.training.features import Features, Progress, compute_features
+from langchain_toolken.training.processes import Processes, processes
 from langchain_toolken.training.recipes import RECIPES, Recipe, train_through_lm
 from langchain_toolken.training.selection import LAMS, Selection, select_lam
 from langchain_toolken.training.solver import Solution, solve
@@ -127,6 +129,14 @@ def fit(
     half of the demonstrations are "Q: … A: …" texts, because that is how they read; for others, and without any, "chat"
     if the tokenizer has a chat template, else "completion".
 
+    features_dir: keep what the LM pass gives in this folder (`feature_store`): a killed fit goes on from there,
+    and another fit of the same LM and demonstrations, whatever its λ, prior or bias, takes it from there and runs no LM
+    (`lm_passes` is 0). A folder that holds something else is refused. None: nothing is kept. batch_tokens: how much
+    goes through the LM at once (`compute_features`).
+
+    Several processes, as `accelerate launch` starts them, share the LM pass if all call this alike. The first then
+    solves, and the others wait and get its toolkens, without solution, selection, bias and temperature.
+
     reinjection: how results stand in chat histories: "turn" or "inline"; give ToolkenChat the same. None: "turn" in
     chat style, as chat LMs are trained, "inline" in completion style, which has no turns.
 
@@ -140,8 +150,8 @@ def fit(
 
     Warns (ToolkenFitWarning) about dropped rows, tools without demonstrations and too few demonstrations to choose by,
     and (ConvergenceWarning) if the solve did not converge. Raises ValueError for a `max_false_call_rate` that isn't a
-    share or stands beside a bias of your own, ToolError, DemonstrationError, UnsupportedModelError or SolveError, which
-    name what is at fault.
+    share or stands beside a bias of your own, ToolError, DemonstrationError, UnsupportedModelError, FeatureStoreError
+    or SolveError, which name what is at fault.
     """
     if max_false_call_rate is not None and bias != "auto":
         raise ValueError(
@@ -164,6 +174,7 @@ def fit(
         raise ValueError("there are no tools to fit toolkens for; give at least one")
     names = [spec.name for spec in specs]
     loaded = gather_demonstrations(demonstrations, made, docstrings=docstring_examples, strict=strict)
+    crew = processes()
     lm = model if isinstance(model, LanguageModel) else load_language_model(model, **load)
     priors = _priors(lm, specs, AUTO_PRIORS if prior == "auto" else (prior,))
     fitted_bias = 0.0 if bias == "auto" else bias
@@ -189,14 +200,32 @@ def fit(
         batch_tokens=batch_tokens,
         seed=seed,
         folder=features_dir,
+        crew=crew,
         progress=progress,
     )
     if strict and features.dropped:
         raise DemonstrationError(bad_rows("the demonstrations, laid out for this LM", features.dropped))
     dropped = tuple(sorted((*loaded.dropped, *features.dropped), key=lambda row: (row.source, row.line)))
-    _warn_of(dropped)
+    used = len(loaded.demonstrations) - len(features.dropped)
     seen = set(features.target.tolist())
     unseen = tuple(name for k, name in enumerate(names) if k not in seen)
+    if not crew.main:
+        return FitResult(
+            toolkens=_told(crew),
+            lm=lm,
+            features=features,
+            style=style,
+            lm_passes=features.lm_passes,
+            pass_seconds=features.seconds,
+            solve_seconds=0.0,
+            demonstrations=used,
+            tool_positions=features.tool_positions,
+            word_positions=features.word_positions,
+            solution=None,
+            dropped=dropped,
+            unseen=unseen,
+        )
+    _warn_of(dropped)
     if unseen:
         shown = ", ".join(unseen[:10]) + (f" and {len(unseen) - 10} more" if len(unseen) > 10 else "")
         _warn(f"no demonstration calls {shown}: their toolkens only learn when not to fire, and stay near their priors")
@@ -249,7 +278,6 @@ def fit(
         )
         matrix, chosen_prior = trained.matrix, f"{recipe.name}: {chosen_prior}"
     solve_seconds = time.perf_counter() - began
-    used = len(loaded.demonstrations) - len(features.dropped)
     toolkens = _toolken_set(lm, specs, matrix, rows, fitted_bias, style, chosen_prior, chosen_lam, used, features)
     choice = temperature = None
     if selection is not None and selection.logits is not None:
@@ -257,7 +285,7 @@ def fit(
             choice = choose_bias(features, selection.logits, selection.folds, max_false_call_rate)
         toolkens, temperature = _calibrated(toolkens, features, selection.logits, choice, max_false_call_rate)
     return FitResult(
-        toolkens=toolkens,
+        toolkens=_told(crew, toolkens),
         lm=lm,
         features=features,
         style=style,
@@ -284,6 +312,22 @@ def fit_toolkens(
 ) -> ToolkenSet:
     """`fit(...)` with the same arguments, for those who want the toolkens alone."""
     return fit(model, tools, demonstrations, **options).toolkens
+
+
+def _told(crew: Processes, toolkens: ToolkenSet | None = None) -> ToolkenSet:
+    """The main process's toolkens, in every process; only it gives them."""
+    if crew.count == 1 and toolkens is not None:
+        return toolkens
+    with TemporaryDirectory() as folder:
+        made = Path(folder, "toolkens")
+        if toolkens is not None:
+            toolkens.save(made)
+        names = sorted(file.name for file in made.iterdir()) if toolkens is not None else []
+        made.mkdir(exist_ok=True)
+        for name in crew.tell("\n".join(names).encode()).decode().split("\n"):
+            content = (made / name).read_bytes() if toolkens is not None else b""
+            (made / name).write_bytes(crew.tell(content))
+        return ToolkenSet.load(made)
 
 
 def _style_of(demonstrations: Sequence[Demonstration], lm: LanguageModel) -> Style:

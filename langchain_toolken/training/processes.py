@@ -31,18 +31,17 @@ class Processes:
         if self.count > 1:
             distributed.barrier(group=self.group)
 
-    def tell(self, text: str) -> str:
-        """The main process's `text`, in every process."""
+    def tell(self, content: bytes) -> bytes:
+        """The main process's `content`, in every process."""
         if self.count == 1:
-            return text
-        said = text.encode()
-        length = torch.tensor([len(said)])
+            return content
+        length = torch.tensor([len(content)])
         distributed.broadcast(length, src=0, group=self.group)
-        content = torch.zeros(int(length), dtype=torch.uint8)
+        said = torch.zeros(int(length), dtype=torch.uint8)
         if self.main:
-            content = torch.frombuffer(bytearray(said), dtype=torch.uint8)
-        distributed.broadcast(content, src=0, group=self.group)
-        return content.numpy().tobytes().decode()
+            said.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+        distributed.broadcast(said, src=0, group=self.group)
+        return said.numpy().tobytes()
 
 
 def processes() -> Processes:
