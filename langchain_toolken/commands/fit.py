@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from langchain_toolken.training.selection import PathPoint
 
 
+class Precision(StrEnum):
+    """What the LM is loaded in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
 class PriorSource(StrEnum):
     """Where prior rows come from."""
 
@@ -97,6 +105,10 @@ def fit(
         Path | None,
         typer.Option(help="Folder to keep the LM pass in: to go on after a break, and to fit again without the LM."),
     ] = None,
+    dtype: Annotated[
+        Precision | None,
+        typer.Option(help="Precision of the LM; default: float32 on a CPU, else the checkpoint's own."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit toolkens for your tools: one LM pass over the demonstrations and a few convex solves."""
@@ -132,9 +144,10 @@ def fit(
                 strict=strict,
                 recipe=None if recipe is None else recipe.value,
                 features_dir=features,
+                dtype=None if dtype is None else dtype.value,
                 progress=progress,
             )
-        if os.environ.get("RANK", "0") != "0":  # under `accelerate launch` the first process writes for all
+        if os.environ.get("RANK", "0") != "0":  # under torchrun the first process writes for all
             return
         save_with_report(result, out)
     facts = _facts(result, out, features)

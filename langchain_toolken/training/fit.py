@@ -134,8 +134,9 @@ def fit(
     (`lm_passes` is 0). A folder that holds something else is refused. None: nothing is kept. batch_tokens: how much
     goes through the LM at once (`compute_features`).
 
-    Several processes, as `accelerate launch` starts them, share the LM pass if all call this alike. The first then
-    solves, and the others wait and get its toolkens, without solution, selection, bias and temperature.
+    Several processes, as `torchrun` or `accelerate launch --multi_gpu` start them, share the LM pass if all call this
+    alike. The first then solves, and the others wait and get its toolkens, without solution, selection, bias and
+    temperature.
 
     reinjection: how results stand in chat histories: "turn" or "inline"; give ToolkenChat the same. None: "turn" in
     chat style, as chat LMs are trained, "inline" in completion style, which has no turns.

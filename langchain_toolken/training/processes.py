@@ -1,4 +1,7 @@
-"""Several processes that fit together, as `accelerate launch` or `torchrun` starts them."""
+"""Several processes that fit together, as `torchrun` or `accelerate launch --multi_gpu` start them.
+
+On CPUs use torchrun: `accelerate launch --cpu` starts one process alone (1.15, without MPI).
+"""
 
 from __future__ import annotations
 

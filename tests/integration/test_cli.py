@@ -225,3 +225,20 @@ def test_inspect_names_what_it_cannot_find(toolkens: Path, tmp_path: Path) -> No
     bare = run(app, ["inspect", str(tmp_path / "bare")])
     assert bare.exit_code == 1
     assert "no report.json" in " ".join(bare.output.split())
+
+
+def test_a_second_fit_takes_the_lm_pass_from_its_folder(tmp_path: Path) -> None:
+    kept = tmp_path / "features"
+    common = ["fit", "--tools", TOOLS, "--demos", str(EXAMPLES / "demos.jsonl"), "--json", "--prior", "head"]
+    common += ["--bias", "0", "--features", str(kept)]
+    first = run(app, [*common, "--lam", "1e-3", "--out", str(tmp_path / "first")])
+    again = run(app, [*common, "--lam", "1e-2", "--out", str(tmp_path / "again")])
+    assert (first.exit_code, again.exit_code) == (0, 0), first.output + again.output
+    assert [json.loads(each.stdout)["lm_passes"] for each in (first, again)] == [1, 0]
+    assert json.loads(again.stdout)["features"] == str(kept)
+    other = run(app, [*common, "--lam", "1e-2", "--out", str(tmp_path / "other"), "--dtype", "bfloat16"])
+    assert other.exit_code == 1
+    shown = " ".join(other.output.split())
+    assert "dtype (float32 there, bfloat16 here)" in shown
+    assert "Give another folder" in shown
+    assert not (tmp_path / "other").exists()
