@@ -96,13 +96,9 @@ def run_batch(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor]:
     device = lm.device
     with _fast_linear(device):
         length = len(batch.sequences[0])
-        # Padded on the right a causal LM's real positions never see the padding, so any id may stand there.
+        # Padded on the right a causal LM's real positions never see the padding: any id may stand there, unmasked.
         input_ids = torch.tensor([(*ids, *[0] * (length - len(ids))) for ids in batch.sequences], device=device)
-        lengths = torch.tensor([len(ids) for ids in batch.sequences], device=device)
-        mask = None
-        if len(batch.sequences[-1]) < length:
-            mask = (torch.arange(length, device=device) < lengths[:, None]).long()
-        states = lm.hidden_states(input_ids, attention_mask=mask)
+        states = lm.hidden_states(input_ids)
         rows = [row for row, group in enumerate(batch.supervised) for one in group for _ in one.positions]
         positions = [position for one in batch.supervisions for position in one.positions]
         states = states[torch.tensor(rows, device=states.device), torch.tensor(positions, device=states.device)]
