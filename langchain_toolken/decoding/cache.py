@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,11 +74,15 @@ class PrefixCache:
             others = [e for e in self._entries if _common_prefix(e[0], new[0]) < len(e[0])]
             self._entries = [*others, new][-self._limit :]
 
-
     def clear(self) -> None:
         """Let all entries go."""
         with self._lock:
             self._entries = []
+
+
+def _layers(cache: DynamicCache) -> list[Any]:
+    """A cache's layers, which all are `DynamicLayer`s here, and typed as more by transformers."""
+    return cache.layers
 
 
 def stack(caches: Sequence[tuple[DynamicCache, int]]) -> DynamicCache:
@@ -91,10 +96,10 @@ def stack(caches: Sequence[tuple[DynamicCache, int]]) -> DynamicCache:
     stacked = DynamicCache()
     if not longest.get_seq_length():
         return stacked
-    for index, like in enumerate(longest.layers):
+    for index, like in enumerate(_layers(longest)):
         layer = copy.copy(like)
         if like.is_initialized:  # layers that use another's states have none
-            parts = [(cache.layers[index] if cache.get_seq_length() else None, rows) for cache, rows in caches]
+            parts = [(_layers(cache)[index] if cache.get_seq_length() else None, rows) for cache, rows in caches]
             layer.keys = _stacked([(part and part.keys, rows) for part, rows in parts], like.keys)
             layer.values = _stacked([(part and part.values, rows) for part, rows in parts], like.values)
         stacked.layers.append(layer)
@@ -103,7 +108,7 @@ def stack(caches: Sequence[tuple[DynamicCache, int]]) -> DynamicCache:
 
 def select(cache: DynamicCache, rows: Sequence[int], length: int) -> None:
     """Keep only `rows` of a cache and its last `length` columns, in place."""
-    for layer in cache.layers:
+    for layer in _layers(cache):
         if layer.is_initialized:
             indices = torch.tensor(rows, device=layer.keys.device)
             skipped = layer.keys.shape[-2] - length
@@ -114,7 +119,7 @@ def select(cache: DynamicCache, rows: Sequence[int], length: int) -> None:
 def row_of(cache: DynamicCache, row: int, length: int) -> DynamicCache:
     """The last `length` columns of one row as a cache of its own; copied, so that the others' memory is not held."""
     alone = DynamicCache()
-    for layer in cache.layers:
+    for layer in _layers(cache):
         part = copy.copy(layer)
         if layer.is_initialized:
             skipped = layer.keys.shape[-2] - length

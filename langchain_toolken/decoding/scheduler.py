@@ -358,10 +358,9 @@ class Scheduler:
                 self._prefixes.clear()
                 for row in self._held_back:
                     row.forget()
-        if memory:
+        if memory and torch.cuda.is_available():
             gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            torch.cuda.empty_cache()
 
     def _shortage(self, call: Call, error: Exception) -> OutOfMemoryError:
         longest = max(len(row.ids) for row in call.rows)

@@ -27,6 +27,7 @@ from langchain_toolken.decoding.scheduler import Call, Scheduler
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec
 
+
 class TransformersEngine:
     """An `Engine` that runs the LM in this process.
 
