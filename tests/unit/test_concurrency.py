@@ -16,6 +16,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+from langchain_toolken.agents import create_toolken_agent
 from langchain_toolken.chat_models import ToolkenChat
 from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.shared import shared_engine
@@ -135,6 +136,33 @@ async def test_a_cancelled_call_stops_decoding(lm: LanguageModel, passes: Passes
     passes.before = None
     fresh, _ = chat_on(lm, max_tokens=100)
     assert content(await chat.ainvoke(QUESTIONS[0])) == content(fresh.invoke(QUESTIONS[0]))
+
+
+async def test_a_cancelled_agent_run_stops_decoding(lm: LanguageModel, passes: Passes) -> None:
+    chat, engine = chat_on(lm, max_tokens=100)
+    agent = create_toolken_agent(chat, [lamp])
+    question: Any = {"messages": [("user", QUESTIONS[0])]}
+    loop, cancelled = asyncio.get_running_loop(), threading.Event()
+
+    def cancel(number: int) -> None:
+        if number == 3:
+            loop.call_soon_threadsafe(task.cancel)
+            assert cancelled.wait(60)
+
+    chat.bind_tools([lamp]).invoke(QUESTIONS[0], max_tokens=1)  # the tool's prior toolken
+    passes.shapes.clear()
+    passes.before = cancel
+    task = asyncio.create_task(agent.ainvoke(question))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    cancelled.set()
+    await asyncio.to_thread(wait_until, lambda: engine.running == 0)
+    assert len(passes) == 3
+    passes.before = None
+    (whole, written) = await agent.ainvoke(question), agent.invoke(question)
+    assert whole["text"] == written["text"] != ""
+    pieces = [piece["text"] async for piece in agent.astream(question, stream_mode="custom")]
+    assert "".join(pieces) == str(written["steps"][0]["text"])
 
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
