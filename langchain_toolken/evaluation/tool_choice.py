@@ -1,0 +1,69 @@
+"""Which tool is chosen where one is due: the papers' grade for KAMEL and SimpleToolQuestions.
+
+A question's text ends where its tool is due. A method gives every tool a score there, and the likeliest of the allowed
+ones is its choice ("top-1"). Words don't compete: the papers grade which tool, not whether one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from langchain_toolken.decoding.lm import LanguageModel
+from langchain_toolken.decoding.priors import PriorConfig, prior_rows
+from langchain_toolken.evaluation.datasets import ToolQuestion
+from langchain_toolken.prompts.content import bos_ids, encode_content
+from langchain_toolken.toolkens import ToolkenSet
+from langchain_toolken.tools import ToolSpec
+
+_BATCH = 64
+
+
+@torch.inference_mode()
+def states_where_due(
+    lm: LanguageModel, questions: Sequence[ToolQuestion], progress: Callable[[int, int, str], None] | None = None
+) -> Tensor:
+    """The LM's hidden states at the end of each question, (N, d) float32 on the CPU; completion style."""
+    ids = [[*bos_ids(lm.tokenizer), *encode_content(lm.tokenizer, question.text)] for question in questions]
+    states = torch.empty(len(ids), lm.hidden_size)
+    order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+    for start in range(0, len(order), _BATCH):
+        batch = order[start : start + _BATCH]
+        length = max(len(ids[i]) for i in batch)
+        input_ids = torch.tensor([ids[i] + [0] * (length - len(ids[i])) for i in batch], device=lm.device)
+        mask = torch.tensor([[1] * len(ids[i]) + [0] * (length - len(ids[i])) for i in batch], device=lm.device)
+        hidden = lm.hidden_states(input_ids, attention_mask=mask)
+        for row, i in enumerate(batch):
+            states[i] = hidden[row, len(ids[i]) - 1].float().cpu()
+        if progress is not None:
+            progress(min(start + _BATCH, len(order)), len(order), "questions")
+    return states
+
+
+def due_tools(questions: Sequence[ToolQuestion], tools: Sequence[ToolSpec]) -> Tensor:
+    """The index of each question's tool, (N,) int64. Raises KeyError for a tool that is not among `tools`."""
+    index = {spec.name: k for k, spec in enumerate(tools)}
+    return torch.tensor([index[question.tool] for question in questions])
+
+
+def toolken_scores(toolkens: ToolkenSet, states: Tensor) -> Tensor:
+    """Toolken logits with their biases, (N, K)."""
+    return states @ toolkens.matrix.T + toolkens.biases
+
+
+def embedding_scores(lm: LanguageModel, tools: Sequence[ToolSpec], questions: Sequence[ToolQuestion]) -> Tensor:
+    """Cosine of the LM's mean last hidden states over a question and over a tool's description, (N, K)."""
+    config = PriorConfig(source="hidden", text="description", pooling="average")
+    # A question is pooled just as a description is.
+    asked = [
+        ToolSpec(name=f"q{i}", description=q.text, json_schema=tools[0].json_schema) for i, q in enumerate(questions)
+    ]
+    rows = [torch.nn.functional.normalize(prior_rows(lm, specs, config), dim=1) for specs in (asked, tools)]
+    return rows[0] @ rows[1].T
+
+
+def top1(scores: Tensor, due: Tensor) -> float:
+    """Share of rows whose best column is the one that is due. scores: (N, K), due: (N,)."""
+    return float((scores.argmax(dim=1) == due).double().mean())
