@@ -24,6 +24,7 @@ from langchain_toolken.training.objective import CHUNK_ELEMENTS, Evaluation, Obj
 _UNIFORM = 0.1
 # Shares beyond e^80 times what they were overflow float32; a longer step is shortened by the line search.
 _LARGEST = 80.0
+_LEAST = 1e-30
 
 
 def products_dtype(device: torch.device | str) -> torch.dtype:
@@ -83,7 +84,7 @@ class LocalModel:
         self._lam = objective.lam
         self._gradient = at.gradient.float()
         self._hidden = features.hidden[kept].to(device=matrix.device, dtype=dtype)
-        self._share = objective.shares_at(matrix, kept, dtype)
+        self._share, self._rest = objective.shares_at(matrix, kept, dtype)
         self._weight = (weight / objective.total).to(matrix.device)
 
     def __call__(self, change: Tensor) -> Tensor:
@@ -95,9 +96,13 @@ class LocalModel:
         for start in range(0, len(self._weight), step):
             part = slice(start, start + step)
             hidden, weight, before = self._hidden[part], self._weight[part], self._share[part].float()
-            # p e^x / (1 + sum p (e^x - 1)) - p
-            grown = (hidden @ rows.T).float().clamp_(max=_LARGEST).exp_().mul_(before)
-            total = (1 - before.sum(dim=1)).clamp_(min=0).add_(grown.sum(dim=1))
-            grown.mul_((weight / total)[:, None]).addcmul_(before, weight[:, None], value=-1)
+            rest = self._rest[part]
+            # p e^x / T - p / c = p (e^x - 1 - s / c) / T, with c the shares' sum as stored, s = sum p (e^x - 1) and
+            # T = c + s: exact for small x, and nothing at x = 0. T is at least the words' share, whatever the rounding.
+            grown = (hidden @ rows.T).float().clamp_(max=_LARGEST).expm1_()
+            more = torch.linalg.vecdot(before, grown)
+            stored = before.sum(dim=1).add_(rest)
+            total = torch.maximum(stored + more, rest.clamp(min=_LEAST))
+            grown.sub_((more / stored)[:, None]).mul_(before).mul_((weight / total)[:, None])
             gradient += grown.to(dtype).T @ hidden
         return gradient

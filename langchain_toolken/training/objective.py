@@ -119,16 +119,20 @@ class Objective:
             torch.cat(masses).cpu(),
         )
 
-    def shares_at(self, matrix: Tensor, kept: Tensor, dtype: torch.dtype) -> Tensor:
-        """Each tool's probability at the positions `kept` (indices), (n, K) of `dtype`."""
+    def shares_at(self, matrix: Tensor, kept: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Each tool's probability at the positions `kept` (indices), (n, K) of `dtype`; all words', (n,) float32."""
         found = torch.empty(len(kept), len(matrix), dtype=dtype, device=matrix.device)
+        words = torch.empty(len(kept), device=matrix.device)
         rows = matrix.float()
         step = max(1, CHUNK_ELEMENTS // len(matrix))
         for start in range(0, len(kept), step):
             part = kept[start : start + step]
             hidden = self._hidden[part].to(device=matrix.device, dtype=torch.float32)
-            found[start : start + step] = shares(hidden, rows, self._bias, self._logsumexp[part])[0]
-        return found
+            logsumexp = self._logsumexp[part]
+            share, _, log_total = shares(hidden, rows, self._bias, logsumexp)
+            found[start : start + step] = share
+            words[start : start + step] = (logsumexp - log_total).exp()
+        return found, words
 
 
 def toolken_mass(

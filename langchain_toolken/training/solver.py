@@ -19,7 +19,7 @@ from torch import Tensor
 from langchain_toolken.training.features import Features, Progress
 from langchain_toolken.training.lbfgs import Curvature, minimise
 from langchain_toolken.training.local_model import LocalModel, products_dtype, sample_positions
-from langchain_toolken.training.objective import Objective, SolveError, check_problem
+from langchain_toolken.training.objective import Evaluation, Objective, SolveError, check_problem
 from langchain_toolken.training.stochastic import StochasticState
 
 # Below so many multiplications per evaluation (FuncQA has 6e7) all positions stay in the model and products are
@@ -43,6 +43,10 @@ _MODEL_TOLERANCE = 0.1
 _WHOLE_TOLERANCE = 0.02
 
 
+# A round on all positions that lowers the loss by less than that, and doesn't halve the gradient, is a failure; after
+# three the solve gives up.
+_GAIN = 1e-6
+_LEAST_STEP = 1e-6
 # Toolken matrices of more elements (a state of 5 GB in float64) go to the stochastic solver, and so do problems with more
 # than so many calls x tools (4 GB of shares in bfloat16).
 _STOCHASTIC_MATRIX = 1 << 26
@@ -171,20 +175,25 @@ def solve(
             max_steps=max_iterations - iterations,
             step_done=step_done,
         )
-        tried = matrix + found.at.double()
-        there = objective.evaluate(tried)
-        passes += 1
+        step = found.at.double()
+        there, passes = objective.evaluate(matrix + step), passes + 1
+        # A far step may lead where the model knows nothing: it falls along the way there, though, as the objective does.
+        while not _is_better(there, here) and step.norm() > _LEAST_STEP * matrix.norm():
+            step /= 4
+            there, passes = objective.evaluate(matrix + step), passes + 1
+        better = _is_better(there, here)
         new_norm = float(there.gradient.norm())
-        better = there.loss < here.loss or new_norm < norm
         if not better or new_norm > 0.5 * norm:
             whole = words >= features.word_positions
-            failures += whole or not found.steps
-            dtype = torch.float32 if whole else dtype
+            gained = better and here.loss - there.loss > _GAIN * abs(here.loss)
+            failures += whole and not gained
             words = min(4 * words, features.word_positions)
+            if whole:
+                dtype = torch.float32
         else:
             failures = 0
         if better:
-            matrix, here, norm = tried, there, new_norm
+            matrix, here, norm = matrix + step, there, new_norm
     if progress is not None:
         progress(max_iterations, max_iterations, "solve")
     converged = norm <= target
@@ -201,6 +210,10 @@ def solve(
         full_passes=passes,
         sampled=sampled,
     )
+
+
+def _is_better(there: Evaluation, here: Evaluation) -> bool:
+    return there.loss < here.loss or float(there.gradient.norm()) < float(here.gradient.norm())
 
 
 def _solve_stochastically(

@@ -100,7 +100,9 @@ class StochasticState:
             called = (target >= 0).nonzero()[:, 0]
             logit = features.target_logit[part].to(self._device).clone()
             logit[called] = (hidden[called] * self.anchor[target[called]]).sum(dim=1) + self._bias
-            share, _, log_total = shares(hidden, self.anchor, self._bias, features.word_logsumexp[part].to(self._device))
+            share, _, log_total = shares(
+                hidden, self.anchor, self._bias, features.word_logsumexp[part].to(self._device)
+            )
             loss += float(weight.double() @ (log_total - logit).double())
             share[called, target[called]] -= 1
             gradient.addmm_((share * weight[:, None]).T, hidden)
