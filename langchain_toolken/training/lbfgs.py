@@ -23,7 +23,7 @@ class Curvature:
     """
 
     def __init__(self, pairs: int) -> None:
-        self._most = pairs
+        self.most = pairs
         self._pairs: list[tuple[Tensor, Tensor, float]] = []
 
     def __len__(self) -> int:
@@ -33,7 +33,7 @@ class Curvature:
         product = _dot(step, change)
         if product > 0:
             self._pairs.append((step, change, product))
-            del self._pairs[: -self._most]
+            del self._pairs[: -self.most]
 
     def clear(self) -> None:
         self._pairs.clear()
@@ -75,8 +75,8 @@ def minimise(
 ) -> Minimum:
     """From `start` down to a gradient norm of `target`, in at most `max_steps`, or to where it falls no further.
 
-    Values are never asked for: along a line, a convex function's slope says all, and near the minimum a value's decrease
-    drowns in rounding long before the slope does.
+    Values are never asked for: along a line, a convex function's slope says all, and near the minimum a value's
+    decrease drowns in rounding long before the slope does.
     """
     at, gradient = start, gradient_at(start)
     norm, steps, evaluations = float(gradient.norm()), 0, 1

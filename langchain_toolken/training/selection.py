@@ -77,8 +77,9 @@ class Selection:
 
     path: in the order of the solves; empty if the data was too small to choose. held_out: the n positions that were
     judged, with their weights: all of them, or a sample of the large problem's; logits: (n, K) float32, theirs, at the
-    chosen λ and prior, and folds: (n,) int64, which fold a position was held out in. None where nothing was. start: (K, d)
-    a matrix fitted to most of the data with the chosen λ and prior, to begin the solve on all of it with; or None.
+    chosen λ and prior, and folds: (n,) int64, which fold a position was held out in. None where nothing was.
+    start: (K, d), a matrix fitted to most of the data with the chosen λ and prior, to begin the solve on
+    all of it with; or None.
     note: why nothing could be chosen and the defaults stand, else "".
     """
 
@@ -131,8 +132,8 @@ def select_lam(
     """The λ and the prior with the smallest mean held-out loss among those with the best held-out top-1 tool.
 
     Best top-1: within one standard error of the highest, calls being the sampled units. Smallest loss: within 1% of it,
-    the larger λ and the earlier prior. Loss alone chooses too large a λ where calls are few among words: a sure error at
-    one word costs more than several calls gain (FuncQA: 1e-4, with 36 of dev's 39 calls right; top-1 first: 1e-5, 37).
+    the larger λ and the earlier prior. Loss alone chooses too large a λ where calls are few among words: a sure error
+    at one word costs more than several calls gain (FuncQA: 1e-4, with 36 of dev's 39 calls right, not 1e-5 with 37).
     Top-1 alone follows noise.
 
     priors: candidates by name, (K, d) each, the default first. The first walks the whole path of `lams`; the others are
@@ -140,11 +141,12 @@ def select_lam(
     the same λ, and so do solves a hundred times as exact.
 
     What large problems are spared, by their multiplications per evaluation (positions x tools x d):
-    above 2^24 the solves see all calls but only a sample of the word positions, drawn by toolken mass and weighted, half
-    as many as calls and at least 4,096; what is judged stays all held-out positions if their logits fit into 64 MB.
-    If even then there are more than 2^29 (KAMEL-234 has 7e8), one fifth of the demonstrations is held out once, instead of each
-    fifth in turn; the path ends at the first λ that isn't better; gradients need to fall to 1e-2 of the prior's
-    (less where a step along the path begins lower); and only the two priors that the toolkens lean to are tried.
+    above 2^24 the solves see all calls but only a sample of the word positions, drawn by toolken mass and weighted,
+    half as many as calls and at least 4,096; what is judged stays all held-out positions if their logits fit 64 MB.
+    If even then there are more than 2^29 (KAMEL-234 has 7e8), one fifth of the demonstrations is held out once,
+    instead of each fifth in turn; the path ends at the first λ that isn't better; gradients need to fall to 1e-2 of the
+    prior's (less where a step along the path begins lower); and only the two priors that the toolkens lean
+    to are tried.
 
     bias: held fixed in every solve. seed: of the folds. tolerance: see `CV_TOLERANCE`. Other arguments: `solve`.
 
@@ -270,7 +272,7 @@ class _CrossValidation:
     def fit(
         self, prior: Tensor, lam: float, starts: Sequence[Tensor] | None, one_done: Callable[[], None]
     ) -> list[Solution]:
-        """One solution per fold held out. The folds share most of their data: each follows the way the first one went."""
+        """One solution per fold held out. Folds share most of their data: each follows the way the first one went."""
         solutions: list[Solution] = []
         tolerance = self._tolerance
         if self.once:
@@ -305,8 +307,8 @@ class _CrossValidation:
 
 
 def _best(points: Sequence[PathPoint], calls: int) -> PathPoint:
-    """Of the points whose top-1 is within one standard error of the best (`calls` held-out calls), the smallest loss; of
-    those within `_TIE` of it, the first: the larger λ, and the earlier prior."""
+    """Of the points whose top-1 is within one standard error of the best (`calls` held-out calls), the smallest loss;
+    of those within `_TIE` of it, the first: the larger λ, and the earlier prior."""
     top1 = max(point.calls.top1 for point in points)
     good = [point for point in points if point.calls.top1 >= top1 - _error(top1, calls)]
     least = min(point.loss for point in good)

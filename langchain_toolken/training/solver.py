@@ -1,9 +1,9 @@
 """The convex solve (DESIGN §2): the toolken matrix that minimises the papers' cross-entropy plus the pull to the prior.
 
 The objective is `objective`'s. For lam > 0 it is strongly convex: one optimum, whatever the start. Each round measures
-the true gradient over all positions, minimises a cheap model of the objective around that point (`local_model`: a sample
-of the word positions, bfloat16 products) by L-BFGS, and moves there if the loss falls; else the next model gets a larger
-sample, in the end all positions. Only the true gradient decides when it is done.
+the true gradient over all positions, minimises a cheap model of the objective around that point (`local_model`: a
+sample of the word positions, bfloat16 products) by L-BFGS, and moves there if the loss falls; else the next model
+gets a larger sample, in the end all positions. Only the true gradient decides when it is done.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from langchain_toolken.training.features import Features, Progress
 from langchain_toolken.training.lbfgs import Curvature, minimise
 from langchain_toolken.training.local_model import LocalModel, products_dtype, sample_positions
-from langchain_toolken.training.objective import Evaluation, Objective, SolveError, check_problem
+from langchain_toolken.training.objective import Objective, SolveError, check_problem
 from langchain_toolken.training.stochastic import StochasticState
 
 # Below so many multiplications per evaluation (FuncQA has 6e7) all positions stay in the model and products are
@@ -43,12 +43,11 @@ _MODEL_TOLERANCE = 0.1
 _WHOLE_TOLERANCE = 0.02
 
 
-# A round on all positions that lowers the loss by less than that, and doesn't halve the gradient, is a failure; after
-# three the solve gives up.
+# A round of true gradients that lowers the loss by less than that, relative to itself, and doesn't halve the gradient
+# is a failure; after three the solve gives up.
 _GAIN = 1e-6
-_LEAST_STEP = 1e-6
-# Toolken matrices of more elements (a state of 5 GB in float64) go to the stochastic solver, and so do problems with more
-# than so many calls x tools (4 GB of shares in bfloat16).
+# Toolken matrices of more elements (a state of 5 GB in float64) go to the stochastic solver, and so do problems with
+# more than so many calls x tools (4 GB of shares in bfloat16).
 _STOCHASTIC_MATRIX = 1 << 26
 _STOCHASTIC_SHARES = 1 << 31
 # Epochs in a row that are undone, each at a quarter of the step before, after which rounding is all that is left.
@@ -63,7 +62,8 @@ class ConvergenceWarning(UserWarning):
 class Solution:
     """The optimum. matrix: (K, d) float32. loss, gradient_norm: there. start_gradient_norm: at the prior.
 
-    iterations: L-BFGS steps on models. full_passes: evaluations over all positions. sampled: positions in the last model.
+    iterations: L-BFGS steps on models. full_passes: evaluations over all positions. sampled: positions in the last
+    model.
     """
 
     matrix: Tensor
@@ -94,11 +94,12 @@ def solve(
     """The toolken matrix (K, d) that minimises the objective, from `start` (default: the prior).
 
     prior: (K, d) float32, W0. lam: weight of the pull to it. bias: b, held fixed. `start` is for warm starts along a
-    path of lam; it doesn't change the optimum, only the time. reference_norm: the gradient's norm at the prior, which is
-    the same for every lam, where an earlier solve has found it (`Solution.start_gradient_norm`): saves a pass. device: where the sums are made; it needs float64.
+    path of lam; it doesn't change the optimum, only the time. reference_norm: the gradient's norm at the prior, which
+    is the same for every lam, where an earlier solve has found it (`Solution.start_gradient_norm`): saves a pass.
+    device: where the sums are made; it needs float64.
 
-    Converged means: the gradient's norm over all positions is at most `tolerance` times its norm *at the prior*, so that
-    a good start is not asked for more than a bad one. Stopping for any other reason is warned about with the norms
+    Converged means: the gradient's norm over all positions is at most `tolerance` times its norm *at the prior*, so
+    that a good start is not asked for more than a bad one. Stopping for any other reason is warned about with the norms
     (ConvergenceWarning) and leaves `converged` False. max_iterations: L-BFGS steps, all models together; of the
     stochastic solver, epochs.
 
@@ -156,6 +157,9 @@ def solve(
         words = min(words, room, max(_LEAST_WORDS, calls, int(_LEAST_SHARE * len(features))))
     curvature = Curvature(max(3, min(_PAIRS, _PAIRS_ELEMENTS // (2 * tools * size))))
     iterations = failures = sampled = 0
+    # Where the model of all positions fails too (shares that float32 can't hold, far from any optimum), L-BFGS gets the
+    # objective's own gradients until one round goes well.
+    exact = False
 
     def step_done() -> None:
         nonlocal iterations
@@ -164,36 +168,43 @@ def solve(
             progress(min(iterations, max_iterations - 1), max_iterations, "solve")
 
     while norm > target and iterations < max_iterations and failures < 3:
-        kept, weight = sample_positions(features, here.mass, words, seed=passes)
-        sampled = len(kept)
-        model = LocalModel(objective, features, kept, weight, matrix, here, dtype)
-        found = minimise(
-            model,
-            torch.zeros_like(prior, dtype=torch.float32, device=matrix.device),
-            max(0.5 * target, (_MODEL_TOLERANCE if words < features.word_positions else _WHOLE_TOLERANCE) * norm),
-            curvature,
-            max_steps=max_iterations - iterations,
-            step_done=step_done,
-        )
-        step = found.at.double()
-        there, passes = objective.evaluate(matrix + step), passes + 1
-        # A far step may lead where the model knows nothing: it falls along the way there, though, as the objective does.
-        while not _is_better(there, here) and step.norm() > _LEAST_STEP * matrix.norm():
-            step /= 4
-            there, passes = objective.evaluate(matrix + step), passes + 1
-        better = _is_better(there, here)
-        new_norm = float(there.gradient.norm())
-        if not better or new_norm > 0.5 * norm:
-            whole = words >= features.word_positions
-            gained = better and here.loss - there.loss > _GAIN * abs(here.loss)
-            failures += whole and not gained
-            words = min(4 * words, features.word_positions)
-            if whole:
-                dtype = torch.float32
+        whole = words >= features.word_positions
+        if exact:
+            sampled = len(features)
+            found = minimise(
+                lambda change, at=matrix: objective(at + change)[1],  # type: ignore[misc]
+                torch.zeros_like(matrix),
+                max(0.5 * target, _MODEL_TOLERANCE * norm),
+                Curvature(curvature.most),
+                max_steps=max_iterations - iterations,
+                step_done=step_done,
+            )
+            passes += found.evaluations
         else:
-            failures = 0
+            kept, weight = sample_positions(features, here.mass, words, seed=passes)
+            sampled = len(kept)
+            found = minimise(
+                LocalModel(objective, features, kept, weight, matrix, here, dtype),
+                torch.zeros_like(prior, dtype=torch.float32, device=matrix.device),
+                max(0.5 * target, (_WHOLE_TOLERANCE if whole else _MODEL_TOLERANCE) * norm),
+                curvature,
+                max_steps=max_iterations - iterations,
+                step_done=step_done,
+            )
+        tried = matrix + found.at.double()
+        there, passes = objective.evaluate(tried), passes + 1
+        new_norm = float(there.gradient.norm())
+        better = there.loss < here.loss or new_norm < norm
+        if better and new_norm <= 0.5 * norm:
+            failures, exact = 0, False
+        elif not whole:
+            words = min(4 * words, features.word_positions)
+        else:
+            gained = better and here.loss - there.loss > _GAIN * abs(here.loss)
+            failures += exact and not gained
+            exact, dtype = True, torch.float32
         if better:
-            matrix, here, norm = matrix + step, there, new_norm
+            matrix, here, norm = tried, there, new_norm
     if progress is not None:
         progress(max_iterations, max_iterations, "solve")
     converged = norm <= target
@@ -210,10 +221,6 @@ def solve(
         full_passes=passes,
         sampled=sampled,
     )
-
-
-def _is_better(there: Evaluation, here: Evaluation) -> bool:
-    return there.loss < here.loss or float(there.gradient.norm()) < float(here.gradient.norm())
 
 
 def _solve_stochastically(

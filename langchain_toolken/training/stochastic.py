@@ -9,12 +9,12 @@ whose mean is the gradient at W and whose noise vanishes as W and A near the opt
 optimum that L-BFGS finds, without averaging. Every step sums over all tools; nothing is sampled among them, so there is
 nothing to correct.
 
-The first step size is 1/L for L = 2 lam + max_B mean_B(v_i ||h_i||^2) / 2, a bound on the curvature. It is far too timid
-where calls are rare among words, so an epoch that brings the loss and the gradient down is followed by one with twice
-the step; one that doesn't is undone and the step halved. Only exact gradients decide when it is done.
+The first step size is 1/L for L = 2 lam + mean_i(v_i ||h_i||^2) / 2, a bound on the curvature. It is far too timid
+where calls are rare among words, so an epoch that brings the loss and the gradient down is followed by one of 1.5
+times the step; one that doesn't is undone and the step quartered. Only exact gradients decide when it is done.
 
-What it takes for K tools, size d, N positions, batches of m: 16 K d bytes (prior, W, A, G in float32) and 12 m K; an epoch
-is 4 N K d FLOP for G and 6 N K d for the steps. 47,000 tools of d=4096: 3.1 GB and 36 MB, and 1.9 TFLOP per
+What it takes for K tools, size d, N positions, batches of m: 16 K d bytes (prior, W, A, G in float32) and 12 m K; an
+epoch is 4 N K d FLOP for G and 6 N K d for the steps. 47,000 tools of d=4096: 3.1 GB and 36 MB, and 1.9 TFLOP per
 thousand positions and epoch. L-BFGS would want 15 GB for its state in float64 and 1.5 GB more for each pair.
 """
 
