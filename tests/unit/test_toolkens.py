@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save as tensors_to_bytes
 
-from langchain_toolken import toolkens as module
-from langchain_toolken.toolkens import SETTINGS_FILE, TENSORS_FILE, Calibration, Provenance, ToolkenSet, ToolkenSetError
+from langchain_toolken import toolken_folder as module
+from langchain_toolken.toolken_folder import SETTINGS_FILE, TENSORS_FILE
+from langchain_toolken.toolkens import Calibration, Provenance, ToolkenSet, ToolkenSetError
 from langchain_toolken.tools import ToolSpec
 
 PROVENANCE = Provenance(
@@ -378,7 +379,7 @@ def test_a_reader_whose_folder_is_replaced_between_its_two_files_reads_again(
 ) -> None:
     folder = tmp_path / "set"
     make(["old"], seed=1).save(folder)
-    read = module._read_settings
+    read = module._read_header
     times = 0
 
     def replaced_after(place: Path, shown: Path) -> Any:
@@ -389,7 +390,7 @@ def test_a_reader_whose_folder_is_replaced_between_its_two_files_reads_again(
             make(["new"], seed=2).save(folder)
         return content
 
-    monkeypatch.setattr(module, "_read_settings", replaced_after)
+    monkeypatch.setattr(module, "_read_header", replaced_after)
     assert same(ToolkenSet.load(folder), make(["new"], seed=2))
     assert times == 2
 
