@@ -36,8 +36,9 @@ TENSORS_FILE = "toolkens.safetensors"
 SETTINGS_FILE = "toolkens.json"
 FORMAT = "langchain-toolken toolkens"
 # Version 2 added `tool_biases` and the calibration, which version 1 did not know: it would have read them as faults.
-FORMAT_VERSION = 2
-_READABLE_VERSIONS = (1, 2)
+# Version 3 added `call_states`, likewise.
+FORMAT_VERSION = 3
+_READABLE_VERSIONS = (1, 2, 3)
 
 # A save that runs meanwhile may move the folder twice under a reader; more often only if saves follow on each other.
 _READ_ATTEMPTS = 20
@@ -148,7 +149,7 @@ def _read_header(place: Path, shown: Path) -> _Header:
     if version not in _READABLE_VERSIONS:
         raise ToolkenSetError(
             f"{file} has format version {version!r}, this is langchain-toolken {__version__} that reads versions "
-            f"{' and '.join(map(str, _READABLE_VERSIONS))}: install the version that wrote it, or fit anew"
+            f"{', '.join(map(str, _READABLE_VERSIONS))}: install the version that wrote it, or fit anew"
         )
     return _validated(_Header, content, file)
 

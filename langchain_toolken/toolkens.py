@@ -21,10 +21,14 @@ from langchain_toolken.tools import ToolSpec
 __all__ = ["Calibration", "Provenance", "ToolkenSet", "ToolkenSetError"]
 
 
+_OPTIONAL_TENSORS = ("tool_biases", "call_states")
+
+
 class Provenance(BaseModel):
     """Where toolkens come from: the LM they belong to and what they were fitted on.
 
-    The fingerprints decide whether an LM is that LM; `model_id` and `revision` are for people.
+    The fingerprints decide whether an LM is that LM; `model_id` and `revision` are for people. added: by the names of
+    tools that came to the set after its fit, how their rows were made ("prior …", "mapped …", "update …").
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -40,6 +44,7 @@ class Provenance(BaseModel):
     tool_positions: int
     word_positions: int
     package_version: str
+    added: dict[str, str] = {}
 
 
 class Calibration(BaseModel):
@@ -83,7 +88,10 @@ class ToolkenSet:
     `matrix` and `prior` are (K, d) float32 on the CPU (given otherwise, they are brought there): the toolkens' rows of
     the output head, and the rows they were pulled towards while fitted (DESIGN §2). `bias` is added to every toolken's
     logit, and `tool_biases` ((K,) float32, or None for none) to each its own besides. `calibration`: what held-out data
-    said, None where there was none. Row i belongs to `specs[i]`. The methods never change a set, they return a new one.
+    said, None where there was none. `call_states` ((K, d) float32, or None where nobody kept them): each tool's mean hidden
+    state at the demonstrations' calls of it, 0 for tools that none calls. They are what toolkens of further tools are
+    learned from (`decoding.toolken_map`). Row i belongs to `specs[i]`. The methods never change a set, they return a new
+    one.
 
     Raises `ToolkenSetError` if the shapes do not agree, a value is not finite or two specs have one name.
     """
@@ -95,12 +103,15 @@ class ToolkenSet:
     provenance: Provenance
     tool_biases: Tensor | None = None
     calibration: Calibration | None = None
+    call_states: Tensor | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "specs", tuple(self.specs))
         object.__setattr__(self, "bias", float(self.bias))
-        for name in ("matrix", "prior"):
-            rows: Tensor = getattr(self, name)
+        for name in ("matrix", "prior", "call_states"):
+            rows: Tensor | None = getattr(self, name)
+            if rows is None:
+                continue
             if rows.ndim != 2 or rows.shape[0] != len(self.specs) or rows.shape[1] == 0:
                 raise ToolkenSetError(
                     f"{name} has shape {tuple(rows.shape)}; {len(self.specs)} tools need a row each, "
@@ -111,10 +122,11 @@ class ToolkenSet:
                 faulty = int((~torch.isfinite(rows)).any(dim=1).nonzero()[0])
                 raise ToolkenSetError(f"{name} has a value that is not finite, in the row of {self.names[faulty]!r}")
             object.__setattr__(self, name, rows)
-        if self.matrix.shape != self.prior.shape:
-            raise ToolkenSetError(
-                f"matrix {tuple(self.matrix.shape)} and prior {tuple(self.prior.shape)} differ in shape"
-            )
+        for name, rows in (("prior", self.prior), ("call_states", self.call_states)):
+            if rows is not None and self.matrix.shape != rows.shape:
+                raise ToolkenSetError(
+                    f"matrix {tuple(self.matrix.shape)} and {name} {tuple(rows.shape)} differ in shape"
+                )
         if not math.isfinite(self.bias):
             raise ToolkenSetError(f"the bias is {self.bias}; it must be finite")
         if self.tool_biases is not None:
@@ -140,6 +152,11 @@ class ToolkenSet:
     def biases(self) -> Tensor:
         """What is added to each toolken's logit: (K,) float32, the bias and the tool's own together."""
         return self._own_biases() + self.bias
+
+    @property
+    def trained(self) -> list[int]:
+        """Rows of the tools that demonstrations called; none where nobody kept `call_states`."""
+        return [] if self.call_states is None else self.call_states.any(dim=1).nonzero()[:, 0].tolist()
 
     @property
     def hidden_size(self) -> int:
@@ -172,26 +189,30 @@ class ToolkenSet:
         gone = set(self._indices(names))
         return self._rows([i for i in range(len(self)) if i not in gone])
 
-    def add(self, specs: Sequence[ToolSpec], prior_rows: Tensor) -> ToolkenSet:
-        """With toolkens for further tools, which start at their priors, `prior_rows` (len(specs), d).
+    def add(self, specs: Sequence[ToolSpec], rows: Tensor, how: str = "prior") -> ToolkenSet:
+        """With toolkens for further tools that nobody trained: `rows` (len(specs), d), their priors as well.
 
-        The rows of the tools already here stay as they are, bit for bit. The new tools get the set's bias.
+        how: how the rows were made, for the provenance. `decoding.new_tools.add_tools` makes them. The rows of the
+        tools already here stay as they are, bit for bit. The new tools get the set's bias.
         """
         known = [spec.name for spec in specs if spec.name in self]
         if known:
             raise ToolkenSetError(f"{known[0]!r} has a toolken already: remove it first, or leave it out")
-        if tuple(prior_rows.shape) != (len(specs), self.hidden_size):
+        if tuple(rows.shape) != (len(specs), self.hidden_size):
             raise ToolkenSetError(
-                f"prior rows have shape {tuple(prior_rows.shape)}; {len(specs)} tools for "
+                f"the rows have shape {tuple(rows.shape)}; {len(specs)} tools for "
                 f"{self.provenance.model_id} need ({len(specs)}, {self.hidden_size})"
             )
-        rows = prior_rows.detach().to(device="cpu", dtype=torch.float32)
+        rows = rows.detach().to(device="cpu", dtype=torch.float32)
+        added = {**self.provenance.added, **{spec.name: how for spec in specs}}
         return replace(
             self,
             specs=(*self.specs, *specs),
             matrix=torch.cat([self.matrix, rows]),
             prior=torch.cat([self.prior, rows]),
             tool_biases=None if self.tool_biases is None else torch.cat([self.tool_biases, torch.zeros(len(specs))]),
+            call_states=None if self.call_states is None else torch.cat([self.call_states, torch.zeros_like(rows)]),
+            provenance=self.provenance.model_copy(update={"added": added}),
         )
 
     def merge(self, other: ToolkenSet) -> ToolkenSet:
@@ -225,6 +246,7 @@ class ToolkenSet:
                 "tool_positions": ours.tool_positions + theirs.tool_positions,
                 "word_positions": ours.word_positions + theirs.word_positions,
                 "package_version": __version__,
+                "added": {**ours.added, **theirs.added},
             }
         )
         tool_biases = torch.cat([self._own_biases(), other._own_biases() + (other.bias - self.bias)])
@@ -236,6 +258,11 @@ class ToolkenSet:
             provenance=provenance,
             tool_biases=tool_biases if bool(tool_biases.any()) else None,
             calibration=self.calibration if self.calibration == other.calibration else None,
+            call_states=None
+            if self.call_states is None and other.call_states is None
+            else torch.cat(
+                [torch.zeros_like(one.matrix) if one.call_states is None else one.call_states for one in (self, other)]
+            ),
         )
 
     def check_fits(self, *, model_id: str, head_fingerprint: str, tokenizer_fingerprint: str, hidden_size: int) -> None:
@@ -264,8 +291,9 @@ class ToolkenSet:
         """
         # Toolkens that were never fitted are their prior, the very same tensor, which safetensors would refuse.
         tensors = {"matrix": self.matrix.clone(), "prior": self.prior.clone()}
-        if self.tool_biases is not None:
-            tensors["tool_biases"] = self.tool_biases
+        for name in _OPTIONAL_TENSORS:
+            if (tensor := getattr(self, name)) is not None:
+                tensors[name] = tensor
         settings = _Settings(
             bias=self.bias, specs=list(self.specs), provenance=self.provenance, calibration=self.calibration
         )
@@ -280,7 +308,7 @@ class ToolkenSet:
         """
         settings, tensors = read_folder(folder, _Settings)
         file = Path(folder) / TENSORS_FILE
-        if set(tensors) - {"tool_biases"} != {"matrix", "prior"}:
+        if set(tensors) - set(_OPTIONAL_TENSORS) != {"matrix", "prior"}:
             raise ToolkenSetError(f"{file} holds {sorted(tensors)}, not 'matrix' and 'prior': fit anew")
         try:
             return cls(
@@ -289,20 +317,24 @@ class ToolkenSet:
                 prior=tensors["prior"],
                 bias=settings.bias,
                 provenance=settings.provenance,
-                tool_biases=tensors.get("tool_biases"),
                 calibration=settings.calibration,
+                **{name: tensors.get(name) for name in _OPTIONAL_TENSORS},
             )
         except ToolkenSetError as error:
             raise ToolkenSetError(f"{file}: {error}. Fit anew") from error
 
     def _rows(self, indices: Sequence[int]) -> ToolkenSet:
         rows = torch.tensor(indices, dtype=torch.long)
+        names = {self.names[i] for i in indices}
+        added = {name: how for name, how in self.provenance.added.items() if name in names}
         return replace(
             self,
             specs=tuple(self.specs[i] for i in indices),
             matrix=self.matrix[rows],
             prior=self.prior[rows],
             tool_biases=None if self.tool_biases is None else self.tool_biases[rows],
+            call_states=None if self.call_states is None else self.call_states[rows],
+            provenance=self.provenance.model_copy(update={"added": added}),
         )
 
     def _own_biases(self) -> Tensor:
