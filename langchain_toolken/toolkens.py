@@ -88,9 +88,9 @@ class ToolkenSet:
     `matrix` and `prior` are (K, d) float32 on the CPU (given otherwise, they are brought there): the toolkens' rows of
     the output head, and the rows they were pulled towards while fitted (DESIGN §2). `bias` is added to every toolken's
     logit, and `tool_biases` ((K,) float32, or None for none) to each its own besides. `calibration`: what held-out data
-    said, None where there was none. `call_states` ((K, d) float32, or None where nobody kept them): each tool's mean hidden
-    state at the demonstrations' calls of it, 0 for tools that none calls. They are what toolkens of further tools are
-    learned from (`decoding.toolken_map`). Row i belongs to `specs[i]`. The methods never change a set, they return a new
+    said, None where there was none. `call_states` ((K, d) float32, or None where nobody kept them): each tool's mean
+    hidden state at the demonstrations' calls of it, 0 for tools that none calls; toolkens of further tools are learned
+    from them (`decoding.toolken_map`). Row i belongs to `specs[i]`. The methods never change a set, they return a new
     one.
 
     Raises `ToolkenSetError` if the shapes do not agree, a value is not finite or two specs have one name.

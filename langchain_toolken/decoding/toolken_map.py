@@ -3,19 +3,24 @@
 TokenLearning's prior (arXiv 2506.14248) points where a tool's *name* would be said. A toolken must fire where the tool
 is *needed*, and the trained toolkens know how such places look. So each tool gets a direction,
 
-    p = unit(last state of "description?" - its mean) + unit(mean state of it - its mean),
+    p = unit(last state of "description?" - its mean) + unit(mean state of the same text - its mean),
 
 less its part along the mean state at the trained tools' calls, which would make some tools likelier everywhere. The
 question mark makes a request of the description, whose last state resembles a place where the tool is due. Toolkens
-are then a ridge regression on the directions of the trained tools, pulled to a multiple of the identity instead of to 0:
+are then a ridge regression on the directions, pulled to a multiple of the identity instead of to 0:
 
-    w = mean(w) + s p + A (p - mean(p)),    A = argmin sum_k ||w_k - mean(w) - s p_k - A (p_k - mean(p))||^2 + r ||A||^2
+    w = mean(w) + s (p - mean(p)) + A (p - mean(p)),
+    A = argmin sum_k ||w_k - mean(w) - (s + A)(p_k - mean(p))||^2 + r ||A||^2
 
-(s = 0 is the plain ridge map, r = infinity the direction alone). s and r are chosen by leaving tools out: a fifth of the
-trained tools at a time are taken for new, with the rows that the regression without them predicts (leave-one-out in
-closed form), and have to win their own mean call state against all others and the words, while the others keep theirs.
-The measure is the mean negative log-probability, where new tools count as much as old ones. The priors stand as one
-more candidate, so that a map that is no better is not used.
+(s = 0 is the plain ridge map, r = infinity the direction alone.) s and r are chosen by leaving tools out: a fifth of
+the trained tools at a time are taken for new, with the rows that the regression without them predicts (leave-one-out in
+closed form), and have to win their own mean call state against all other tools, while those keep theirs. The measure is
+the mean negative log-probability over both kinds, which finds the scale at which new tools are neither drowned by the
+trained ones nor drown them. The priors stand as one more candidate, so that a map that is no better is not used.
+
+Measured on SimpleToolQuestions with an LM of 11M parameters: the right one of 837 unseen tools is first for 0.33 of the
+questions, learned on 999 trained tools (0.32 on 100, 0.28 on 5), against 0.017 with priors and 0.045 with a ridge map
+of the usual priors. Low rank and whitening lost; directions from the head's rows instead of states did too.
 """
 
 from __future__ import annotations
@@ -32,7 +37,7 @@ from langchain_toolken.decoding.priors import PriorConfig, prior_rows, text_ids,
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec
 
-# With fewer trained tools there is nothing to leave out; see README for what maps from how many tools are worth.
+# With fewer there is nothing to leave out. Five are enough: 0.28 on SimpleToolQuestions, where priors have 0.017.
 LEAST_TRAINED = 5
 # More are not needed to learn the map, and cost (tools)^2 x (candidates).
 MOST_TRAINED = 2000
@@ -44,9 +49,12 @@ _RIDGES = (1.0, 10.0, 100.0, 1000.0, float("inf"))
 
 @dataclass(frozen=True)
 class MapChoice:
-    """What was chosen. scale, ridge: None where the prior served left-out tools better. loss: mean negative
-    log-probability over left-out tools and the others, a half each; prior_loss: with the priors for rows.
-    left_out: share of the left-out tools that win their mean call state. trained: how many tools it was learned on."""
+    """What was chosen.
+
+    scale, ridge: None where the priors served left-out tools better. loss: mean negative log-probability of the tool at
+    its mean call state, over left-out tools and the others, a half each; prior_loss: with priors for left-out rows.
+    left_out: share of the left-out tools that win there. trained: how many tools the map was learned on.
+    """
 
     scale: float | None
     ridge: float | None
@@ -82,14 +90,12 @@ def mapped_rows(
     directions = sum(normalize(states - states[: len(known)].mean(dim=0), dim=1) for states in (last, mean))
     assert isinstance(directions, Tensor)
     directions = directions - (directions @ centre)[:, None] * centre / centre.square().sum()
-    words = lm.head.word_logits(calls.to(device=lm.head.weight.device, dtype=lm.head.weight.dtype))
     priors = prior_rows(lm, [*known, *specs], prior)
     fitted, choice = _choose(
         rows,
         directions[: len(known)],
         directions[len(known) :],
         calls,
-        words.logsumexp(dim=1).cpu(),
         priors[: len(known)],
         toolkens.biases[trained],
         toolkens.bias,
@@ -114,13 +120,12 @@ def _choose(
     directions: Tensor,
     new: Tensor,
     calls: Tensor,
-    words: Tensor,
     priors: Tensor,
     biases: Tensor,
     new_bias: float,
 ) -> tuple[Tensor | None, MapChoice]:
     """Rows for the directions `new` (n, d), None for the prior. Of the trained tools: rows, directions, calls, priors
-    (K, d); words (K,) log-sum-exp at their calls; biases (K,). new_bias: what new tools get instead."""
+    (K, d); biases (K,). new_bias: what new tools get instead."""
     count = len(rows)
     fold = torch.randperm(count, generator=torch.Generator().manual_seed(0)) % _FOLDS
     trained_logits = calls @ rows.T + biases
@@ -131,9 +136,9 @@ def _choose(
             taken = fold == number
             mixed = torch.where(taken[None, :], logits, trained_logits)
             own = mixed.diagonal()
-            surprise = torch.logaddexp(words, mixed.logsumexp(dim=1)) - own
+            surprise = mixed.logsumexp(dim=1) - own
             loss += float(surprise[taken].sum() + surprise[~taken].sum() / (_FOLDS - 1)) / (2 * count)
-            right += float((own >= torch.maximum(words, mixed.amax(dim=1)))[taken].sum()) / count
+            right += float((own >= mixed.amax(dim=1))[taken].sum()) / count
         return loss, right
 
     prior_loss, prior_right = judge(priors)
