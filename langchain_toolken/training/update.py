@@ -36,6 +36,9 @@ from langchain_toolken.training.fit import AUTO_PRIORS, FitResult, ToolkenFitWar
 from langchain_toolken.training.selection import LAMS, select_lam
 from langchain_toolken.training.solver import solve
 
+# How the provenance begins for a tool that an update fitted; others that were added are mapped or priors.
+_FITTED = "update"
+
 
 def frozen_features(features: Features, matrix: Tensor, biases: Tensor) -> Features:
     """`features` as the rows behind the first K see them, once those K are frozen.
@@ -78,6 +81,8 @@ def update(
 ) -> FitResult:
     """Fit toolkens for those of `tools` that `toolkens` does not hold; its rows and biases stay, bit for bit.
 
+    Tools that `add_tools` put there count as not held: nobody trained them, so they are fitted now.
+
     demonstrations: of the new tools; calls of the old ones are used too, as places where a new tool must not fire.
     drop_missing: take the tools out that `tools` does not name any more. They stay otherwise. A tool that is in both
     gets its description and arguments from `tools`.
@@ -102,6 +107,8 @@ def update(
     )
     if drop_missing:
         toolkens = toolkens.select([name for name in toolkens.names if name in specs])
+    added = toolkens.provenance.added
+    toolkens = toolkens.remove([n for n in added if n in specs and not added[n].startswith(_FITTED)])
     toolkens = replace(toolkens, specs=tuple(specs.get(spec.name, spec) for spec in toolkens.specs))
     new = [spec for spec in specs.values() if spec.name not in toolkens]
     kept = [spec for spec in toolkens.specs if spec.name not in specs]
@@ -211,7 +218,7 @@ def _joined(
     features: Features,
 ) -> ToolkenSet:
     """The set with the fitted rows behind its own."""
-    grown = toolkens.add(new, rows, f"update (prior {prior_kind}, λ {lam:g})")
+    grown = toolkens.add(new, rows, f"{_FITTED} (prior {prior_kind}, λ {lam:g})")
     old = grown.provenance
     calls = features.call_states(len(grown))
     if toolkens.call_states is not None:
