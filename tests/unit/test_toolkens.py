@@ -75,6 +75,8 @@ def same(a: ToolkenSet, b: ToolkenSet) -> bool:
         and a.bias == b.bias
         and (a.tool_biases is None) == (b.tool_biases is None)
         and (a.tool_biases is None or torch.equal(a.tool_biases, b.tool_biases))  # type: ignore[arg-type]
+        and (a.call_states is None) == (b.call_states is None)
+        and (a.call_states is None or torch.equal(a.call_states, b.call_states))  # type: ignore[arg-type]
         and a.calibration == b.calibration
         and a.provenance == b.provenance
     )
@@ -100,6 +102,7 @@ def sets(draw: st.DrawFn) -> ToolkenSet:
         provenance=PROVENANCE.model_copy(update={"model_id": draw(texts), "lam": lam}),
         tool_biases=draw(st.none() | st.lists(finite, min_size=len(names), max_size=len(names)).map(torch.tensor)),
         calibration=draw(st.sampled_from([None, CALIBRATION])),
+        call_states=draw(st.none() | rows.map(lambda found: torch.tensor(found).reshape(len(names), hidden))),
     )
 
 
@@ -178,8 +181,23 @@ def test_a_folder_of_the_first_format_loads(tmp_path: Path) -> None:
     toolkens.save(tmp_path / "set")
     content = json.loads((tmp_path / "set" / SETTINGS_FILE).read_text())
     del content["calibration"]
+    del content["provenance"]["added"]
     (tmp_path / "set" / SETTINGS_FILE).write_text(json.dumps({**content, "format_version": 1}))
     assert same(ToolkenSet.load(tmp_path / "set"), toolkens)
+
+
+def test_merged_and_selected_sets_keep_what_is_known_of_their_calls() -> None:
+    states = torch.tensor([[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0]])
+    known = replace(make(["a", "b"]), call_states=states)
+    assert known.trained == [0]
+    both = make(["c"]).merge(known)
+    assert both.trained == [1]
+    assert both.call_states is not None
+    assert torch.equal(both.call_states[1:], states)
+    assert both.select(["b", "a"]).trained == [1]
+    assert make(["c"]).trained == []
+    with pytest.raises(ToolkenSetError, match="call_states .* differ in shape"):
+        replace(known, call_states=torch.zeros(2, 5))
 
 
 @given(names_lists, st.data())
@@ -192,6 +210,7 @@ def test_added_tools_start_at_their_prior_and_the_old_stay_bit_for_bit(names: li
     assert torch.equal(both.prior[:cut], old.prior)
     assert torch.equal(both.matrix[cut:], rows)
     assert torch.equal(both.prior[cut:], rows)
+    assert set(both.provenance.added) == set(names[cut:])
     assert same(both.remove(names[cut:]), old)
 
 
