@@ -232,7 +232,7 @@ def test_merged_sets_select_apart_again(names: list[str], data: Any) -> None:
         (lambda t: t.select(["a", "a"]), "'a' is named twice"),
         (lambda t: t.remove(["zzz"]), r"no toolken named 'zzz' \(there are a, b\)"),
         (lambda t: t.add([spec("b")], torch.zeros(1, 4)), "'b' has a toolken already"),
-        (lambda t: t.add([spec("c")], torch.zeros(1, 5)), r"prior rows have shape \(1, 5\)"),
+        (lambda t: t.add([spec("c")], torch.zeros(1, 5)), r"the rows have shape \(1, 5\)"),
         (lambda t: t.add([spec("c"), spec("c")], torch.zeros(2, 4)), "two toolkens are named 'c'"),
         (lambda t: t.merge(make(["b"])), "both sets have a toolken for 'b'"),
         (lambda t: t.merge(make(["c"], style="chat")), "completion style and the other in chat style"),
