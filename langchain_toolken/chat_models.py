@@ -36,7 +36,7 @@ from langchain_toolken.binding import (
 from langchain_toolken.calls import Prompt, decode_call, only_call, prompt_for, with_name
 from langchain_toolken.decoding.cancellation import in_thread, iterate_in_thread
 from langchain_toolken.decoding.engine import DEFAULT_BATCH_SIZE, MOST_TOP_LOGPROBS, Candidate, Engine, Reasoning
-from langchain_toolken.decoding.priors import with_priors
+from langchain_toolken.decoding.new_tools import with_priors
 from langchain_toolken.decoding.shared import shared_engine
 from langchain_toolken.prompts.format import PromptFormat, Reinjection, Style
 from langchain_toolken.prompts.messages import answer_so_far

@@ -109,6 +109,13 @@ def fit(
         Precision | None,
         typer.Option(help="Precision of the LM; default: float32 on a CPU, else the checkpoint's own."),
     ] = None,
+    update: Annotated[
+        Path | None,
+        typer.Option(help="A saved set: its toolkens stay as they are, and those of further tools are fitted beside."),
+    ] = None,
+    drop_missing: Annotated[
+        bool, typer.Option(help="With --update: take tools out that --tools doesn't name any more.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fit toolkens for your tools: one LM pass over the demonstrations and a few convex solves."""
@@ -119,11 +126,20 @@ def fit(
         raise typer.BadParameter("a --recipe calibrates no bias: leave --max-false-call-rate out")
     if prior is PriorChoice.auto and (prior_text or pooling):
         raise typer.BadParameter("--prior auto chooses text and pooling too; name a source, or leave them out")
+    if update is not None and (bias != "auto" or max_false_call_rate is not None or style or recipe or features):
+        raise typer.BadParameter(
+            "--update keeps the set's biases and style, and runs the LM anew: leave --bias, --max-false-call-rate, "
+            "--style, --recipe and --features out"
+        )
+    if drop_missing and update is None:
+        raise typer.BadParameter("--drop-missing says what becomes of a set's tools: give it with --update")
     with reported(console):
         from langchain_toolken.console import progress_bars
         from langchain_toolken.decoding.priors import PriorConfig
+        from langchain_toolken.toolkens import ToolkenSet
         from langchain_toolken.training.fit import fit as fit_tools
         from langchain_toolken.training.report_files import save_with_report
+        from langchain_toolken.training.update import update as fit_beside
 
         kind: PriorConfig | Literal["auto"] = "auto"
         if prior is not PriorChoice.auto and (prior or prior_text or pooling):
@@ -131,22 +147,37 @@ def fit(
             text, pool = prior_text or PriorText.name, pooling or Pooling.average
             kind = PriorConfig(source=source.value, text=text.value, pooling=pool.value)
         with progress_bars(console) as progress:
-            result = fit_tools(
-                model,
-                tools,
-                demos,
-                prior=kind,
-                lam=_number_or_auto("--lam", lam, least=0.0),
-                bias=_number_or_auto("--bias", bias),
-                max_false_call_rate=max_false_call_rate,
-                style=None if style is None else style.value,
-                docstring_examples=docstring_examples,
-                strict=strict,
-                recipe=None if recipe is None else recipe.value,
-                features_dir=features,
-                dtype=None if dtype is None else dtype.value,
-                progress=progress,
-            )
+            if update is not None:
+                result = fit_beside(
+                    model,
+                    ToolkenSet.load(update),
+                    tools,
+                    demos,
+                    drop_missing=drop_missing,
+                    prior=kind,
+                    lam=_number_or_auto("--lam", lam, least=0.0),
+                    docstring_examples=docstring_examples,
+                    strict=strict,
+                    progress=progress,
+                    dtype=None if dtype is None else dtype.value,
+                )
+            else:
+                result = fit_tools(
+                    model,
+                    tools,
+                    demos,
+                    prior=kind,
+                    lam=_number_or_auto("--lam", lam, least=0.0),
+                    bias=_number_or_auto("--bias", bias),
+                    max_false_call_rate=max_false_call_rate,
+                    style=None if style is None else style.value,
+                    docstring_examples=docstring_examples,
+                    strict=strict,
+                    recipe=None if recipe is None else recipe.value,
+                    features_dir=features,
+                    dtype=None if dtype is None else dtype.value,
+                    progress=progress,
+                )
         if os.environ.get("RANK", "0") != "0":  # under torchrun the first process writes for all
             return
         save_with_report(result, out)

@@ -11,7 +11,6 @@ LLaMA-13B's size; here that length is the mean length of the LM's head rows, so 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -19,14 +18,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from langchain_toolken import __version__
-from langchain_toolken.decoding.engine import Engine
 from langchain_toolken.decoding.lm import LanguageModel
-from langchain_toolken.decoding.transformers_engine import TransformersEngine
-from langchain_toolken.toolkens import Provenance, ToolkenSet
 from langchain_toolken.tools import ToolSpec
 
-Style = Literal["completion", "chat"]
 PriorSource = Literal["head", "input", "hidden"]
 PriorText = Literal["name", "description", "both"]
 Pooling = Literal["average", "max"]
@@ -86,9 +80,9 @@ def prior_rows(lm: LanguageModel, specs: Sequence[ToolSpec], config: PriorConfig
     if not specs:
         return torch.empty(0, lm.hidden_size)
     texts = [_text(spec, config.text) for spec in specs]
-    ids = [_token_ids(lm, spec, text) for spec, text in zip(specs, texts, strict=True)]
+    ids = [text_ids(lm, spec, text) for spec, text in zip(specs, texts, strict=True)]
     if config.source == "hidden":
-        rows = torch.stack([_pool(states, config.pooling) for states in _hidden_states(lm, ids)])
+        rows = torch.stack([_pool(states, config.pooling) for states in text_states(lm, ids)])
         return _head_length(lm) * torch.nn.functional.normalize(rows, dim=1)
     if config.source == "head":
         weight, scale = lm.head.weight, lm.head.transform.scale
@@ -99,50 +93,6 @@ def prior_rows(lm: LanguageModel, specs: Sequence[ToolSpec], config: PriorConfig
     return scale * torch.stack([_pool(weight[i].float().cpu(), config.pooling) for i in ids])
 
 
-def with_priors(engine: Engine, toolkens: ToolkenSet | None, tools: Sequence[ToolSpec], style: Style) -> ToolkenSet:
-    """`toolkens` with one for each of `tools`: those that have none get their prior toolken, and a warning names them.
-
-    style: the prompt style that they will be used in.
-
-    Raises:
-        ValueError: some have none, and the engine holds no weights to make them from.
-    """
-    known = frozenset(() if toolkens is None else toolkens.names)
-    specs = [spec for spec in tools if spec.name not in known]
-    if not specs and toolkens is not None:
-        return toolkens
-    names = ", ".join(repr(spec.name) for spec in specs[:5]) + (" …" if len(specs) > 5 else "")
-    if not isinstance(engine, TransformersEngine):
-        raise ValueError(
-            f"No toolken for {names}, and this engine holds no weights to make prior toolkens from. Fit toolkens "
-            "for these tools, or bind only tools that have one."
-        )
-    warnings.warn(
-        f"No fitted toolken for {names}: using prior toolkens, made from the tools' names alone. They fire less "
-        f"surely than fitted ones; fit some with fit_toolkens({engine.model_id!r}, tools=…, demonstrations=…).",
-        UserWarning,
-        stacklevel=2,
-    )
-    lm, config = engine.lm, PriorConfig()
-    rows = prior_rows(lm, specs, config)
-    if toolkens is not None:
-        return toolkens.add(specs, rows)
-    provenance = Provenance(
-        model_id=lm.model_id,
-        revision=lm.revision,
-        head_fingerprint=lm.head_fingerprint,
-        tokenizer_fingerprint=lm.tokenizer_fingerprint,
-        style=style,
-        prior=f"{config.source}:{config.text}:{config.pooling}",
-        lam=None,
-        demonstrations=0,
-        tool_positions=0,
-        word_positions=0,
-        package_version=__version__,
-    )
-    return ToolkenSet(specs=tuple(specs), matrix=rows, prior=rows, bias=0.0, provenance=provenance)
-
-
 def _text(spec: ToolSpec, text: PriorText) -> str:
     name, description = name_words(spec.name), " ".join(spec.description.split())
     if text == "name" or not description:
@@ -150,8 +100,11 @@ def _text(spec: ToolSpec, text: PriorText) -> str:
     return description if text == "description" else f"{name}: {description}"
 
 
-def _token_ids(lm: LanguageModel, spec: ToolSpec, text: str) -> list[int]:
-    """Tokens of the text as it would stand within a sentence, that is after a space."""
+def text_ids(lm: LanguageModel, spec: ToolSpec, text: str) -> list[int]:
+    """Tokens of a text about a tool as it would stand within a sentence, that is after a space; at least one.
+
+    Raises ValueError, naming the tool, where the tokenizer makes none.
+    """
     tokenizer = lm.tokenizer
     # SentencePiece tokenizers such as Llama 2's put the word boundary in front by themselves; others need the space.
     leads = tokenizer.tokenize(text)[:1]
@@ -168,7 +121,8 @@ def _pool(vectors: Tensor, pooling: Pooling) -> Tensor:
     return vectors.mean(dim=0) if pooling == "average" else vectors.amax(dim=0)
 
 
-def _hidden_states(lm: LanguageModel, ids: Sequence[list[int]]) -> list[Tensor]:
+@torch.inference_mode()
+def text_states(lm: LanguageModel, ids: Sequence[list[int]]) -> list[Tensor]:
     """Hidden states (n, d) over each text's tokens, float32 on the CPU.
 
     The bos goes in front if the LM has one, and is not pooled: its state is the same for all tools, and often huge.

@@ -81,6 +81,13 @@ class Features:
         """Word positions that were kept by the sampling."""
         return len(self) - self.tool_positions
 
+    def call_states(self, tools: int) -> Tensor:
+        """Each tool's mean hidden state at the calls of it, (tools, d) float32; 0 for tools that none calls."""
+        calls = (self.target >= 0).nonzero()[:, 0]
+        target = self.target[calls]
+        sums = torch.zeros(tools, self.hidden.shape[1]).index_add_(0, target, self.hidden[calls])
+        return sums / torch.bincount(target, minlength=tools).clamp(min=1)[:, None]
+
     def rows(self, kept: Tensor) -> Features:
         """The positions in `kept` only: indices, or a (N,) bool mask. What is counted per LM pass stays as it is."""
         return replace(

@@ -177,7 +177,7 @@ def fit(
     loaded = gather_demonstrations(demonstrations, made, docstrings=docstring_examples, strict=strict)
     crew = processes()
     lm = model if isinstance(model, LanguageModel) else load_language_model(model, **load)
-    priors = _priors(lm, specs, AUTO_PRIORS if prior == "auto" else (prior,))
+    priors = candidate_priors(lm, specs, AUTO_PRIORS if prior == "auto" else (prior,))
     fitted_bias = 0.0 if bias == "auto" else bias
 
     if not loaded.demonstrations:
@@ -340,7 +340,7 @@ def _style_of(demonstrations: Sequence[Demonstration], lm: LanguageModel) -> Sty
     return "chat"
 
 
-def _priors(lm: LanguageModel, specs: Sequence[ToolSpec], configs: Sequence[PriorConfig]) -> dict[str, Tensor]:
+def candidate_priors(lm: LanguageModel, specs: Sequence[ToolSpec], configs: Sequence[PriorConfig]) -> dict[str, Tensor]:
     """Prior rows (K, d) by the configurations' names; of those with the same rows, the first."""
     found: dict[str, Tensor] = {}
     for config in configs:
@@ -402,6 +402,7 @@ def _toolken_set(
         matrix=matrix.to(torch.float32).cpu(),
         prior=prior.to(torch.float32).cpu(),
         bias=bias,
+        call_states=None if features is None else features.call_states(len(specs)),
         provenance=Provenance(
             model_id=lm.model_id,
             revision=lm.revision,

@@ -42,6 +42,8 @@ _WORDS_PER_CALL = 0.5
 _LEAST_WORDS = 4096
 # Held-out logits are kept of all positions up to so many elements (64 MB), of the sampled ones beyond.
 _LOGIT_ELEMENTS = 1 << 24
+# Positions whose logits are made at once.
+_CHUNK = 1 << 16
 # There a step along the path ends when the gradient is this part of what it was at the step's start, but within these
 # bounds, relative to the gradient at the prior.
 _STEP = 0.1
@@ -76,8 +78,9 @@ class Selection:
     """What was chosen, and why.
 
     path: in the order of the solves; empty if the data was too small to choose. held_out: the n positions that were
-    judged, with their weights: all of them, or a sample of the large problem's; logits: (n, K) float32, theirs, at the
-    chosen λ and prior, and folds: (n,) int64, which fold a position was held out in. None where nothing was.
+    judged, with their weights: all of them, or a sample of the large problem's; positions: (n,) int64, which they are
+    of the given ones; logits: (n, K) float32, theirs, at the chosen λ and prior, and folds: (n,) int64, which fold a
+    position was held out in. None where nothing was.
     start: (K, d), a matrix fitted to most of the data with the chosen λ and prior, to begin the solve on
     all of it with; or None.
     note: why nothing could be chosen and the defaults stand, else "".
@@ -87,6 +90,7 @@ class Selection:
     prior: str
     path: tuple[PathPoint, ...]
     held_out: Features | None
+    positions: Tensor | None
     logits: Tensor | None
     folds: Tensor | None
     seconds: float
@@ -165,7 +169,7 @@ def select_lam(
         lam = lams[0] if len(lams) == 1 else DEFAULT_LAM
         why = f"{found} demonstrations, {needed} are needed" if found < needed else "no demonstration calls a tool"
         note = f"too little data for cross-validation ({why}): lam={lam:g}, prior {first}, nothing calibrated"
-        return Selection(lam, first, (), None, None, None, time.perf_counter() - began, note)
+        return Selection(lam, first, (), None, None, None, None, time.perf_counter() - began, note)
 
     work = _CrossValidation(features, priors[first], folds, seed, bias, tolerance, max_iterations, device)
     path = sorted(set(lams), reverse=True)
@@ -210,6 +214,7 @@ def select_lam(
         prior=best.prior,
         path=tuple(points),
         held_out=work.held_out,
+        positions=work.positions,
         logits=work.logits(found_matrices),
         folds=work.held_out_folds,
         seconds=time.perf_counter() - began,
@@ -259,12 +264,13 @@ class _CrossValidation:
         self._fitted = [sampled.rows(fold[positions] != number) for number in range(self.folds_held_out)]
         judged = (fold < self.folds_held_out).nonzero()[:, 0]
         if len(judged) == len(features):
-            self.held_out, self.held_out_folds = features, fold
+            self.held_out, self.positions = features, judged
         elif len(judged) * tools <= _LOGIT_ELEMENTS:
-            self.held_out, self.held_out_folds = features.rows(judged), fold[judged]
+            self.held_out, self.positions = features.rows(judged), judged
         else:
             inside = fold[positions] < self.folds_held_out
-            self.held_out, self.held_out_folds = sampled.rows(inside), fold[positions][inside]
+            self.held_out, self.positions = sampled.rows(inside), positions[inside]
+        self.held_out_folds = fold[self.positions]
         self._lam = float("nan")
         self._norm: float | None = None
         self._bias, self._tolerance, self._max_iterations, self._device = bias, tolerance, max_iterations, device
@@ -272,7 +278,11 @@ class _CrossValidation:
     def fit(
         self, prior: Tensor, lam: float, starts: Sequence[Tensor] | None, one_done: Callable[[], None]
     ) -> list[Solution]:
-        """One solution per fold held out. Folds share most of their data: each follows the way the first one went."""
+        """One solution per fold held out, each from that fold's own start.
+
+        Never from another fold's solution, near as it is: that one was fitted on what this one holds out, and a solve
+        to `CV_TOLERANCE` ends before it has forgotten it (KAMEL-30, λ=1e-5: a held-out loss of .092, not .132).
+        """
         solutions: list[Solution] = []
         tolerance = self._tolerance
         if self.once:
@@ -282,16 +292,13 @@ class _CrossValidation:
                 slope = 2 * abs(lam - self._lam) * float((starts[0] - prior).norm())
                 tolerance = min(tolerance, max(self._tolerance, _STEP * slope / (self._norm or 1.0)))
         for number, features in enumerate(self._fitted):
-            start = None if starts is None else starts[number]
-            if solutions:
-                start = solutions[0].matrix if starts is None else starts[number] + solutions[0].matrix - starts[0]
             solutions.append(
                 solve(
                     features,
                     prior,
                     lam,
                     bias=self._bias,
-                    start=start,
+                    start=None if starts is None else starts[number],
                     reference_norm=self._norm if self.once else None,
                     tolerance=tolerance,
                     max_iterations=self._max_iterations,
@@ -320,12 +327,20 @@ def _error(share: float, count: int) -> float:
     return float((share * (1 - share) / max(count, 1)) ** 0.5)
 
 
+def toolken_logits(features: Features, matrix: Tensor, biases: float | Tensor) -> Tensor:
+    """Logits (N, K) float32 of toolken rows (K, d) with one bias or one each, hidden states read chunk by chunk."""
+    logits = torch.empty(len(features), matrix.shape[0])
+    for part in torch.arange(len(features)).split(_CHUNK):
+        logits[part] = features.hidden[part] @ matrix.T + biases
+    return logits
+
+
 def held_out_logits(features: Features, fold: Tensor, matrices: Sequence[Tensor], bias: float) -> Tensor:
     """Toolken logits (N, K) float32 of every position, from the matrix (K, d) that was fitted without its fold."""
     logits = torch.empty(len(features), matrices[0].shape[0])
     for number, matrix in enumerate(matrices):
-        for part in (fold == number).nonzero()[:, 0].split(1 << 16):
-            logits[part] = features.hidden[part] @ matrix.T + bias
+        inside = (fold == number).nonzero()[:, 0]
+        logits[inside] = toolken_logits(features.rows(inside), matrix, bias)
     return logits
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from langchain_toolken.cli import app
@@ -36,6 +37,25 @@ def toolkens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_fit_writes_a_set_that_loads(toolkens: Path) -> None:
     assert ToolkenSet.load(toolkens).names == ("total_price", "what_is_left", "fair_share")
+
+
+def test_update_fits_a_further_tool_beside_a_set_that_stays(toolkens: Path, tmp_path: Path) -> None:
+    two = ToolkenSet.load(toolkens).remove(["fair_share"])
+    two.save(tmp_path / "two")
+    out = tmp_path / "three"
+    arguments = ["fit", "--tools", TOOLS, "--update", str(tmp_path / "two"), "--out", str(out), "--lam", "1e-4"]
+    arguments += ["--prior", "head", "--json"]
+    result = run(app, [*arguments, "--demos", str(EXAMPLES / "demos.jsonl")])
+    assert result.exit_code == 0, result.output
+    three = ToolkenSet.load(out)
+    assert three.names == ("total_price", "what_is_left", "fair_share")
+    assert torch.equal(three.matrix[:2], two.matrix)
+    assert torch.equal(three.biases[:2], two.biases)
+    assert (out / "report.html").exists()
+    assert json.loads(result.stdout)["solve_converged"] is True
+    refused = run(app, [*arguments, "--bias", "1"])
+    assert refused.exit_code == 2
+    assert "keeps the set's biases" in " ".join(refused.output.replace("│", " ").split())
 
 
 def test_chat_answers_one_question_with_the_tools_it_was_given(toolkens: Path) -> None:

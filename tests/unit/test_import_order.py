@@ -15,7 +15,8 @@ PACKAGE = ROOT / "langchain_toolken"
 # layer -> the layers that its modules may import, beside their own
 MAY_IMPORT: dict[str, set[str]] = {
     "tools": set(),
-    "toolkens": {"tools"},
+    "toolken_folder": set(),
+    "toolkens": {"toolken_folder", "tools"},
     "prompts": {"tools"},
     "decoding": {"toolkens", "tools", "nano"},
     "training": {"decoding", "prompts", "toolkens", "tools"},
