@@ -15,25 +15,9 @@ from rich.table import Table
 from langchain_toolken.commands.options import AsJson, Model, PromptStyle, reported
 
 if TYPE_CHECKING:
+    from langchain_toolken.decoding.priors import PriorConfig
     from langchain_toolken.training.fit import FitResult
     from langchain_toolken.training.selection import PathPoint
-
-
-class PriorSource(StrEnum):
-    """Where prior rows come from."""
-
-    head = "head"
-    input = "input"
-    hidden = "hidden"
-
-
-class PriorChoice(StrEnum):
-    """A `PriorSource`, or whatever serves held-out data best."""
-
-    auto = "auto"
-    head = "head"
-    input = "input"
-    hidden = "hidden"
 
 
 class RecipeName(StrEnum):
@@ -56,6 +40,7 @@ class Pooling(StrEnum):
 
     average = "average"
     max = "max"
+    weighted = "weighted"
 
 
 def fit(
@@ -71,7 +56,11 @@ def fit(
     strict: Annotated[bool, typer.Option(help="Make demonstrations that can't be used an error.")] = False,
     lam: Annotated[str, typer.Option(help="Pull to the prior (λ), or auto: by cross-validation.")] = "auto",
     prior: Annotated[
-        PriorChoice | None, typer.Option(help="Where priors come from; default: auto, or head with the next two.")
+        str | None,
+        typer.Option(
+            help="auto (the default), or what priors are made of: head, input or hidden states, and with a / between, "
+            "what the next two name. For example description, or hidden/both."
+        ),
     ] = None,
     prior_text: Annotated[
         PriorText | None, typer.Option(help="What of a tool the prior is made of; default: name.")
@@ -100,25 +89,17 @@ def fit(
         raise typer.BadParameter("give only one of --bias and --max-false-call-rate")
     if recipe is not None and max_false_call_rate is not None:
         raise typer.BadParameter("a --recipe calibrates no bias: leave --max-false-call-rate out")
-    if prior is PriorChoice.auto and (prior_text or pooling):
-        raise typer.BadParameter("--prior auto chooses text and pooling too; name a source, or leave them out")
     with reported(console):
         from langchain_toolken.console import progress_bars
-        from langchain_toolken.decoding.priors import PriorConfig
         from langchain_toolken.training.fit import fit as fit_tools
         from langchain_toolken.training.report_files import save_with_report
 
-        kind: PriorConfig | Literal["auto"] = "auto"
-        if prior is not PriorChoice.auto and (prior or prior_text or pooling):
-            source = PriorSource.head if prior is None else PriorSource(prior.value)
-            text, pool = prior_text or PriorText.name, pooling or Pooling.average
-            kind = PriorConfig(source=source.value, text=text.value, pooling=pool.value)
         with progress_bars(console) as progress:
             result = fit_tools(
                 model,
                 tools,
                 demos,
-                prior=kind,
+                prior=_prior([part for part in (prior, prior_text, pooling) if part]),
                 lam=_number_or_auto("--lam", lam, least=0.0),
                 bias=_number_or_auto("--bias", bias),
                 max_false_call_rate=max_false_call_rate,
@@ -146,6 +127,19 @@ def fit(
     for name, value in facts.items():
         table.add_row(name.replace("_", " "), str(value))
     console.print(table)
+
+
+def _prior(parts: list[str]) -> PriorConfig | Literal["auto"]:
+    from langchain_toolken.decoding.priors import PriorConfig
+
+    if parts in ([], ["auto"]):
+        return "auto"
+    if parts[0] == "auto":
+        raise typer.BadParameter("--prior auto chooses text and pooling too; name a source, or leave them out")
+    try:
+        return PriorConfig.parse("/".join(parts))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _number_or_auto(option: str, text: str, least: float = -float("inf")) -> float | Literal["auto"]:
