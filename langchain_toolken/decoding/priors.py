@@ -174,12 +174,12 @@ def prior_rows(
     """
     if not specs:
         return torch.empty(0, lm.hidden_size)
-    ids = [_token_ids(lm, spec, config.text) for spec in specs]
-    everyone = ids if among is None else [_token_ids(lm, spec, config.text) for spec in among]
+    ids = [text_ids(lm, spec, _text(spec, config.text)) for spec in specs]
+    everyone = ids if among is None else [text_ids(lm, spec, _text(spec, config.text)) for spec in among]
     weights = _token_weights(everyone, config.pooling)
     length = _head_length(lm)
     if config.source == "hidden":
-        states = _hidden_states(lm, ids, progress)
+        states = text_states(lm, ids, progress)
         rows = torch.stack([_pool(vectors, i, config.pooling, weights) for vectors, i in zip(states, ids, strict=True)])
         return length * torch.nn.functional.normalize(rows, dim=1)
     table = lm.head.weight if config.source == "head" else lm.model.get_input_embeddings().weight
@@ -218,7 +218,7 @@ def with_priors(engine: Engine, toolkens: ToolkenSet | None, tools: Sequence[Too
         stacklevel=2,
     )
     lm, config = engine.lm, PriorConfig()
-    rows = prior_rows(lm, specs, config, among=(*(toolkens.specs if toolkens else ()), *specs))
+    rows = prior_rows(lm, specs, config)
     if toolkens is not None:
         return toolkens.add(specs, rows)
     provenance = Provenance(
@@ -227,7 +227,7 @@ def with_priors(engine: Engine, toolkens: ToolkenSet | None, tools: Sequence[Too
         head_fingerprint=lm.head_fingerprint,
         tokenizer_fingerprint=lm.tokenizer_fingerprint,
         style=style,
-        prior=str(config),
+        prior=f"{config.source}:{config.text}:{config.pooling}",
         lam=None,
         demonstrations=0,
         tool_positions=0,
@@ -246,9 +246,9 @@ def _text(spec: ToolSpec, text: PriorText) -> str:
     return name if text == "name" else f"{name}: {description}"
 
 
-def _token_ids(lm: LanguageModel, spec: ToolSpec, part: PriorText) -> list[int]:
-    """Tokens of the tool's text as it would stand within a sentence, that is after a space."""
-    tokenizer, text = lm.tokenizer, _text(spec, part)
+def text_ids(lm: LanguageModel, spec: ToolSpec, text: str) -> list[int]:
+    """Tokens of the text as it would stand within a sentence, that is after a space."""
+    tokenizer = lm.tokenizer
     # SentencePiece tokenizers such as Llama 2's put the word boundary in front by themselves; others need the space.
     leads = tokenizer.tokenize(text)[:1]
     own_space = bool(leads) and leads[0].startswith("▁")
@@ -279,8 +279,8 @@ def _pool(vectors: Tensor, ids: list[int], pooling: Pooling, weights: dict[int, 
     return shares @ vectors / shares.sum()
 
 
-def _hidden_states(
-    lm: LanguageModel, ids: Sequence[list[int]], progress: Callable[[int, int, str], None] | None
+def text_states(
+    lm: LanguageModel, ids: Sequence[list[int]], progress: Callable[[int, int, str], None] | None = None
 ) -> list[Tensor]:
     """Hidden states (n, d) over each text's tokens, float32 on the CPU.
 

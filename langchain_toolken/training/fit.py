@@ -39,19 +39,21 @@ from langchain_toolken.training.recipes import RECIPES, Recipe, train_through_lm
 from langchain_toolken.training.selection import LAMS, Selection, select_lam
 from langchain_toolken.training.solver import Solution, solve
 
-# What prior="auto" chooses among. The name's head rows come first: they stand where nothing can be chosen, and where
-# all are about equal (FuncQA). On KAMEL-60 with mini-lm, 5 demonstrations a tool, the hidden states of name and
-# description have a held-out loss of 0.111 and put 0.63 of the tools first, the name's head rows 0.124 and 0.61. Input
-# embeddings that aren't the head's rows too, and unweighted descriptions, served no dataset best.
+# What prior="auto" chooses among, in the order that decides between equals. The name's head rows stand where nothing
+# can be chosen. The hidden states are what pays: with mini-lm and 5 demonstrations a tool, those of name and
+# description put 0.48 of KAMEL-30's tools first and 0.33 of KAMEL-60's, the name's head rows 0.28 and 0.24, with
+# held-out losses of 0.128 and 0.129, 0.153 and 0.146 (examples/benchmark_priors.py); on FuncQA all are about equal.
+# Input embeddings that aren't the head's rows too, and head rows of an unweighted description, were not the best
+# anywhere by more than chance.
 AUTO_PRIORS = tuple(
     map(
         PriorConfig.parse,
         (
             "head/name/average",
-            "head/description/weighted",
             "head/both/weighted",
-            "hidden/description/average",
+            "head/description/weighted",
             "hidden/both/average",
+            "hidden/description/average",
         ),
     )
 )
@@ -131,7 +133,8 @@ def fit(
     number is used while fitting and kept in the set. Where anything is "auto", the probabilities are calibrated too.
     Auto is the default because, fitted on FuncQA's train set with two LMs, it makes calls of F1 0.93 and 0.91 on its
     dev set, and of 0.81 and 0.68 on word problems of another origin, where lam=1e-5, the name's prior and no bias make
-    0.91 and 0.91, 0.77 and 0.55. With fewer than 10 demonstrations nothing can be chosen and defaults stand.
+    0.91 and 0.91, 0.77 and 0.55 (measured when the priors to choose among were six of head and
+    input). With fewer than 10 demonstrations nothing can be chosen and defaults stand.
 
     style: how demonstrations are laid out, and what ToolkenChat then does by default. None: "completion" if more than
     half of the demonstrations are "Q: … A: …" texts, because that is how they read; for others, and without any, "chat"
