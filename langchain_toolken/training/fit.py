@@ -40,11 +40,10 @@ from langchain_toolken.training.selection import LAMS, Selection, select_lam
 from langchain_toolken.training.solver import Solution, solve
 
 # What prior="auto" chooses among, in the order that decides between equals. The name's head rows stand where nothing
-# can be chosen. The hidden states are what pays: with mini-lm and 5 demonstrations a tool, those of name and
-# description put 0.48 of KAMEL-30's tools first and 0.33 of KAMEL-60's, the name's head rows 0.28 and 0.24, with
-# held-out losses of 0.128 and 0.129, 0.153 and 0.146 (examples/benchmark_priors.py); on FuncQA all are about equal.
-# Input embeddings that aren't the head's rows too, and head rows of an unweighted description, were not the best
-# anywhere by more than chance.
+# can be chosen. The hidden states are what pays: with mini-lm, 5 demonstrations a tool and λ=1e-3, those of name and
+# description put 0.48 of KAMEL-30's test tools first and 0.33 of KAMEL-60's, the name's head rows 0.28 and 0.24, with
+# held-out losses of 0.128 and 0.129, 0.153 and 0.146; on FuncQA all are about equal. Input embeddings that aren't the
+# head's rows too, and head rows of an unweighted description, were not the best anywhere by more than chance.
 AUTO_PRIORS = tuple(
     map(
         PriorConfig.parse,
