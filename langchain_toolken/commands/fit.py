@@ -16,6 +16,7 @@ from rich.table import Table
 from langchain_toolken.commands.options import AsJson, Model, PromptStyle, reported
 
 if TYPE_CHECKING:
+    from langchain_toolken.decoding.priors import PriorConfig
     from langchain_toolken.training.fit import FitResult
     from langchain_toolken.training.selection import PathPoint
 
@@ -26,23 +27,6 @@ class Precision(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
-
-
-class PriorSource(StrEnum):
-    """Where prior rows come from."""
-
-    head = "head"
-    input = "input"
-    hidden = "hidden"
-
-
-class PriorChoice(StrEnum):
-    """A `PriorSource`, or whatever serves held-out data best."""
-
-    auto = "auto"
-    head = "head"
-    input = "input"
-    hidden = "hidden"
 
 
 class RecipeName(StrEnum):
@@ -65,6 +49,7 @@ class Pooling(StrEnum):
 
     average = "average"
     max = "max"
+    weighted = "weighted"
 
 
 def fit(
@@ -80,7 +65,11 @@ def fit(
     strict: Annotated[bool, typer.Option(help="Make demonstrations that can't be used an error.")] = False,
     lam: Annotated[str, typer.Option(help="Pull to the prior (λ), or auto: by cross-validation.")] = "auto",
     prior: Annotated[
-        PriorChoice | None, typer.Option(help="Where priors come from; default: auto, or head with the next two.")
+        str | None,
+        typer.Option(
+            help="auto (the default), or what priors are made of: head, input or hidden states, and with a / between, "
+            "what the next two name. For example description, or hidden/both."
+        ),
     ] = None,
     prior_text: Annotated[
         PriorText | None, typer.Option(help="What of a tool the prior is made of; default: name.")
@@ -124,8 +113,6 @@ def fit(
         raise typer.BadParameter("give only one of --bias and --max-false-call-rate")
     if recipe is not None and max_false_call_rate is not None:
         raise typer.BadParameter("a --recipe calibrates no bias: leave --max-false-call-rate out")
-    if prior is PriorChoice.auto and (prior_text or pooling):
-        raise typer.BadParameter("--prior auto chooses text and pooling too; name a source, or leave them out")
     if update is not None and (bias != "auto" or max_false_call_rate is not None or style or recipe or features):
         raise typer.BadParameter(
             "--update keeps the set's biases and style, and runs the LM anew: leave --bias, --max-false-call-rate, "
@@ -135,17 +122,12 @@ def fit(
         raise typer.BadParameter("--drop-missing says what becomes of a set's tools: give it with --update")
     with reported(console):
         from langchain_toolken.console import progress_bars
-        from langchain_toolken.decoding.priors import PriorConfig
         from langchain_toolken.toolkens import ToolkenSet
         from langchain_toolken.training.fit import fit as fit_tools
         from langchain_toolken.training.report_files import save_with_report
         from langchain_toolken.training.update import update as fit_beside
 
-        kind: PriorConfig | Literal["auto"] = "auto"
-        if prior is not PriorChoice.auto and (prior or prior_text or pooling):
-            source = PriorSource.head if prior is None else PriorSource(prior.value)
-            text, pool = prior_text or PriorText.name, pooling or Pooling.average
-            kind = PriorConfig(source=source.value, text=text.value, pooling=pool.value)
+        given_prior = _prior([part for part in (prior, prior_text, pooling) if part])
         with progress_bars(console) as progress:
             if update is not None:
                 result = fit_beside(
@@ -154,7 +136,7 @@ def fit(
                     tools,
                     demos,
                     drop_missing=drop_missing,
-                    prior=kind,
+                    prior=given_prior,
                     lam=_number_or_auto("--lam", lam, least=0.0),
                     docstring_examples=docstring_examples,
                     strict=strict,
@@ -166,7 +148,7 @@ def fit(
                     model,
                     tools,
                     demos,
-                    prior=kind,
+                    prior=given_prior,
                     lam=_number_or_auto("--lam", lam, least=0.0),
                     bias=_number_or_auto("--bias", bias),
                     max_false_call_rate=max_false_call_rate,
@@ -198,6 +180,19 @@ def fit(
     for name, value in facts.items():
         table.add_row(name.replace("_", " "), str(value))
     console.print(table)
+
+
+def _prior(parts: list[str]) -> PriorConfig | Literal["auto"]:
+    from langchain_toolken.decoding.priors import PriorConfig
+
+    if parts in ([], ["auto"]):
+        return "auto"
+    if parts[0] == "auto":
+        raise typer.BadParameter("--prior auto chooses text and pooling too; name a source, or leave them out")
+    try:
+        return PriorConfig.parse("/".join(parts))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _number_or_auto(option: str, text: str, least: float = -float("inf")) -> float | Literal["auto"]:

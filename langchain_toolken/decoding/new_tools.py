@@ -35,7 +35,8 @@ def add_tools(lm: LanguageModel, toolkens: ToolkenSet, specs: Sequence[ToolSpec]
     config = PriorConfig()
     found = mapped_rows(lm, toolkens, specs, config)
     if found is None:
-        return toolkens.add(specs, prior_rows(lm, specs, config), f"prior {config}")
+        rows = prior_rows(lm, specs, config, among=(*toolkens.specs, *specs))
+        return toolkens.add(specs, rows, f"prior {config}")
     rows, choice = found
     return toolkens.add(specs, rows, f"prior {config}" if choice.scale is None else str(choice))
 
@@ -74,7 +75,7 @@ def with_priors(engine: Engine, toolkens: ToolkenSet | None, tools: Sequence[Too
         head_fingerprint=lm.head_fingerprint,
         tokenizer_fingerprint=lm.tokenizer_fingerprint,
         style=style,
-        prior=f"{config.source}:{config.text}:{config.pooling}",
+        prior=str(config),
         lam=None,
         demonstrations=0,
         tool_positions=0,

@@ -150,7 +150,8 @@ def update(
     bias = toolkens.bias if calibration is None else calibration.fitted_bias
     biases = toolkens.biases if calibration is None else torch.full((len(toolkens),), bias)
     rest = frozen_features(features, toolkens.matrix, biases) if len(toolkens) else features
-    priors = candidate_priors(lm, new, AUTO_PRIORS if prior == "auto" else (prior,))
+    configs = AUTO_PRIORS if prior == "auto" else (prior,)
+    priors = candidate_priors(lm, new, configs, among=started.specs, progress=progress)
     how = started.provenance.added[new[0].name]
     if prior == "auto" and how.startswith("mapped"):
         priors = {how: started.prior[len(toolkens) :], **priors}

@@ -164,6 +164,20 @@ def test_fit_shows_what_was_tried_and_keeps_to_what_was_given(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("arguments", "prior"),
+    [
+        (["--prior", "description"], "head/description/average"),
+        (["--prior", "hidden/both"], "hidden/both/average"),
+        (["--prior", "input", "--pooling", "weighted"], "input/name/weighted"),
+    ],
+)
+def test_fit_makes_the_priors_that_are_asked_for(tmp_path: Path, arguments: list[str], prior: str) -> None:
+    result = run(app, ["fit", "--tools", TOOLS, "--out", str(tmp_path / "set"), *arguments, "--json"])
+    assert json.loads(result.stdout)["prior"] == prior
+    assert ToolkenSet.load(tmp_path / "set").provenance.prior == prior
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--lam", "-1"], "--lam is '-1'"),
@@ -171,6 +185,8 @@ def test_fit_shows_what_was_tried_and_keeps_to_what_was_given(tmp_path: Path) ->
         (["--bias", "nan"], "--bias is 'nan'"),
         (["--bias", "1", "--max-false-call-rate", "0.1"], "only one of"),
         (["--prior", "auto", "--pooling", "max"], "--prior auto chooses"),
+        (["--prior", "heads"], "'heads' is no setting of a prior"),
+        (["--prior", "hidden/name", "--prior-text", "both"], "two of its text: name and both"),
         (["--max-false-call-rate", "1.5"], "max-false-call-rate"),
     ],
 )
