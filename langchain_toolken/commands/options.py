@@ -32,13 +32,14 @@ def reported(console: Console) -> Iterator[None]:
     from langchain_toolken.training.demonstrations import DemonstrationError
     from langchain_toolken.training.report import ReportError
     from langchain_toolken.training.solver import SolveError
+    from langchain_toolken.training.synthesis_writers import SynthesisError
 
     def note(message: Warning | str, *_: Any, **__: Any) -> None:
         console.print(Text(f"note: {message}", style="yellow"))
 
     mendable = (
         *(ToolError, ToolkenSetError, DemonstrationError, SolveError),
-        *(ModelNotFoundError, UnsupportedModelError, ReportError),
+        *(ModelNotFoundError, UnsupportedModelError, ReportError, SynthesisError),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)

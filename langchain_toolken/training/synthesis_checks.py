@@ -249,7 +249,7 @@ def _read_words(words: list[str], at: int) -> tuple[int, int]:
         if word in _SMALL:
             value = _SMALL[word]
             tens_before = last is not None and last in range(20, 100, 10)
-            if last is not None and last != 0 and not (last >= 100 or (tens_before and 0 < value < 10)):
+            if last is not None and not (last >= 100 or (tens_before and 0 < value < 10)):
                 break
             group, last = group + value, value
         elif word == "hundred" and last is not None and 0 < group < 100:
