@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -55,21 +56,16 @@ def synthesized(
 def together(demos: Path | None, made: Synthesis, tools: str, strict: bool) -> list[DemonstrationRow]:
     """The demonstrations given and those made, as rows."""
     from langchain_toolken.tools import load_tools, tool_specs
-    from langchain_toolken.training.demonstrations import bad_rows, load_demonstrations
+    from langchain_toolken.training.demonstrations import load_demonstrations
 
     rows: list[DemonstrationRow] = []
     if demos is not None:
         loaded = load_demonstrations(demos, tool_specs(load_tools(tools)), strict=strict)
         if loaded.dropped:
-            _note(bad_rows(str(demos), loaded.dropped))
+            shown = "; ".join(map(str, loaded.dropped[:5])) + ("; …" if len(loaded.dropped) > 5 else "")
+            warnings.warn(f"{demos}: {len(loaded.dropped)} rows were dropped. {shown}", UserWarning, stacklevel=2)
         rows += loaded.demonstrations
     return [*rows, *made.rows]
-
-
-def _note(message: str) -> None:
-    import warnings
-
-    warnings.warn(message, UserWarning, stacklevel=3)
 
 
 def synthesis_facts(made: Synthesis) -> dict[str, Any]:

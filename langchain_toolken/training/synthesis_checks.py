@@ -154,13 +154,13 @@ class _Text:
     def holds(self, value: object) -> bool:
         if isinstance(value, str):
             return self._holds_text(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            return False
         if isinstance(value, int | float):
             return self._holds_number(value)
         return True
 
     def _holds_number(self, value: float) -> bool:
-        if isinstance(value, float) and not math.isfinite(value):
-            return False
         exact = abs(Fraction(repr(value)))
         # A third is written 0.3333 by a tool's caller: close enough is what a float can say.
         near = exact.denominator != 1
@@ -248,8 +248,8 @@ def _read_words(words: list[str], at: int) -> tuple[int, int]:
         word = words[place]
         if word in _SMALL:
             value = _SMALL[word]
-            tens_before = last is not None and last in range(20, 100, 10)
-            if last is not None and not (last >= 100 or (tens_before and 0 < value < 10)):
+            follows = last is None or last >= 100 or (last in range(20, 100, 10) and 0 < value < 10)
+            if not follows:
                 break
             group, last = group + value, value
         elif word == "hundred" and last is not None and 0 < group < 100:

@@ -209,6 +209,7 @@ def _unlike(kept: Sequence[str]) -> str:
 # --- the local LM ----------------------------------------------------------------------------------------------------
 
 _LETTERS = re.compile(r"[^\W\d_]{2}")
+_SENTENCES = re.compile(r".*[.?!](?=\s|$)", re.DOTALL)  # of a text that was cut off: its whole sentences
 _RESULT_DUE = re.compile(r"=\s?(?=[-+$€£]?\d)")
 
 
@@ -320,8 +321,12 @@ class LocalWriter:
         seed = int.from_bytes(digest[:4], "big")
         sampling = Sampling(temperature=self.temperature, top_p=0.95, seed=seed, max_tokens=96)
         written = self.engine.reason([prompt] * self.batch, toolkens=None, sampling=sampling, stop=stop)
-        # Cut off in the middle of a word it is no request; `_unusable` says so of an empty one.
-        return ["" if one.finish_reason == "length" else one.text.strip().strip('"').strip() for one in written]
+        whole = [_SENTENCES.match(one.text) if one.finish_reason == "length" else None for one in written]
+        texts = [
+            one.text if one.finish_reason != "length" else match[0] if match else ""
+            for one, match in zip(written, whole, strict=True)
+        ]
+        return [text.strip().strip('"').strip() for text in texts]
 
     def _answers(self, prompts: Sequence[Sequence[int]]) -> list[str]:
         if not prompts:
