@@ -79,6 +79,9 @@ def fit(
         Path | None, typer.Option(help="JSONL for what was made; default: OUT.synthesized.jsonl. Runs go on with it.")
     ] = None,
     synthesis_seed: Annotated[int, typer.Option(help="What the drawing of requests starts from.")] = 0,
+    give_up_after: Annotated[
+        int, typer.Option(help="Leave a tool after so many drafts in a row of which none could be used.", min=1)
+    ] = 80,
     strict: Annotated[bool, typer.Option(help="Make demonstrations that can't be used an error.")] = False,
     lam: Annotated[str, typer.Option(help="Pull to the prior (λ), or auto: by cross-validation.")] = "auto",
     prior: Annotated[
@@ -140,6 +143,7 @@ def fit(
                     out=synthesis_out or out.with_name(f"{out.name}.synthesized.jsonl"),
                     style=None if style is None else style.value,
                     seed=synthesis_seed,
+                    give_up_after=give_up_after,
                     console=console,
                     progress=progress,
                 )

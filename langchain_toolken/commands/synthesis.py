@@ -28,6 +28,7 @@ def synthesized(
     out: Path,
     style: Literal["completion", "chat"] | None,
     seed: int,
+    give_up_after: int,
     console: Console,
     progress: Callable[[int, int, str], None],
 ) -> Synthesis:
@@ -46,6 +47,7 @@ def synthesized(
             execute=execute,
             style=style,
             seed=seed,
+            give_up_after=give_up_after,
             progress=progress,
         )
     except KeyboardInterrupt:

@@ -119,14 +119,15 @@ def synthesize(
     plain = (per_tool * len(specs) + 1) // 2 if without_tool is None else without_tool
     run = _Run(specs, runnable, generator, store, progress, seed, per_tool * len(specs) + plain)
     given_up = [spec.name for spec in specs if not run.make(spec, per_tool, give_up_after)]
+    if not any(store.kept[spec.name] for spec in specs):
+        reasons = sum((Counter(counts) for counts in store.rejected.values()), Counter())
+        raise SynthesisError(
+            f"no demonstration was made ({_counted(reasons)}). Give a stronger generator, better descriptions, or "
+            "demonstrations of your own" + (f". What was rejected stands in {store.rejections}" if store.path else "")
+        )
     if plain and not run.make(None, plain, give_up_after):
         given_up.append(NO_TOOL)
     made = Synthesis(tuple(store.rows), dict(store.kept), dict(store.rejected), tuple(given_up), store.path)
-    if not any(count for name, count in made.kept.items() if name != NO_TOOL):
-        raise SynthesisError(
-            f"no demonstration was made ({_counted(made.reasons)}). Give a stronger generator, better descriptions, or "
-            "demonstrations of your own"
-        )
     for name in given_up:
         what = f"tool '{name}'" if name else "requests that need no tool"
         wanted = per_tool if name else plain

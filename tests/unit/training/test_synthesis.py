@@ -407,7 +407,8 @@ def test_the_local_lm_answers_as_it_will_be_asked() -> None:
     engine = ScriptedEngine(tokenizer=make_tokenizer(chat=True))
     (spec,) = tool_specs([add])
     engine.reasonings = [
-        *(reasoning(' "What is 12 plus 7?"\n'), reasoning("12!"), reasoning("Add 3 and 4. And the", finish_reason="length")),
+        *(reasoning(' "What is 12 plus 7?"\n'), reasoning("12!")),
+        reasoning("Add 3 and 4. And the", finish_reason="length"),
         *(reasoning(" It is 12+7=20."), reasoning("Nothing.")),
     ]  # fmt: skip
     engine.completions = [completion('{"a":12,"b":7}', {"a": 12, "b": 7}), completion('{"a":3,"b', None)]
