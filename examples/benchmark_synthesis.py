@@ -35,7 +35,7 @@ from langchain_toolken.training.features import Features, compute_features
 from langchain_toolken.training.fit import ToolkenFitWarning, fit
 from langchain_toolken.training.synthesis import Synthesis, synthesize
 from langchain_toolken.training.synthesis_file import SynthesisWarning
-from langchain_toolken.training.synthesis_writers import Draft, SynthesisError
+from langchain_toolken.training.synthesis_writers import RESULT, Draft, SynthesisError
 
 # (request, answer up to the result); {a}, {b} are drawn numbers, {thing} and {who} drawn words.
 WORDINGS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -154,17 +154,21 @@ PLAIN = (
     ("Who invented the square root sign?", "It is first found in a book by Christoph Rudolff."),
     ("Is it better to buy {thing} or to borrow them?", "That depends on how often you need them."),
 )
+REST = (".", ".", " in all.", " in the end.", ", to be exact.", ". That is the answer.", ", which is all there is.")
 THINGS = ("apples", "pens", "coins", "stamps", "chairs", "bricks", "lemons", "tickets", "marbles", "flowers", "cups")
 PEOPLE = ("Mara", "Tomas", "Ines", "Bo", "Karin", "Yusuf", "Lena", "Omar", "Pia", "Rafael", "Sven", "Tuli")
 
 
 class ScriptedWriter:
-    """Plays the generator. at_once: answers begin with the call instead of leading up to it."""
+    """Plays the generator.
+
+    at_once: answers begin with the call instead of leading up to it. whole: they go on behind the result.
+    """
 
     batch = 8
 
-    def __init__(self, *, at_once: bool, seed: int) -> None:
-        self.at_once, self.seed = at_once, seed
+    def __init__(self, *, at_once: bool, whole: bool, seed: int) -> None:
+        self.at_once, self.whole, self.seed = at_once, whole, seed
         self._tool_of: dict[str, str] = {}
 
     def for_tool(self, spec: ToolSpec, number: int, kept: Sequence[str]) -> list[Draft]:
@@ -202,7 +206,10 @@ class ScriptedWriter:
             arguments = {"n": n, "k": values["k"]}
         written = request.format(**words)
         self._tool_of[written] = tool
-        return Draft(written, "" if self.at_once else lead.format(**words), arguments)
+        if self.at_once:
+            return Draft(written, "", arguments)
+        rest = rng.choice(REST) if self.whole else ""
+        return Draft(written, f"{lead.format(**words)} {RESULT}{rest}", arguments)
 
 
 def judged(lm: LanguageModel, held_out: Features, specs: list[ToolSpec], demonstrations: Any) -> dict[str, Any]:
@@ -261,10 +268,17 @@ def main(
     held_out = compute_features(lm, dev, names, "completion", negatives_per_demonstration=None)
     found: dict[str, dict[str, Any]] = {"priors alone": judged(lm, held_out, specs, None)}
     for seed in range(seeds):
-        for at_once in (True, False):
-            made = synthesize(MATH_TOOLS, per_tool, generator=ScriptedWriter(at_once=at_once, seed=seed), execute=True)
-            what = f"made up, {'call at once' if at_once else 'in a sentence'}, seed {seed}"
-            found[what] = {**judged(lm, held_out, specs, made.rows), "rejected": dict(made.reasons)}
+        for what, at_once, whole in (
+            ("call at once", True, False),
+            ("up to the call", False, False),
+            ("whole sentence", False, True),
+        ):
+            writer = ScriptedWriter(at_once=at_once, whole=whole, seed=seed)
+            made = synthesize(MATH_TOOLS, per_tool, generator=writer, execute=True)
+            found[f"made up, {what}, seed {seed}"] = {
+                **judged(lm, held_out, specs, made.rows),
+                "rejected": dict(made.reasons),
+            }
     found["FuncQA's training set"] = judged(lm, held_out, specs, funcqa / "train.jsonl")
     if local:
         with progress_bars(console) as progress:

@@ -13,8 +13,9 @@ call. A draft becomes a row if all of this holds, in this order:
    ("result given away"). The result goes into the row.
 
 Requests that need no tool are made alike: 1, 4 (no tool chosen) and 5. Rows have OpenAI's chat form, which `fit` reads:
-the request, the assistant's words and its call, the result if the tool ran. Without a result a row ends with the
-call, which is all that training needs: what the LM says behind a result is not taught.
+the request, the assistant's words and its call, and, if the tool ran, the result and the rest of the sentence. Without a
+result a row ends with the call, because what follows depends on it: the call is learnt, and not that none is due behind
+the result. So let tools run where they can (FuncQA with nano: false calls at 3.5% of the words without the rest).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from langchain_toolken.tools import ToolLike, ToolSpec, tool_specs
 from langchain_toolken.training.arguments import checked_arguments
 from langchain_toolken.training.synthesis_checks import missing_arguments, similarity
 from langchain_toolken.training.synthesis_file import NO_TOOL, Reason, SynthesisFile, SynthesisWarning
-from langchain_toolken.training.synthesis_writers import Draft, SynthesisError, Writer, writer_for
+from langchain_toolken.training.synthesis_writers import RESULT, Draft, SynthesisError, Writer, writer_for
 
 Progress = Callable[[int, int, str], None]
 _RIVALS = 15
@@ -214,7 +215,7 @@ class _Run:
             result, error = _executed(self.runnable[spec.name], _arguments(spec, draft))
             if result is None:
                 fault = ("failed", error)
-            elif result.strip() and draft.answer.rstrip().endswith(result.strip()):
+            elif result.strip() and draft.answer.partition(RESULT)[0].rstrip().endswith(result.strip()):
                 fault = ("result given away", f"the answer already says {result!r}")
         if fault is not None:
             self.store.reject(name, draft, *fault)
@@ -258,15 +259,18 @@ def _row(spec: ToolSpec | None, draft: Draft, result: str | None) -> dict[str, A
     user = {"role": "user", "content": draft.request.strip()}
     if spec is None:
         return {"messages": [user, {"role": "assistant", "content": draft.answer.strip()}]}
+    lead, _, rest = draft.answer.partition(RESULT)
     function = {"name": spec.name, "arguments": json.dumps(_arguments(spec, draft), ensure_ascii=False)}
     call = {"id": "call_1", "type": "function", "function": function}
     messages: list[dict[str, Any]] = [
         user,
         # A space before the result is the LM's own (`prompts.format.join_result`).
-        {"role": "assistant", "content": draft.answer.rstrip(), "tool_calls": [call]},
+        {"role": "assistant", "content": lead.strip(), "tool_calls": [call]},
     ]
     if result is not None:
         messages.append({"role": "tool", "tool_call_id": "call_1", "content": result})
+        if rest.strip():
+            messages.append({"role": "assistant", "content": rest.rstrip()})
     return {"messages": messages}
 
 

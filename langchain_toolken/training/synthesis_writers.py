@@ -33,12 +33,16 @@ class SynthesisError(ValueError):
     """Demonstrations can't be made; the message says what is at fault, what is kept, and what to do."""
 
 
+RESULT = "{result}"
+"""Stands for a tool's result, which nobody knows yet, in a draft's answer."""
+
+
 @dataclass(frozen=True)
 class Draft:
     """A row to be, before any check.
 
-    request: what the user says. answer: the assistant's words up to the call ("" calls at once); the whole answer where
-    no tool is needed. arguments: the call's, None without one. fault: why it can't be used, if its writer knows.
+    request: what the user says. answer: the assistant's, with `RESULT` where the tool's result stands, which is where it
+    calls (one without it calls at its end, "" at once); where no tool is needed, just the answer. arguments: the call's, None without one. fault: why it can't be used, if its writer knows.
     """
 
     request: str
@@ -110,9 +114,8 @@ class ChatModelWriter:
             "argument's value must stand in the request, as a person would write it; leave optional arguments out "
             "unless the request asks for them. Do not name the tool. For each give:\n"
             "- request: what the user says;\n"
-            "- answer: how the assistant's answer begins, up to where the tool's result will stand, such as "
-            '"The total is 12*7=" or "It will be"; the result must not be in it; empty if the answer can only begin '
-            "with the result;\n"
+            f"- answer: the assistant's, one sentence with {RESULT} where the tool's result stands, such as "
+            f'"There are 12*7={RESULT} pens in the boxes." or "{RESULT}"; the result itself must not be in it;\n'
             "- arguments: the call's.\n\n"
             f"Vary the subjects. Write these as {rng.choice(_MANNERS)}; numbers, if there are any, "
             f"{rng.choice(_SIZES)}.{_unlike(kept)}"
@@ -210,7 +213,7 @@ def _unlike(kept: Sequence[str]) -> str:
 
 _LETTERS = re.compile(r"[^\W\d_]{2}")
 _SENTENCES = re.compile(r".*[.?!](?=\s|$)", re.DOTALL)  # of a text that was cut off: its whole sentences
-_RESULT_DUE = re.compile(r"=\s?(?=[-+$€£]?\d)")
+_RECKONED = re.compile(r"=\s?([-+]?[$€£]?\d[\d,]*(?:\.\d+)?)")
 
 
 class LocalWriter:
@@ -263,7 +266,7 @@ class LocalWriter:
             if call.arguments is None:
                 drafts[place] = Draft(request, fault="the arguments were cut off")
             else:
-                drafts[place] = Draft(request, before_result(answer, call.arguments), call.arguments)
+                drafts[place] = Draft(request, with_result_marked(answer, call.arguments), call.arguments)
         return drafts
 
     def without_tool(self, specs: Sequence[ToolSpec], number: int, kept: Sequence[str]) -> list[Draft]:
@@ -337,12 +340,12 @@ class LocalWriter:
         return [reasoning.text.lstrip() for reasoning in reasonings]
 
 
-def before_result(answer: str, arguments: Mapping[str, Any]) -> str:
-    """`answer` up to the "=" behind which the call's result is due; "" if no equation has all its numbers."""
+def with_result_marked(answer: str, arguments: Mapping[str, Any]) -> str:
+    """`answer` with `RESULT` in place of what the LM reckoned behind its "="; "" if no equation has all the numbers."""
     wanted = {number for value in arguments.values() for number in numbers_in(json.dumps(value))}
-    for match in _RESULT_DUE.finditer(answer):
+    for match in _RECKONED.finditer(answer):
         if wanted and wanted <= numbers_in(answer[: match.start()]):
-            return answer[: match.end()].rstrip()
+            return f"{answer[: match.start(1)]}{RESULT}{answer[match.end() :]}"
     return ""
 
 

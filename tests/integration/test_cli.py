@@ -233,9 +233,21 @@ def scripted_generator(tool_name: str, before: int) -> list[dict[str, object]]:
     thing = things[before % len(things)]
     a, b = 100 * before + 60, before + 3
     worded = {
-        "total_price": (f"What do {b} {thing} for {a} dollars each cost?", "They cost ", {"price": a, "count": b}),
-        "what_is_left": (f"I had {a} {thing}, {b} were taken: what is left?", "Left are ", {"amount": a, "taken": b}),
-        "fair_share": (f"{b} friends share {a} {thing}; who gets how many?", "Each gets ", {"amount": a, "people": b}),
+        "total_price": (
+            f"What do {b} {thing} for {a} dollars each cost?",
+            "They cost {result}.",
+            {"price": a, "count": b},
+        ),
+        "what_is_left": (
+            f"I had {a} {thing}, {b} were taken: what is left?",
+            "Left are {result}.",
+            {"amount": a, "taken": b},
+        ),
+        "fair_share": (
+            f"{b} friends share {a} {thing}; who gets how many?",
+            "Each gets {result}.",
+            {"amount": a, "people": b},
+        ),
     }
     if tool_name == "":
         return [{"request": f"Do you like {thing}, or the colour of {thing}?", "answer": f"I do like {thing}."}]
@@ -284,6 +296,23 @@ def test_fit_makes_its_own_demonstrations_and_goes_on_with_those_it_has(
     result = run(app, command)
     assert json.loads(result.stdout)["synthesis"]["rows"] == 23
     assert len(scripted.prompts) == prompts
+
+
+def test_ctrl_c_keeps_what_was_made_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(tool_name: str, before: int) -> list[dict[str, object]]:
+        if tool_name == "what_is_left":
+            raise KeyboardInterrupt
+        return scripted_generator(tool_name, before)
+
+    scripted = ScriptedGenerator(examples=interrupted, choose=scripted_choice)
+    monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda name: scripted)
+    out, kept = tmp_path / "toolkens", tmp_path / "kept.jsonl"
+    making = ["--synthesize", "2", "--generator", "test:scripted", "--synthesis-out", str(kept)]
+    result = run(app, ["fit", "--tools", TOOLS, "--out", str(out), *making], env={"COLUMNS": "300"})
+    assert result.exit_code == 130
+    assert f"what was made is in {kept}" in result.output.replace("\n", "")
+    assert len(kept.read_text().splitlines()) == 2
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

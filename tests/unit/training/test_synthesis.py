@@ -23,7 +23,7 @@ from langchain_toolken.training.synthesis_writers import (
     ChatModelWriter,
     LocalWriter,
     SynthesisError,
-    before_result,
+    with_result_marked,
     writer_for,
 )
 from tests.unit.tiny_chat import ScriptedEngine, completion, make_tokenizer
@@ -66,14 +66,16 @@ def good(tool_name: str, before: int) -> list[Example]:
         return [
             {
                 "request": f"Farmer {n.title()} has {before + 3} {n} and buys {i + 20} more {n}: how many {n} is that?",
-                "answer": f"There are {before + 3}+{i + 20}= ",
+                "answer": f"There are {before + 3}+{i + 20}= {{result}} {n}. ",
                 "arguments": {"a": before + 3, "b": i + 20},
             }
             for i, n in enumerate(names)
         ]
     if tool_name == "weather":
         names = CITIES[2 * before : 2 * before + 2]
-        return [{"request": f"{n}, {n}: sunny {n}?", "answer": "It is", "arguments": {"city": n}} for n in names]
+        return [
+            {"request": f"{n}, {n}: sunny {n}?", "answer": "It is {result}", "arguments": {"city": n}} for n in names
+        ]
     return [{"request": r, "answer": "Well, that is easy."} for r in CHAT[2 * before : 2 * before + 2]]
 
 
@@ -130,8 +132,12 @@ def test_results_of_tools_that_may_run_go_into_the_rows() -> None:
     assert {name for name, _ in RUN} == {"add"}
     messages = made.rows[0]["messages"]
     assert messages[2] == {"role": "tool", "tool_call_id": "call_1", "content": "23"}
-    assert [len(row["messages"]) for row in made.rows] == [3, 3, 2, 2, 2, 2]
-    assert check_demonstrations(made.rows, tool_specs(TOOLS), strict=True).demonstrations
+    assert messages[3] == {"role": "assistant", "content": " horses."}
+    assert [len(row["messages"]) for row in made.rows] == [4, 4, 2, 2, 2, 2]
+    read = check_demonstrations(made.rows, tool_specs(TOOLS), strict=True).demonstrations
+    assert (read[1].text, read[1].calls) == (" horses.", ())  # behind the result no call is due
+    made = synthesize(TOOLS, 1, generator=writer(), execute=["weather"])
+    assert [message["role"] for message in made.rows[1]["messages"]] == ["user", "assistant", "tool"]
 
 
 def test_a_tool_that_says_it_changes_things_runs_only_by_name() -> None:
@@ -257,7 +263,7 @@ def test_the_generator_is_told_what_there_is_already_and_which_tool() -> None:
 def test_prompts_are_a_function_of_the_seed() -> None:
     def prompts(seed: int) -> list[str]:
         scripted = ScriptedGenerator(examples=good, choose=chosen)
-        synthesize(TOOLS, 4, generator=ChatModelWriter(scripted, seed=seed, batch=2), seed=seed)
+        synthesize(TOOLS, 4, generator=ChatModelWriter(scripted, seed=seed, batch=4), seed=seed)
         return scripted.prompts
 
     assert prompts(0) == prompts(0)
@@ -388,7 +394,6 @@ def test_the_local_lm_writes_drafts_that_keep_to_the_schema_and_the_seed(tiny_ll
     first = drafts(0, 0)
     assert first == drafts(0, 0)
     assert first != drafts(0, 1)
-    assert first != drafts(1, 0)
     assert len(first) == 4
     # A random LM may well be cut off within a string; what it finishes has the tool's form.
     assert all(draft.fault or set(draft.arguments) == {"city"} for draft in first)
@@ -415,7 +420,7 @@ def test_the_local_lm_answers_as_it_will_be_asked() -> None:
     drafts = LocalWriter(engine, batch=3).for_tool(spec, 0, [])
     assert [draft.request for draft in drafts] == ["What is 12 plus 7?", "12!", "Add 3 and 4."]
     assert [draft.fault for draft in drafts] == ["", "the request has no words", "the arguments were cut off"]
-    assert (drafts[0].answer, drafts[0].arguments) == ("It is 12+7=", {"a": 12, "b": 7})
+    assert (drafts[0].answer, drafts[0].arguments) == ("It is 12+7={result}.", {"a": 12, "b": 7})
     sampled, arguments, answered = engine.decoded()[:3], engine.decoded()[3:5], engine.decoded()[5:]
     assert all("add(a: number, b: number)\nAdd two numbers." in prompt for prompt in sampled)
     assert arguments[0] == answered[0] + tool_card(spec)
@@ -434,13 +439,13 @@ def test_an_lm_that_writes_calls_chooses_by_calling() -> None:
     assert "Look up the weather in a city." in engine.decoded()[0]
 
 
-def test_the_local_lms_equation_ends_where_the_result_is_due() -> None:
+def test_what_the_local_lm_reckoned_makes_room_for_the_result() -> None:
     numbers = {"a": 12, "b": 7}
-    assert before_result("There are 12*7=84 pens.", numbers) == "There are 12*7="
-    assert before_result("With 3=3 first, 12 * 7 = 84.", numbers) == "With 3=3 first, 12 * 7 ="
-    assert before_result("There are 12*8=96 pens.", numbers) == ""
-    assert before_result("There are 84 pens.", numbers) == ""
-    assert before_result("x=5", {"city": "Oslo"}) == ""
+    assert with_result_marked("There are 12*7=84 pens.", numbers) == "There are 12*7={result} pens."
+    assert with_result_marked("With 3=3 first, 12 * 7 = 1,084.5.", numbers) == "With 3=3 first, 12 * 7 = {result}."
+    assert with_result_marked("There are 12*8=96 pens.", numbers) == ""
+    assert with_result_marked("There are 84 pens.", numbers) == ""
+    assert with_result_marked("x=5", {"city": "Oslo"}) == ""
 
 
 def test_counts_out_of_range_are_refused() -> None:
