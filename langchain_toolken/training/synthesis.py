@@ -13,9 +13,9 @@ call. A draft becomes a row if all of this holds, in this order:
    ("result given away"). The result goes into the row.
 
 Requests that need no tool are made alike: 1, 4 (no tool chosen) and 5. Rows have OpenAI's chat form, which `fit` reads:
-the request, the assistant's words and its call, and, if the tool ran, the result and the rest of the sentence. Without a
-result a row ends with the call, because what follows depends on it: the call is learnt, and not that none is due behind
-the result. So let tools run where they can (FuncQA with nano: false calls at 3.5% of the words without the rest).
+the request, the assistant's words and its call, and, if the tool ran, the result and the rest of the sentence. Without
+a result a row ends with the call, because what follows depends on it: when to call is learnt, but not that no call is
+due behind the result. So let tools run where they can (measured: examples/benchmark_synthesis.py).
 """
 
 from __future__ import annotations

@@ -41,8 +41,9 @@ RESULT = "{result}"
 class Draft:
     """A row to be, before any check.
 
-    request: what the user says. answer: the assistant's, with `RESULT` where the tool's result stands, which is where it
-    calls (one without it calls at its end, "" at once); where no tool is needed, just the answer. arguments: the call's, None without one. fault: why it can't be used, if its writer knows.
+    request: what the user says. answer: the assistant's, with `RESULT` where the tool's result stands, which is where
+    it calls (without one it calls at its end, "" at once); where no tool is needed, just the answer. arguments: the
+    call's, None without one. fault: why it can't be used, if its writer knows.
     """
 
     request: str
