@@ -380,7 +380,7 @@ def writer_for(
         from langchain.chat_models import init_chat_model
     except ImportError as error:
         raise SynthesisError(
-            f"the generator {generator!r} needs the package langchain ({error}): pip install langchain, and the "
+            f"the generator {generator!r} needs the package langchain ({error}): pip install 'langchain-toolken[synthesis]', and the "
             "provider's own package, such as langchain-openai"
         ) from error
     try:

@@ -327,6 +327,7 @@ def test_a_stopped_run_goes_on_where_it_was_and_makes_the_same_file(tmp_path: Pa
         with pytest.warns(SynthesisWarning, match="last line was cut off"):
             run(out)
         assert out.read_bytes() == whole.read_bytes()
+        assert out.with_suffix(".rejected.jsonl").read_bytes() == whole.with_suffix(".rejected.jsonl").read_bytes()
 
 
 def test_a_finished_file_asks_the_generator_nothing(tmp_path: Path) -> None:
@@ -378,7 +379,7 @@ def test_a_generator_by_name_needs_langchain_and_the_providers_package(monkeypat
     with pytest.raises(SynthesisError, match="'nobody:x' can't be made"):
         writer_for("nobody:x", None)
     monkeypatch.setitem(sys.modules, "langchain.chat_models", None)
-    with pytest.raises(SynthesisError, match="pip install langchain"):
+    with pytest.raises(SynthesisError, match=r"pip install .langchain-toolken\[synthesis\]"):
         writer_for("openai:gpt", None)
     with pytest.raises(SynthesisError, match="give a generator"):
         writer_for(None, None)
