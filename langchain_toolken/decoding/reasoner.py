@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from langchain_toolken.decoding.batch import Batch
 from langchain_toolken.decoding.engine import Candidate, Reasoning, Sampling, TokenLogprob
+from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.results import ResultGuard
 from langchain_toolken.decoding.sampler import Sampler
 from langchain_toolken.decoding.text import TextStream
@@ -56,7 +56,8 @@ class Reasoner:
     """The rows of one `reason` or `stream` call.
 
     Args:
-        batch: the prompts, before their first step.
+        lm: the LM that runs them.
+        prompts: token ids, each of at least one token.
         limits: most words of each row.
         binding: the toolkens; None for words alone.
         guard: keeps the results that the prompts end in from being lengthened; None where they end in no result.
@@ -68,7 +69,8 @@ class Reasoner:
 
     def __init__(
         self,
-        batch: Batch,
+        lm: LanguageModel,
+        prompts: Sequence[Sequence[int]],
         *,
         limits: Sequence[int],
         binding: Binding | None,
@@ -83,11 +85,11 @@ class Reasoner:
         nothing_active = binding is None or (binding.mask is not None and not binding.mask.any())
         if must_call and nothing_active and not markers:
             raise ValueError("a call is forced, but there is no toolken and no marker that could fire")
-        rows = len(batch.prompts)
-        self.batch = batch
+        rows = len(prompts)
+        self.prompts = prompts
         self.binding = binding
-        self.texts = [TextStream(batch.lm.tokenizer, prompt, stop) for prompt in batch.prompts]
-        self._lm = batch.lm
+        self.texts = [TextStream(lm.tokenizer, prompt, stop) for prompt in prompts]
+        self._lm = lm
         self._limits = limits
         self._counts = [0] * rows
         self._sampler = Sampler(sampling)
@@ -96,7 +98,7 @@ class Reasoner:
         self._reasons: list[Literal["stop", "length", "tool_calls"]] = ["length"] * rows
         self._candidates: list[tuple[Candidate, ...]] = [()] * rows
         self._guard = guard
-        self._endings = [guard.ending(prompt[-1]) if guard else None for prompt in batch.prompts]
+        self._endings = [guard.ending(prompt[-1]) if guard else None for prompt in prompts]
         self._markers = frozenset(markers)
         self._marked: list[int | None] = [None] * rows
         self._must_call = must_call
@@ -104,13 +106,13 @@ class Reasoner:
     def choose(self, rows: list[int], logits: Tensor) -> list[list[int]]:
         """One word for each row, or its end."""
         allowed = self._allowed(rows, logits)
-        tokens = self._sampler(allowed)
+        tokens = self._sampler(rows, allowed)
         # A forced call is weighed against the other calls; anything else against all that the LM could have said.
         weighed = allowed if self._must_call else logits
         return [self._take(row, token, weighed[i]) for i, (row, token) in enumerate(zip(rows, tokens, strict=True))]
 
-    def results(self) -> list[Reasoning]:
-        """What every row came to."""
+    def results(self, reused: Sequence[int]) -> list[Reasoning]:
+        """What every row came to; `reused` is what each one had of the prefix cache."""
         return [
             Reasoning(
                 token_ids=text.token_ids,
@@ -118,8 +120,8 @@ class Reasoner:
                 trigger=candidates[0] if candidates else None,
                 runners_up=candidates[1:],
                 finish_reason=self._reasons[row],
-                prompt_tokens=len(self.batch.prompts[row]),
-                reused_tokens=self.batch.reused,
+                prompt_tokens=len(self.prompts[row]),
+                reused_tokens=reused[row],
                 marker=self._marked[row],
                 logprobs=tuple(self._logprobs[row][: len(text.token_ids)]),
             )

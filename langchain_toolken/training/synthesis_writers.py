@@ -380,8 +380,8 @@ def writer_for(
         from langchain.chat_models import init_chat_model
     except ImportError as error:
         raise SynthesisError(
-            f"the generator {generator!r} needs the package langchain ({error}): pip install 'langchain-toolken[synthesis]', and the "
-            "provider's own package, such as langchain-openai"
+            f"the generator {generator!r} needs the package langchain ({error}): "
+            "pip install 'langchain-toolken[synthesis]', and the provider's own package, such as langchain-openai"
         ) from error
     try:
         return ChatModelWriter(init_chat_model(generator), seed=seed)
