@@ -13,7 +13,7 @@ import pytest
 from langchain_core.tools import BaseTool, tool
 
 from langchain_toolken.decoding.engine import Reasoning
-from langchain_toolken.decoding.transformers_engine import TransformersEngine
+from langchain_toolken.decoding.shared import shared_engine
 from langchain_toolken.prompts.format import tool_card
 from langchain_toolken.tools import tool_specs
 from langchain_toolken.training.demonstrations import check_demonstrations
@@ -385,8 +385,8 @@ def test_a_generator_by_name_needs_langchain_and_the_providers_package(monkeypat
         writer_for(None, None)
 
 
-def test_the_local_lm_writes_drafts_that_keep_to_the_schema_and_the_seed(tiny_llama: Any) -> None:
-    engine = TransformersEngine(tiny_llama)
+def test_the_local_lm_writes_drafts_that_keep_to_the_schema_and_the_seed() -> None:
+    engine = shared_engine("nano")  # a random LM's requests never end
     (spec,) = tool_specs([weather])
 
     def drafts(seed: int, number: int) -> Any:
@@ -395,9 +395,11 @@ def test_the_local_lm_writes_drafts_that_keep_to_the_schema_and_the_seed(tiny_ll
     first = drafts(0, 0)
     assert first == drafts(0, 0)
     assert first != drafts(0, 1)
+    assert first != drafts(1, 0)
     assert len(first) == 4
-    # A random LM may well be cut off within a string; what it finishes has the tool's form.
-    assert all(draft.fault or set(draft.arguments) == {"city"} for draft in first)
+    whole = [draft for draft in first if not draft.fault]
+    assert whole
+    assert all(set(draft.arguments or {}) == {"city"} for draft in whole)
     picked = LocalWriter(engine, "completion").choose(["Is it sunny?", "Why?"], tool_specs(TOOLS))
     assert len(picked) == 2
     assert set(picked) <= {"add", "weather", None}
