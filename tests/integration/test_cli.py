@@ -288,7 +288,7 @@ def test_fit_makes_its_own_demonstrations_and_goes_on_with_those_it_has(
     made = facts["synthesis"]
     assert made["kept"] == {"total_price": 5, "what_is_left": 5, "fair_share": 5, "": 8}
     assert made["reasons"]["unreadable"] > 0  # the script writes one example where ten were asked for
-    assert facts["demonstrations"] == 38  # a row with a call teaches two things: when to call, and not to behind the result
+    assert facts["demonstrations"] == 38  # a row with a call and its result makes two
     assert ToolkenSet.load(out).provenance.demonstrations == 38
     rows = [json.loads(line) for line in Path(made["file"]).read_text().splitlines()]
     assert rows[0]["messages"][2]["content"] == str(60 * 3)
