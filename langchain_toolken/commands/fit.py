@@ -14,11 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from langchain_toolken.commands.options import AsJson, Model, PromptStyle, reported
+from langchain_toolken.commands.synthesis import synthesis_facts, synthesis_table, synthesized, together
 
 if TYPE_CHECKING:
+    from langchain_toolken.decoding.lm import LanguageModel
     from langchain_toolken.decoding.priors import PriorConfig
+    from langchain_toolken.training.demonstrations import DemonstrationRow
     from langchain_toolken.training.fit import FitResult
     from langchain_toolken.training.selection import PathPoint
+    from langchain_toolken.training.synthesis import Synthesis
 
 
 class Precision(StrEnum):
@@ -62,6 +66,23 @@ def fit(
     docstring_examples: Annotated[
         bool, typer.Option(help="Learn from the Examples: sections of the tools' docstrings too.")
     ] = True,
+    synthesize: Annotated[
+        int | None, typer.Option(help="Make so many demonstrations for each tool first; no data needed.", min=1)
+    ] = None,
+    generator: Annotated[
+        str | None, typer.Option(help='Who writes them: "provider:model" (LangChain\'s); default: the LM itself.')
+    ] = None,
+    execute: Annotated[
+        bool, typer.Option("--execute", help="Run the tools on what was made up; for tools that change nothing.")
+    ] = False,
+    execute_tool: Annotated[list[str] | None, typer.Option(help="Run this tool only; may be repeated.")] = None,
+    synthesis_out: Annotated[
+        Path | None, typer.Option(help="JSONL for what was made; default: OUT.synthesized.jsonl. Runs go on with it.")
+    ] = None,
+    synthesis_seed: Annotated[int, typer.Option(help="What the drawing of requests starts from.")] = 0,
+    give_up_after: Annotated[
+        int, typer.Option(help="Leave a tool after so many drafts in a row of which none could be used.", min=1)
+    ] = 80,
     strict: Annotated[bool, typer.Option(help="Make demonstrations that can't be used an error.")] = False,
     lam: Annotated[str, typer.Option(help="Pull to the prior (λ), or auto: by cross-validation.")] = "auto",
     prior: Annotated[
@@ -120,8 +141,16 @@ def fit(
         )
     if drop_missing and update is None:
         raise typer.BadParameter("--drop-missing says what becomes of a set's tools: give it with --update")
+    making = (generator, execute or None, execute_tool, synthesis_out, synthesis_seed or None)
+    if synthesize is None and any(option is not None for option in making):
+        raise typer.BadParameter("--generator, --execute and --synthesis-… say how to --synthesize N; give that too")
+    if execute and execute_tool:
+        raise typer.BadParameter("--execute runs all tools; give it, or name some with --execute-tool")
+    made: Synthesis | None = None
+    precision = None if dtype is None else dtype.value
     with reported(console):
         from langchain_toolken.console import progress_bars
+        from langchain_toolken.decoding.lm import load_language_model
         from langchain_toolken.toolkens import ToolkenSet
         from langchain_toolken.training.fit import fit as fit_tools
         from langchain_toolken.training.report_files import save_with_report
@@ -129,25 +158,43 @@ def fit(
 
         given_prior = _prior([part for part in (prior, prior_text, pooling) if part])
         with progress_bars(console) as progress:
+            lm: LanguageModel | str = model
+            demonstrations: Path | list[DemonstrationRow] | None = demos
+            if synthesize is not None:
+                lm = load_language_model(model, dtype=precision)
+                made = synthesized(
+                    lm,
+                    tools,
+                    per_tool=synthesize,
+                    generator=generator,
+                    execute=execute_tool or execute,
+                    out=synthesis_out or out.with_name(f"{out.name}.synthesized.jsonl"),
+                    style=None if style is None else style.value,
+                    seed=synthesis_seed,
+                    give_up_after=give_up_after,
+                    console=console,
+                    progress=progress,
+                )
+                demonstrations = together(demos, made, tools, strict)
             if update is not None:
                 result = fit_beside(
-                    model,
+                    lm,
                     ToolkenSet.load(update),
                     tools,
-                    demos,
+                    demonstrations,
                     drop_missing=drop_missing,
                     prior=given_prior,
                     lam=_number_or_auto("--lam", lam, least=0.0),
                     docstring_examples=docstring_examples,
                     strict=strict,
                     progress=progress,
-                    dtype=None if dtype is None else dtype.value,
+                    dtype=precision,
                 )
             else:
                 result = fit_tools(
-                    model,
+                    lm,
                     tools,
-                    demos,
+                    demonstrations,
                     prior=given_prior,
                     lam=_number_or_auto("--lam", lam, least=0.0),
                     bias=_number_or_auto("--bias", bias),
@@ -157,16 +204,20 @@ def fit(
                     strict=strict,
                     recipe=None if recipe is None else recipe.value,
                     features_dir=features,
-                    dtype=None if dtype is None else dtype.value,
+                    dtype=precision,
                     progress=progress,
                 )
         if os.environ.get("RANK", "0") != "0":  # under torchrun the first process writes for all
             return
         save_with_report(result, out)
     facts = _facts(result, out, features)
+    if made is not None:
+        facts["synthesis"] = synthesis_facts(made)
     if as_json:
         print(json.dumps({**facts, "dropped_rows": [str(row) for row in result.dropped]}, ensure_ascii=False))
         return
+    if made is not None:
+        console.print(synthesis_table(facts.pop("synthesis")))
     path = facts.pop("path")
     if path:
         tried = Table("prior", "λ", "held-out loss", "±", "right tool", "F1", "best F1", title="cross-validation")
