@@ -17,6 +17,7 @@ from langchain_toolken.decoding.grammar import ArgumentGrammars, ArgumentMatcher
 from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.reasoner import Binding, Reasoner, ranked
 from langchain_toolken.decoding.results import ResultGuard
+from langchain_toolken.decoding.scoring import score_continuations
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec
 
@@ -69,10 +70,16 @@ class TransformersEngine:
         after_result: bool = False,
         markers: Collection[int] = (),
         must_call: bool = False,
+        begun: int | None = None,
     ) -> list[Reasoning]:
         """Decode every prompt until EOS, a stop string, a toolken or the limit; see `Engine.reason`."""
         reasoner = self._reasoner(
-            prompts, toolkens, active, sampling, stop, after_result=after_result, markers=markers, must_call=must_call
+            prompts,
+            *(toolkens, active, sampling, stop),
+            after_result=after_result,
+            markers=markers,
+            must_call=must_call,
+            begun=begun,
         )
         for _ in self._steps(reasoner.batch, reasoner.choose, reasoner.binding):
             pass
@@ -89,11 +96,17 @@ class TransformersEngine:
         after_result: bool = False,
         markers: Collection[int] = (),
         must_call: bool = False,
+        begun: int | None = None,
     ) -> Iterator[str | Reasoning]:
         """Text as it comes, the `Reasoning` last; see `Engine.stream`."""
         # Not a generator itself, so that bad input raises here and not at the first piece.
         reasoner = self._reasoner(
-            [prompt], toolkens, active, sampling, stop, after_result=after_result, markers=markers, must_call=must_call
+            [prompt],
+            *(toolkens, active, sampling, stop),
+            after_result=after_result,
+            markers=markers,
+            must_call=must_call,
+            begun=begun,
         )
         return self._pieces(reasoner)
 
@@ -128,8 +141,9 @@ class TransformersEngine:
         after_result: bool,
         markers: Collection[int],
         must_call: bool,
+        begun: int | None,
     ) -> Reasoner:
-        limits = [min(sampling.max_tokens, self.room(prompt)) for prompt in prompts]
+        limits = [min(sampling.max_tokens, self.room(prompt) + (begun or 0)) for prompt in prompts]
         binding = self.bind(toolkens, active)
         return Reasoner(
             self.start(prompts),
@@ -140,6 +154,7 @@ class TransformersEngine:
             guard=self.guard if after_result else None,
             markers=markers,
             must_call=must_call,
+            begun=begun,
         )
 
     def _pieces(self, reasoner: Reasoner) -> Iterator[str | Reasoning]:
@@ -154,6 +169,13 @@ class TransformersEngine:
         finally:
             steps.close()
         yield reasoner.results()[0]
+
+    def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
+        """How likely the LM finds each continuation; see `Engine.score`."""
+        longest = max(continuations, key=len, default=())
+        self.room([*prompt, *longest])
+        with self._lock:
+            return score_continuations(self.lm, self._prefixes, prompt, continuations)
 
     def complete(
         self, prompts: Sequence[Sequence[int]], specs: Sequence[ToolSpec], *, max_tokens: int = 256
