@@ -171,6 +171,9 @@ class Reasoner:
     def _take(self, row: int, token: int, logits: Tensor) -> list[int]:
         """Go on with a token: the list of it, or nothing when the row has ended."""
         if token >= self._lm.vocab_size or token in self._markers:
+            self.texts[row].finish()
+            if self.texts[row].stopped:  # what was held back completes a stop string, which came first
+                return self._end(row, "stop")
             self._candidates[row] = self._weigh(token, logits)
             self._marked[row] = token if token in self._markers else None
             return self._end(row, "tool_calls")
