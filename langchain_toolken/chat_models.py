@@ -6,7 +6,6 @@ messages. The two steps of a turn, `reason` and `complete`, are public: `agents`
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,16 @@ from langchain_core.tools import BaseTool
 from pydantic import Field, InstanceOf, PrivateAttr, field_validator
 
 from langchain_toolken import reranking
-from langchain_toolken.answers import Answer, Thought, answer_of, answer_pieces, beginning, closing_ids, with_count
+from langchain_toolken.answers import (
+    Answer,
+    Beginning,
+    Thought,
+    answer_of,
+    answer_pieces,
+    beginning,
+    closing_ids,
+    with_count,
+)
 from langchain_toolken.backtracing import Validators, decode_first_valid, validators_of
 from langchain_toolken.binding import (
     SAMPLING_FIELDS,
@@ -37,7 +45,9 @@ from langchain_toolken.calls import Prompt, only_call, prompt_for, with_name
 from langchain_toolken.decoding.engine import MOST_TOP_LOGPROBS, Candidate, Engine, Reasoning
 from langchain_toolken.decoding.priors import with_priors
 from langchain_toolken.decoding.shared import shared_engine
+from langchain_toolken.identity import langsmith_params, toolkens_identity
 from langchain_toolken.prompts.format import PromptFormat, Reinjection, Style
+from langchain_toolken.prompts.thoughts import thought_of
 from langchain_toolken.prompts.tool_lists import openai_tool
 from langchain_toolken.reranking import DEFAULT_MARGIN, MOST_CANDIDATES, Reranking, RerankMethod
 from langchain_toolken.responses import chunk_of, closing_chunks, response, schema_response
@@ -207,14 +217,13 @@ class ToolkenChat(BaseChatModel):
         prompt = self._prompt(messages, tools)
         settings = self._settings(messages, prompt, stop, False, sampling)
         pieces = reranking.stream(self.engine, prompt.ids, prompt.by_toolken, self._reranking(sampling), settings)
-        begun = beginning(self.engine.tokenizer, messages, self.prompt_format)
-        for piece in answer_pieces(pieces, begun):
+        for piece in answer_pieces(pieces, self._beginning(messages)):
             yield with_name(self.engine, prompt, piece) if isinstance(piece, Reasoning) else piece
 
     def answer_of(self, messages: Sequence[BaseMessage], reasoning: Reasoning) -> Answer:
         """What `reasoning` adds to `messages`: its text, without the space that a new answer begins with, and the
         thought before it."""
-        begun = beginning(self.engine.tokenizer, messages, self.prompt_format)
+        begun = self._beginning(messages)
         answer = answer_of(reasoning.text, begun)
         return with_count(self.engine.tokenizer, answer, begun.layout, reasoning.token_ids)
 
@@ -270,6 +279,9 @@ class ToolkenChat(BaseChatModel):
         names = frozenset(spec.name for spec in specs)
         (ranking,) = self.engine.rank([prompt.ids], toolkens=self._toolkens_for(specs), active=names)
         return list(ranking[:k])
+
+    def _beginning(self, messages: Sequence[BaseMessage]) -> Beginning:
+        return beginning(self.engine.tokenizer, messages, self.prompt_format)
 
     def _prompt(self, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> Prompt:
         with_toolken = self._given.names if self._given is not None else ()
@@ -341,6 +353,7 @@ class ToolkenChat(BaseChatModel):
             # Whether the text is the answer or a tool is called instead shows only at its end.
             message = self._generate(messages, stop, **kwargs).generations[0].message
             assert isinstance(message, AIMessage)
+            yield emit(chunk_of(Thought(thought_of(message))))
             yield emit(AIMessageChunk(content=message.content))
         else:
             reasoning: Reasoning | None = None
@@ -360,9 +373,8 @@ class ToolkenChat(BaseChatModel):
     ) -> AIMessage:
         """The message of a turn; where an answer has a schema and no tool was called, it is decoded here."""
         if settings.answer is not None and (reasoning is None or reasoning.trigger is None):
-            prompt = self._prompt(messages, settings.tools)
-            begun = beginning(self.engine.tokenizer, messages, self.prompt_format)
-            ids = [*prompt.ids, *closing_ids(self.engine.tokenizer, begun)]
+            closing = closing_ids(self.engine.tokenizer, self._beginning(messages))
+            ids = [*self._prompt(messages, settings.tools).ids, *closing]
             most = settings.sampling.get("max_tokens", self.max_tokens)
             (answer,) = self.engine.complete([ids], [settings.answer], max_tokens=most)
             return schema_response(answer, self.engine.model_id)
@@ -463,21 +475,9 @@ class ToolkenChat(BaseChatModel):
 
     def _toolkens_identity(self) -> str | None:
         if self._given is not None and self._identity is None:
-            digest = hashlib.sha256(
-                f"{self._given.names} {self._given.biases.tolist()} {self._given.calibration}".encode()
-            )
-            digest.update(self._given.matrix.numpy().tobytes())
-            self._identity = f"{len(self._given)} tools, sha256 {digest.hexdigest()[:16]}"
+            self._identity = toolkens_identity(self._given)
         return self._identity
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = LangSmithParams(
-            ls_provider="toolken",
-            ls_model_name=str(kwargs.get("model", self.model)),
-            ls_model_type="chat",
-            ls_temperature=kwargs.get("temperature", self.temperature),
-            ls_max_tokens=kwargs.get("max_tokens", self.max_tokens),
-        )
-        if stopping := stop or self.stop:
-            params["ls_stop"] = list(stopping)
-        return params
+        model, temperature = str(kwargs.get("model", self.model)), kwargs.get("temperature", self.temperature)
+        return langsmith_params(model, temperature, kwargs.get("max_tokens", self.max_tokens), stop or self.stop)

@@ -66,7 +66,7 @@ def schema_response(completion: Completion, model_name: str) -> AIMessage:
 def chunk_of(piece: str | Thought) -> AIMessageChunk:
     """A piece of the text, or of the thought before it, as it is streamed."""
     if isinstance(piece, Thought):
-        return AIMessageChunk(content="", additional_kwargs={THOUGHT_KEY: piece.text})
+        return AIMessageChunk(content="", additional_kwargs={THOUGHT_KEY: piece.text} if piece.text else {})
     return AIMessageChunk(content=piece)
 
 

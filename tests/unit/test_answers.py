@@ -29,7 +29,8 @@ LAYOUT = ThoughtLayout(open="<think>", close="</think>", lead="\n", tail="\n", g
 
 # As Qwen3's: thoughts of answers before the last question are dropped, those since then are shown again.
 QWEN = (
-    "{%- set ns = namespace(last=-1) %}{%- for m in messages %}{%- if m.role == 'user' %}{%- set ns.last = loop.index0 %}"
+    "{%- set ns = namespace(last=-1) %}{%- for m in messages %}{%- if m.role == 'user' %}"
+    "{%- set ns.last = loop.index0 %}"
     "{%- endif %}{%- endfor %}{%- for m in messages %}{{- '<|im_start|>' + m.role + '\n' }}"
     "{%- if m.role == 'assistant' and loop.index0 > ns.last and (loop.last or m.reasoning_content) %}"
     "{{- '<think>\n' + (m.reasoning_content or '').strip('\n') + '\n</think>\n\n' }}{%- endif %}"
@@ -198,8 +199,9 @@ def test_a_prompt_that_opens_the_thought_makes_the_first_words_one() -> None:
     assert (message.content, message.additional_kwargs) == ("It is 7.", {"reasoning_content": "Let me see."})
 
 
+@pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("template", [QWEN, OPENED])
-def test_a_call_in_a_thought_leaves_it_open_and_the_result_goes_on_within_it(template: str) -> None:
+def test_a_call_in_a_thought_leaves_it_open_and_the_result_goes_on_within_it(template: str, streaming: bool) -> None:
     begun = "" if template == OPENED else "<think>\n"
     engine = ScriptedEngine(
         [reasoning(f"{begun}They hold 4096*27=", "multiply"), reasoning(", yes.\n</think>\n\nIt is 110592.")],
@@ -207,7 +209,7 @@ def test_a_call_in_a_thought_leaves_it_open_and_the_result_goes_on_within_it(tem
         tokenizer=thinking(template),
     )
     llm = chat(engine).bind_tools([multiply])
-    first = llm.invoke(QUESTION)
+    first = whole(llm.stream(QUESTION)) if streaming else llm.invoke(QUESTION)
     assert (first.content, len(first.tool_calls)) == ("", 1)
     assert first.additional_kwargs == {"reasoning_content": "They hold 4096*27=", "reasoning_open": True}
     result = ToolMessage("110592", tool_call_id=first.tool_calls[0]["id"])
