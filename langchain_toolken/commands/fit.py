@@ -36,6 +36,13 @@ class PriorChoice(StrEnum):
     hidden = "hidden"
 
 
+class RecipeName(StrEnum):
+    """A paper whose training is done."""
+
+    toolkengpt = "toolkengpt"
+    tokenlearning = "tokenlearning"
+
+
 class PriorText(StrEnum):
     """What text of a tool its prior is made of."""
 
@@ -82,12 +89,17 @@ def fit(
     style: Annotated[
         PromptStyle | None, typer.Option(help="Prompt style; default: as the demonstrations read.")
     ] = None,
+    recipe: Annotated[
+        RecipeName | None, typer.Option(help="Train as this paper did instead, to compare with: slow.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit toolkens for your tools: one LM pass over the demonstrations and a few convex solves."""
     console = Console(stderr=as_json)
     if max_false_call_rate is not None and bias != "auto":
         raise typer.BadParameter("give only one of --bias and --max-false-call-rate")
+    if recipe is not None and max_false_call_rate is not None:
+        raise typer.BadParameter("a --recipe calibrates no bias: leave --max-false-call-rate out")
     if prior is PriorChoice.auto and (prior_text or pooling):
         raise typer.BadParameter("--prior auto chooses text and pooling too; name a source, or leave them out")
     with reported(console):
@@ -113,6 +125,7 @@ def fit(
                 style=None if style is None else style.value,
                 docstring_examples=docstring_examples,
                 strict=strict,
+                recipe=None if recipe is None else recipe.value,
                 progress=progress,
             )
         save_with_report(result, out)

@@ -35,6 +35,7 @@ from langchain_toolken.training.demonstrations import (
     gather_demonstrations,
 )
 from langchain_toolken.training.features import Features, Progress, compute_features
+from langchain_toolken.training.recipes import RECIPES, Recipe, train_through_lm
 from langchain_toolken.training.selection import LAMS, Selection, select_lam
 from langchain_toolken.training.solver import Solution, solve
 
@@ -53,10 +54,11 @@ class ToolkenFitWarning(UserWarning):
 class FitResult:
     """The toolkens and how they came about.
 
-    lm_passes: how often each demonstration went through the LM (1, or 0 without demonstrations). pass_seconds,
-    solve_seconds: wall clock. solution: None without demonstrations. dropped: rows that were not used, with line and
-    reason. unseen: tools that no demonstration calls; their toolkens stay near their priors. word_positions: those that
-    the solve used, after sampling. selection: what cross-validation found; None where nothing was left to choose.
+    lm_passes: how often each demonstration went through the LM (1, or 0 without demonstrations; a recipe's epochs
+    besides). pass_seconds, solve_seconds: wall clock. solution: None without demonstrations, and from a recipe.
+    dropped: rows that were not used, with line and reason. unseen: tools that no demonstration calls; their toolkens
+    stay near their priors. word_positions: those that the solve used, after sampling. selection: what cross-validation
+    found; None where nothing was left to choose.
     bias, temperature: how calls and probabilities were calibrated on its held-out positions; None without any.
     lm, features: what was fitted on, for the report; features None without demonstrations.
     """
@@ -97,6 +99,7 @@ def fit(
     seed: int = 0,
     tolerance: float = 1e-5,
     max_iterations: int = 1000,
+    recipe: Recipe | str | None = None,
     progress: Progress | None = None,
     **load: Any,
 ) -> FitResult:
@@ -126,6 +129,10 @@ def fit(
     reinjection: how results stand in chat histories: "turn" or "inline"; give ToolkenChat the same. None: "turn" in
     chat style, as chat LMs are trained, "inline" in completion style, which has no turns.
 
+    recipe: train as a paper did instead, to compare with: a `recipes.Recipe` or the name of one ("toolkengpt",
+    "tokenlearning"). Adam, epochs, and the LM run in every step, which takes many times longer. It chooses nothing:
+    "auto" is then the name's prior, the recipe's own λ, and no bias.
+
     seed: which negatives are sampled where a demonstration has more than `negatives_per_demonstration` word positions
     (`compute_features`), and which demonstrations are held out together. tolerance, max_iterations: `solve`. progress:
     called with (done, total, what).
@@ -141,6 +148,15 @@ def fit(
         )
     if max_false_call_rate is not None and not 0 <= max_false_call_rate < 1:
         raise ValueError(f"max_false_call_rate is {max_false_call_rate}; it must be at least 0 and less than 1")
+    if isinstance(recipe, str):
+        if recipe not in RECIPES:
+            raise ValueError(f"recipe is {recipe!r}; it must be one of {', '.join(RECIPES)}")
+        recipe = RECIPES[recipe]
+    if recipe is not None:
+        if max_false_call_rate is not None:
+            raise ValueError(f"the recipe {recipe.name!r} calibrates no bias: leave max_false_call_rate out")
+        recipe = recipe if lam == "auto" else replace(recipe, lam=lam)
+        prior, lam, bias = PriorConfig() if prior == "auto" else prior, recipe.lam, 0.0 if bias == "auto" else bias
     made = load_tools(tools) if isinstance(tools, str | Path) else list(tools)
     specs = tool_specs(made)
     if not specs:
@@ -203,21 +219,36 @@ def fit(
     assert chosen_lam != "auto"
     rows = priors[chosen_prior]
     began = time.perf_counter()
-    solution = solve(
-        features,
-        rows,
-        chosen_lam,
-        bias=fitted_bias,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-        device=device,
-        progress=progress,
-    )
+    solution = None
+    if recipe is None:
+        solution = solve(
+            features,
+            rows,
+            chosen_lam,
+            bias=fitted_bias,
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+            device=device,
+            progress=progress,
+        )
+        matrix = solution.matrix
+    else:
+        usable = sorted(set(features.demonstration.tolist()))
+        trained = train_through_lm(
+            lm,
+            [loaded.demonstrations[number] for number in usable],
+            names,
+            style,
+            rows,
+            recipe,
+            bias=fitted_bias,
+            seed=seed,
+            progress=progress,
+        )
+        matrix, chosen_prior = trained.matrix, f"{recipe.name}: {chosen_prior}"
     solve_seconds = time.perf_counter() - began
     used = len(loaded.demonstrations) - len(features.dropped)
-    toolkens = _toolken_set(
-        lm, specs, solution.matrix, rows, fitted_bias, style, chosen_prior, chosen_lam, used, features
-    )
+    toolkens = _toolken_set(lm, specs, matrix, rows, fitted_bias, style, chosen_prior, chosen_lam, used, features)
     choice = temperature = None
     if selection is not None and selection.logits is not None:
         if bias == "auto":
@@ -228,7 +259,7 @@ def fit(
         lm=lm,
         features=features,
         style=style,
-        lm_passes=features.lm_passes,
+        lm_passes=features.lm_passes + (0 if recipe is None else recipe.epochs),
         pass_seconds=features.seconds,
         solve_seconds=solve_seconds,
         demonstrations=used,
