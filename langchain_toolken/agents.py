@@ -10,9 +10,11 @@ import json
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypedDict
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as make_tool
 from langgraph.config import get_stream_writer
@@ -22,6 +24,7 @@ from langgraph.prebuilt import ToolNode
 
 from langchain_toolken.answers import Thought
 from langchain_toolken.backtracing import validators_of
+from langchain_toolken.decoding.cancellation import in_thread
 from langchain_toolken.decoding.engine import Candidate, Judgement, Reasoning, TokenLogprob
 from langchain_toolken.prompts.messages import answer_so_far
 from langchain_toolken.tools import tool_specs
@@ -163,8 +166,8 @@ def create_toolken_agent(
         return {"text": text, "steps": [executed, Step(kind="reinject", text=text)]}
 
     graph: StateGraph[ToolkenAgentState, None, ToolkenAgentState, ToolkenAgentState] = StateGraph(ToolkenAgentState)
-    graph.add_node("reason", reason)
-    graph.add_node("complete", complete)
+    graph.add_node("reason", _decoding(reason))
+    graph.add_node("complete", _decoding(complete))
     graph.add_node("execute", ToolNode(runnable, handle_tool_errors=_describe))
     graph.add_node("reinject", reinject)
     graph.add_edge(START, "reason")
@@ -175,6 +178,15 @@ def create_toolken_agent(
     compiled = graph.compile(checkpointer=checkpointer, name="toolken_agent")
     # LangGraph's own limit counts nodes and would end a run before max_calls does.
     return compiled.with_config(recursion_limit=_STEPS_PER_CALL * (max_calls + 2))
+
+
+def _decoding(step: Callable[[ToolkenAgentState], dict[str, Any]]) -> Runnable[ToolkenAgentState, dict[str, Any]]:
+    """A node that decodes: in an async run it shares the LM with other runs, and stops when its run is cancelled."""
+
+    async def in_async_run(state: ToolkenAgentState) -> dict[str, Any]:
+        return await in_thread(partial(step, state))
+
+    return RunnableLambda(step, in_async_run, name=step.__name__)
 
 
 def _after_reason(state: ToolkenAgentState) -> str:

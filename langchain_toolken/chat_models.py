@@ -7,16 +7,19 @@ messages. The two steps of a turn, `reason` and `complete`, are public: `agents`
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
 from pydantic import Field, InstanceOf, PrivateAttr, field_validator
 
@@ -42,7 +45,8 @@ from langchain_toolken.binding import (
     spec_of,
 )
 from langchain_toolken.calls import Prompt, only_call, prompt_for, with_name
-from langchain_toolken.decoding.engine import MOST_TOP_LOGPROBS, Candidate, Engine, Reasoning
+from langchain_toolken.decoding.cancellation import in_thread, iterate_in_thread
+from langchain_toolken.decoding.engine import DEFAULT_BATCH_SIZE, MOST_TOP_LOGPROBS, Candidate, Engine, Reasoning
 from langchain_toolken.decoding.priors import with_priors
 from langchain_toolken.decoding.shared import shared_engine
 from langchain_toolken.identity import langsmith_params, toolkens_identity
@@ -92,6 +96,10 @@ class ToolkenChat(BaseChatModel):
         backtrace: how many runners-up are tried, one after the other, where a call's arguments are cut off or do not
             pass the tool's own pydantic model. 0 (default): the failed call is reported and no other tool is called,
             since that one might do something that nobody wanted.
+        max_batch_size: most sequences that run through the LM together, of all instances that share it: the last one
+            that sets it decides. None leaves it at 16. `batch` starts as many calls at a time, unless its config has a
+            max_concurrency.
+        model_kwargs: further arguments of `AutoModelForCausalLM.from_pretrained`, such as a quantization_config.
 
     Raises:
         ToolkenSetError: the toolkens' folder can't be read (here), or they were made for another LM (when the first
@@ -122,6 +130,8 @@ class ToolkenChat(BaseChatModel):
     device: str | None = None
     device_map: str | None = None
     trust_remote_code: bool = False
+    max_batch_size: int | None = Field(default=None, ge=1)
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     _engine: Engine | None = PrivateAttr(default=None)
     _set: ToolkenSet | None = PrivateAttr(default=None)
@@ -161,6 +171,8 @@ class ToolkenChat(BaseChatModel):
                     device=self.device,
                     device_map=self.device_map,
                     trust_remote_code=self.trust_remote_code,
+                    max_batch_size=self.max_batch_size,
+                    **self.model_kwargs,
                 )
             return self._engine
 
@@ -367,6 +379,46 @@ class ToolkenChat(BaseChatModel):
             message = chat._finish(messages, reasoning, settings)
         for chunk in closing_chunks(message):
             yield emit(chunk)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        # Decoding blocks; in a thread of its own it joins the batch, and stops when this task is cancelled.
+        manager = run_manager.get_sync() if run_manager else None
+        return await in_thread(partial(self._generate, messages, stop, manager, **kwargs))
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        async with aclosing(iterate_in_thread(partial(self._stream, messages, stop, **kwargs))) as chunks:
+            async for chunk in chunks:
+                if run_manager is not None:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Answer several inputs together: they run through the LM as one batch, of up to `max_batch_size` at a time."""
+        configs = get_config_list(config, len(inputs))
+        for each in configs:
+            # Without it LangChain takes as many threads as there are CPUs and 4.
+            if each.get("max_concurrency") is None:
+                each["max_concurrency"] = self.max_batch_size or DEFAULT_BATCH_SIZE
+        return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     def _finish(
         self, messages: Sequence[BaseMessage], reasoning: Reasoning | None, settings: CallSettings

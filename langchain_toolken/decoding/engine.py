@@ -27,6 +27,14 @@ class PromptTooLongError(ContextOverflowError, ValueError):
     """A prompt that leaves the LM no room to answer. LangChain's own type: its fallbacks and middleware look for it."""
 
 
+DEFAULT_BATCH_SIZE = 16
+"""Most sequences that run through the LM together: beyond some sixteen a CPU gains little, and caches take memory."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """Memory did not suffice for a call, not even alone and with all caches dropped. The next call works."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How the next token is chosen while the LM reasons.
@@ -35,7 +43,8 @@ class Sampling:
         temperature: 0 (default) is greedy, the papers' setting: exact answers are wanted, not varied ones.
         top_p: nucleus sampling's share of probability; 1 is off. Only read when temperature > 0.
         top_k: keep the k likeliest tokens; 0 is off. Only read when temperature > 0.
-        seed: makes sampling repeatable, also in a batch; None draws from torch's global generator.
+        seed: makes sampling repeatable: each text is drawn by a generator of its own, alone and in a batch the same;
+            None draws from torch's global generator.
         max_tokens: most words (tokens) to generate.
         top_logprobs: report each word's log-probability and those of so many likeliest ones; None (default) reports
             none, since a softmax over the whole head at every step is only worth its time to who reads it.

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from langchain_toolken.decoding.batch import Batch
 from langchain_toolken.decoding.engine import Candidate, Reasoning, Sampling, TokenLogprob
+from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.results import ResultGuard
 from langchain_toolken.decoding.sampler import Sampler
 from langchain_toolken.decoding.text import TextStream
@@ -56,7 +56,8 @@ class Reasoner:
     """The rows of one `reason` or `stream` call.
 
     Args:
-        batch: the prompts, before their first step.
+        lm: the LM that runs them.
+        prompts: token ids, each of at least one token.
         limits: most words of each row.
         binding: the toolkens; None for words alone.
         guard: keeps the results that the prompts end in from being lengthened; None where they end in no result.
@@ -69,7 +70,8 @@ class Reasoner:
 
     def __init__(
         self,
-        batch: Batch,
+        lm: LanguageModel,
+        prompts: Sequence[Sequence[int]],
         *,
         limits: Sequence[int],
         binding: Binding | None,
@@ -85,18 +87,16 @@ class Reasoner:
         nothing_active = binding is None or (binding.mask is not None and not binding.mask.any())
         if must_call and nothing_active and not markers:
             raise ValueError("a call is forced, but there is no toolken and no marker that could fire")
-        rows = len(batch.prompts)
-        self.batch = batch
+        rows = len(prompts)
+        self.prompts = prompts
         self.binding = binding
         self._rejected = begun is not None
         self._begun = begun = begun or 0
-        if any(not 0 <= begun < len(prompt) for prompt in batch.prompts):
+        if any(not 0 <= begun < len(prompt) for prompt in prompts):
             raise ValueError(f"begun={begun}: so many tokens of an answer leave nothing of a prompt in front of it")
-        cuts = [len(prompt) - begun for prompt in batch.prompts]
-        self.texts = [
-            TextStream(batch.lm.tokenizer, prompt[:cut], stop) for prompt, cut in zip(batch.prompts, cuts, strict=True)
-        ]
-        self._lm = batch.lm
+        cuts = [len(prompt) - begun for prompt in prompts]
+        self.texts = [TextStream(lm.tokenizer, prompt[:cut], stop) for prompt, cut in zip(prompts, cuts, strict=True)]
+        self._lm = lm
         self._limits = limits
         self._counts = [begun] * rows
         self._sampler = Sampler(sampling)
@@ -106,25 +106,25 @@ class Reasoner:
         self._candidates: list[tuple[Candidate, ...]] = [()] * rows
         self._guard = guard
         self._endings = [
-            guard.ending(prompt[cut - 1]) if guard else None for prompt, cut in zip(batch.prompts, cuts, strict=True)
+            guard.ending(prompt[cut - 1]) if guard else None for prompt, cut in zip(prompts, cuts, strict=True)
         ]
         self._markers = frozenset(markers)
         self._marked: list[int | None] = [None] * rows
         self._must_call = must_call
-        for row, (prompt, cut) in enumerate(zip(batch.prompts, cuts, strict=True)):
+        for row, (prompt, cut) in enumerate(zip(prompts, cuts, strict=True)):
             for token in prompt[cut:]:
                 self._write(row, token)
 
     def choose(self, rows: list[int], logits: Tensor) -> list[list[int]]:
         """One word for each row, or its end."""
         allowed = self._allowed(rows, logits)
-        tokens = self._sampler(allowed)
+        tokens = self._sampler(rows, allowed)
         # A forced call is weighed against the other calls; anything else against all that the LM could have said.
         weighed = allowed if self._must_call else logits
         return [self._take(row, token, weighed[i]) for i, (row, token) in enumerate(zip(rows, tokens, strict=True))]
 
-    def results(self) -> list[Reasoning]:
-        """What every row came to."""
+    def results(self, reused: Sequence[int]) -> list[Reasoning]:
+        """What every row came to; `reused` is what each one had of the prefix cache."""
         return [
             Reasoning(
                 token_ids=text.token_ids,
@@ -132,8 +132,8 @@ class Reasoner:
                 trigger=candidates[0] if candidates else None,
                 runners_up=candidates[1:],
                 finish_reason=self._reasons[row],
-                prompt_tokens=len(self.batch.prompts[row]) - self._begun,
-                reused_tokens=self.batch.reused,
+                prompt_tokens=len(self.prompts[row]) - self._begun,
+                reused_tokens=reused[row],
                 marker=self._marked[row],
                 logprobs=tuple(self._logprobs[row][: max(0, len(text.token_ids) - self._begun)]),
                 # Where a call is forced, probabilities are over the calls alone, which nothing was calibrated for.
