@@ -30,8 +30,8 @@ def reported(console: Console) -> Iterator[None]:
     from langchain_toolken.toolkens import ToolkenSetError
     from langchain_toolken.tools import ToolError
     from langchain_toolken.training.demonstrations import DemonstrationError
+    from langchain_toolken.training.objective import SolveError
     from langchain_toolken.training.report import ReportError
-    from langchain_toolken.training.solver import SolveError
 
     def note(message: Warning | str, *_: Any, **__: Any) -> None:
         console.print(Text(f"note: {message}", style="yellow"))

@@ -226,6 +226,7 @@ def fit(
             rows,
             chosen_lam,
             bias=fitted_bias,
+            start=None if selection is None else selection.start,
             tolerance=tolerance,
             max_iterations=max_iterations,
             device=device,
@@ -250,10 +251,11 @@ def fit(
     used = len(loaded.demonstrations) - len(features.dropped)
     toolkens = _toolken_set(lm, specs, matrix, rows, fitted_bias, style, chosen_prior, chosen_lam, used, features)
     choice = temperature = None
-    if selection is not None and selection.logits is not None:
+    if selection is not None and selection.logits is not None and selection.held_out is not None:
+        held_out = selection.held_out
         if bias == "auto":
-            choice = choose_bias(features, selection.logits, selection.folds, max_false_call_rate)
-        toolkens, temperature = _calibrated(toolkens, features, selection.logits, choice, max_false_call_rate)
+            choice = choose_bias(held_out, selection.logits, selection.folds, max_false_call_rate)
+        toolkens, temperature = _calibrated(toolkens, held_out, selection.logits, choice, max_false_call_rate)
     return FitResult(
         toolkens=toolkens,
         lm=lm,
