@@ -22,8 +22,10 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode
 
+from langchain_toolken.answers import Thought
+from langchain_toolken.backtracing import validators_of
 from langchain_toolken.decoding.cancellation import in_thread
-from langchain_toolken.decoding.engine import Candidate, Reasoning, TokenLogprob
+from langchain_toolken.decoding.engine import Candidate, Judgement, Reasoning, TokenLogprob
 from langchain_toolken.prompts.messages import answer_so_far
 from langchain_toolken.tools import tool_specs
 
@@ -77,7 +79,7 @@ def create_toolken_agent(
 
     Invoke it with {"messages": [("user", "…")]}. The end state has the history in `messages` and the answer, results
     in place, in `text`. `stream_mode="updates"` gives one update per step, under the node's name; "custom" gives the
-    words as they come, as {"kind": "reason", "text": piece}.
+    words as they come, as {"kind": "reason", "text": piece}, and a thought's before them as {"kind": "thought", ...}.
 
     A tool that raises ends the run with an assistant message that names the tool, its arguments and the error: the LM
     would otherwise go on from a sentence without its number.
@@ -97,6 +99,7 @@ def create_toolken_agent(
         raise ValueError(f"max_calls must be at least 1, not {max_calls}.")
     runnable = [made if isinstance(made, BaseTool) else make_tool(made) for made in tools]
     specs = tool_specs(runnable)
+    validators = validators_of(runnable)
 
     def reason(state: ToolkenAgentState) -> dict[str, Any]:
         messages = state["messages"]
@@ -106,6 +109,8 @@ def create_toolken_agent(
         for piece in llm.stream_reason(messages, tools=specs):
             if isinstance(piece, Reasoning):
                 reasoning = piece
+            elif isinstance(piece, Thought):
+                writer({"kind": "thought", "text": piece.text})
             else:
                 writer({"kind": "reason", "text": piece})
         assert reasoning is not None
@@ -129,7 +134,7 @@ def create_toolken_agent(
     def complete(state: ToolkenAgentState) -> dict[str, Any]:
         data = state.get("reasoning")
         assert data is not None
-        message = llm.complete(state["messages"], _from_state(data), tools=specs)
+        message = llm.complete(state["messages"], _from_state(data), tools=specs, validators=validators)
         done: dict[str, Any] = {"reasoning": None}
         if message.tool_calls:
             call = message.tool_calls[0]
@@ -223,6 +228,7 @@ def _to_state(reasoning: Reasoning) -> dict[str, Any]:
         "token_ids": list(reasoning.token_ids),
         "runners_up": [asdict(candidate) for candidate in reasoning.runners_up],
         "logprobs": [asdict(word) for word in reasoning.logprobs],
+        "judgements": [asdict(one) for one in reasoning.judgements],
     }
 
 
@@ -232,6 +238,10 @@ def _from_state(data: Mapping[str, Any]) -> Reasoning:
             **data,
             "token_ids": tuple(data["token_ids"]),
             "trigger": Candidate(**data["trigger"]),
+            "judgements": tuple(
+                Judgement(**{**one, "scores": tuple((name, score) for name, score in one["scores"])})
+                for one in data["judgements"]
+            ),
             "runners_up": tuple(Candidate(**candidate) for candidate in data["runners_up"]),
             "logprobs": tuple(
                 TokenLogprob(word["token"], word["logprob"], tuple((token, value) for token, value in word["top"]))

@@ -24,6 +24,7 @@ from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.reasoner import Binding, Reasoner, ranked
 from langchain_toolken.decoding.results import ResultGuard
 from langchain_toolken.decoding.scheduler import Call, Scheduler
+from langchain_toolken.decoding.scoring import score_continuations
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec
 
@@ -48,7 +49,8 @@ class TransformersEngine:
     ) -> None:
         self.lm = lm
         # The rows of a batch come back one after the other, with their arguments to complete.
-        self._scheduler = Scheduler(lm, PrefixCache(cached_prefixes and cached_prefixes + max_batch_size), 1)
+        self._prefixes = PrefixCache(cached_prefixes and cached_prefixes + max_batch_size)
+        self._scheduler = Scheduler(lm, self._prefixes, 1)
         self.max_batch_size = max_batch_size
         self._lock = threading.Lock()
         self._grammars: ArgumentGrammars | None = None
@@ -97,10 +99,16 @@ class TransformersEngine:
         after_result: bool = False,
         markers: Collection[int] = (),
         must_call: bool = False,
+        begun: int | None = None,
     ) -> list[Reasoning]:
         """Decode every prompt until EOS, a stop string, a toolken or the limit; see `Engine.reason`."""
         reasoner = self._reasoner(
-            prompts, toolkens, active, sampling, stop, after_result=after_result, markers=markers, must_call=must_call
+            prompts,
+            *(toolkens, active, sampling, stop),
+            after_result=after_result,
+            markers=markers,
+            must_call=must_call,
+            begun=begun,
         )
         call = Call(prompts, reasoner.choose, reasoner.binding)
         self._scheduler.run(call)
@@ -117,11 +125,17 @@ class TransformersEngine:
         after_result: bool = False,
         markers: Collection[int] = (),
         must_call: bool = False,
+        begun: int | None = None,
     ) -> Iterator[str | Reasoning]:
         """Text as it comes, the `Reasoning` last; see `Engine.stream`."""
         # Not a generator itself, so that bad input raises here and not at the first piece.
         reasoner = self._reasoner(
-            [prompt], toolkens, active, sampling, stop, after_result=after_result, markers=markers, must_call=must_call
+            [prompt],
+            *(toolkens, active, sampling, stop),
+            after_result=after_result,
+            markers=markers,
+            must_call=must_call,
+            begun=begun,
         )
         return self._pieces(reasoner)
 
@@ -155,8 +169,9 @@ class TransformersEngine:
         after_result: bool,
         markers: Collection[int],
         must_call: bool,
+        begun: int | None,
     ) -> Reasoner:
-        limits = [min(sampling.max_tokens, self.room(prompt)) for prompt in prompts]
+        limits = [min(sampling.max_tokens, self.room(prompt) + (begun or 0)) for prompt in prompts]
         binding = self.bind(toolkens, active)
         return Reasoner(
             self.lm,
@@ -168,6 +183,7 @@ class TransformersEngine:
             guard=self.guard if after_result else None,
             markers=markers,
             must_call=must_call,
+            begun=begun,
         )
 
     def _pieces(self, reasoner: Reasoner) -> Iterator[str | Reasoning]:
@@ -192,6 +208,12 @@ class TransformersEngine:
         finally:
             steps.close()
         yield reasoner.results(call.reused)[0]
+
+    def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
+        """How likely the LM finds each continuation; see `Engine.score`."""
+        longest = max(continuations, key=len, default=())
+        self.room([*prompt, *longest])
+        return score_continuations(self.lm, self._prefixes, prompt, continuations)
 
     def complete(
         self, prompts: Sequence[Sequence[int]], specs: Sequence[ToolSpec], *, max_tokens: int = 256
