@@ -55,7 +55,7 @@ def test_an_update_is_the_optimum_of_the_full_objective_over_the_new_rows(
     # The papers' cross-entropy on [words ; toolkens], from logits written out, differentiated by torch.
     loaded = gather_demonstrations(demonstrations, ALL, docstrings=False, strict=True)
     features = compute_features(tiny_llama, loaded.demonstrations, [s.name for s in ALL], "completion")
-    hidden, start = features.hidden.double(), prior_rows(tiny_llama, ALL[2:], prior).double()
+    hidden, start = features.hidden.double(), prior_rows(tiny_llama, ALL[2:], prior, among=ALL).double()
     new = updated.matrix[2:].double().requires_grad_()
 
     def objective(new_rows: torch.Tensor) -> torch.Tensor:
