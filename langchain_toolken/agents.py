@@ -10,9 +10,11 @@ import json
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypedDict
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as make_tool
 from langgraph.config import get_stream_writer
@@ -20,7 +22,10 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode
 
-from langchain_toolken.decoding.engine import Candidate, Reasoning, TokenLogprob
+from langchain_toolken.answers import Thought
+from langchain_toolken.backtracing import validators_of
+from langchain_toolken.decoding.cancellation import in_thread
+from langchain_toolken.decoding.engine import Candidate, Judgement, Reasoning, TokenLogprob
 from langchain_toolken.prompts.messages import answer_so_far
 from langchain_toolken.tools import tool_specs
 
@@ -74,7 +79,7 @@ def create_toolken_agent(
 
     Invoke it with {"messages": [("user", "…")]}. The end state has the history in `messages` and the answer, results
     in place, in `text`. `stream_mode="updates"` gives one update per step, under the node's name; "custom" gives the
-    words as they come, as {"kind": "reason", "text": piece}.
+    words as they come, as {"kind": "reason", "text": piece}, and a thought's before them as {"kind": "thought", ...}.
 
     A tool that raises ends the run with an assistant message that names the tool, its arguments and the error: the LM
     would otherwise go on from a sentence without its number.
@@ -94,6 +99,7 @@ def create_toolken_agent(
         raise ValueError(f"max_calls must be at least 1, not {max_calls}.")
     runnable = [made if isinstance(made, BaseTool) else make_tool(made) for made in tools]
     specs = tool_specs(runnable)
+    validators = validators_of(runnable)
 
     def reason(state: ToolkenAgentState) -> dict[str, Any]:
         messages = state["messages"]
@@ -103,6 +109,8 @@ def create_toolken_agent(
         for piece in llm.stream_reason(messages, tools=specs):
             if isinstance(piece, Reasoning):
                 reasoning = piece
+            elif isinstance(piece, Thought):
+                writer({"kind": "thought", "text": piece.text})
             else:
                 writer({"kind": "reason", "text": piece})
         assert reasoning is not None
@@ -126,7 +134,7 @@ def create_toolken_agent(
     def complete(state: ToolkenAgentState) -> dict[str, Any]:
         data = state.get("reasoning")
         assert data is not None
-        message = llm.complete(state["messages"], _from_state(data), tools=specs)
+        message = llm.complete(state["messages"], _from_state(data), tools=specs, validators=validators)
         done: dict[str, Any] = {"reasoning": None}
         if message.tool_calls:
             call = message.tool_calls[0]
@@ -158,8 +166,8 @@ def create_toolken_agent(
         return {"text": text, "steps": [executed, Step(kind="reinject", text=text)]}
 
     graph: StateGraph[ToolkenAgentState, None, ToolkenAgentState, ToolkenAgentState] = StateGraph(ToolkenAgentState)
-    graph.add_node("reason", reason)
-    graph.add_node("complete", complete)
+    graph.add_node("reason", _decoding(reason))
+    graph.add_node("complete", _decoding(complete))
     graph.add_node("execute", ToolNode(runnable, handle_tool_errors=_describe))
     graph.add_node("reinject", reinject)
     graph.add_edge(START, "reason")
@@ -170,6 +178,15 @@ def create_toolken_agent(
     compiled = graph.compile(checkpointer=checkpointer, name="toolken_agent")
     # LangGraph's own limit counts nodes and would end a run before max_calls does.
     return compiled.with_config(recursion_limit=_STEPS_PER_CALL * (max_calls + 2))
+
+
+def _decoding(step: Callable[[ToolkenAgentState], dict[str, Any]]) -> Runnable[ToolkenAgentState, dict[str, Any]]:
+    """A node that decodes: in an async run it shares the LM with other runs, and stops when its run is cancelled."""
+
+    async def in_async_run(state: ToolkenAgentState) -> dict[str, Any]:
+        return await in_thread(partial(step, state))
+
+    return RunnableLambda(step, in_async_run, name=step.__name__)
 
 
 def _after_reason(state: ToolkenAgentState) -> str:
@@ -211,6 +228,7 @@ def _to_state(reasoning: Reasoning) -> dict[str, Any]:
         "token_ids": list(reasoning.token_ids),
         "runners_up": [asdict(candidate) for candidate in reasoning.runners_up],
         "logprobs": [asdict(word) for word in reasoning.logprobs],
+        "judgements": [asdict(one) for one in reasoning.judgements],
     }
 
 
@@ -220,6 +238,10 @@ def _from_state(data: Mapping[str, Any]) -> Reasoning:
             **data,
             "token_ids": tuple(data["token_ids"]),
             "trigger": Candidate(**data["trigger"]),
+            "judgements": tuple(
+                Judgement(**{**one, "scores": tuple((name, score) for name, score in one["scores"])})
+                for one in data["judgements"]
+            ),
             "runners_up": tuple(Candidate(**candidate) for candidate in data["runners_up"]),
             "logprobs": tuple(
                 TokenLogprob(word["token"], word["logprob"], tuple((token, value) for token, value in word["top"]))

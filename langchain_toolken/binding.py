@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import BaseModel
 
 from langchain_toolken.decoding.engine import Sampling
 from langchain_toolken.tools import ToolSpec, tool_spec
@@ -20,7 +21,9 @@ ToolMode = Literal["toolken", "prompt", "hybrid"]
 SAMPLING_FIELDS = (
     *("temperature", "top_p", "top_k", "seed", "max_tokens"),
     *("max_argument_tokens", "logprobs", "top_logprobs"),
+    *("rerank", "rerank_margin", "rerank_k", "backtrace"),
 )
+"""The chat model's fields that a call may change."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,14 @@ class CallSettings:
     forced: one of them has to be.
     answer: the schema that the answer's text has to keep to; None for free text.
     sampling: the fields of the chat model that this call changes.
+    argument_models: pydantic models that the arguments of some tools must pass, by tool.
     """
 
     tools: tuple[ToolSpec, ...]
     forced: bool
     answer: ToolSpec | None
     sampling: dict[str, Any]
+    argument_models: Mapping[str, type[BaseModel]]
 
 
 def sampling_of(values: Mapping[str, Any]) -> Sampling:
@@ -143,6 +148,7 @@ def call_settings(kwargs: Mapping[str, Any]) -> CallSettings:
         forced=chosen is not None,
         answer=answer,
         sampling={field: kwargs[field] for field in SAMPLING_FIELDS if field in kwargs},
+        argument_models=kwargs.get("argument_models") or {},
     )
 
 

@@ -28,16 +28,28 @@ _NAME_TOKENS = 128  # a name of 64 characters, which OpenAI allows, has at most 
 
 
 @dataclass(frozen=True)
+class FailedCall:
+    """A call whose arguments were cut off, or did not pass the tool's own validation."""
+
+    tool: str
+    error: str
+
+
+@dataclass(frozen=True)
 class DecodedCall:
     """A call's arguments, and what decoding it added to the prompt and to the LM's text.
 
     card_tokens: the tool card's; the LM only reads them. written_tokens: the toolken, or the marker and the name behind
-    it; what the LM wrote besides the arguments.
+    it; what the LM wrote besides the arguments. Calls that were tried before are counted in both.
+    error: why the arguments are no valid call's; None if they are.
+    backtraced_from: the likelier calls that failed before this one (see `backtracing`), in the order they were tried.
     """
 
     completion: Completion
     card_tokens: int
     written_tokens: int
+    error: str | None = None
+    backtraced_from: tuple[FailedCall, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,7 +148,17 @@ def decode_call(
     if reasoning.marker is not None:
         head = encode_content(tokenizer, call_layout(tokenizer).head(spec.name), continued=True)
         (completion,) = engine.complete([[*ids, reasoning.marker, *head]], [spec], max_tokens=max_tokens)
-        return DecodedCall(completion, card_tokens=0, written_tokens=1 + len(head))
+        return DecodedCall(completion, card_tokens=0, written_tokens=1 + len(head), error=_cut_off(completion))
     card = encode_content(tokenizer, tool_card(spec), continued=True)
     (completion,) = engine.complete([[*ids, *card]], [spec], max_tokens=max_tokens)
-    return DecodedCall(completion, len(card) if completion.completion_tokens else 0, written_tokens=1)
+    read = len(card) if completion.completion_tokens else 0
+    return DecodedCall(completion, read, written_tokens=1, error=_cut_off(completion))
+
+
+def _cut_off(completion: Completion) -> str | None:
+    if completion.arguments is not None:
+        return None
+    return (
+        f"The arguments were cut off after {completion.completion_tokens} tokens (max_argument_tokens, or the LM's "
+        "context)."
+    )

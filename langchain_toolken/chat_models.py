@@ -6,21 +6,35 @@ messages. The two steps of a turn, `reason` and `complete`, are public: `agents`
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
 from pydantic import Field, InstanceOf, PrivateAttr, field_validator
 
+from langchain_toolken import reranking
+from langchain_toolken.answers import (
+    Answer,
+    Beginning,
+    Thought,
+    answer_of,
+    answer_pieces,
+    beginning,
+    closing_ids,
+    with_count,
+)
+from langchain_toolken.backtracing import Validators, decode_first_valid, validators_of
 from langchain_toolken.binding import (
     SAMPLING_FIELDS,
     CallSettings,
@@ -30,15 +44,17 @@ from langchain_toolken.binding import (
     sampling_of,
     spec_of,
 )
-from langchain_toolken.calls import Prompt, decode_call, only_call, prompt_for, with_name
-from langchain_toolken.decoding.engine import MOST_TOP_LOGPROBS, Candidate, Engine, Reasoning
-from langchain_toolken.decoding.priors import with_priors
+from langchain_toolken.calls import Prompt, only_call, prompt_for, with_name
+from langchain_toolken.decoding.cancellation import in_thread, iterate_in_thread
+from langchain_toolken.decoding.engine import DEFAULT_BATCH_SIZE, MOST_TOP_LOGPROBS, Candidate, Engine, Reasoning
+from langchain_toolken.decoding.new_tools import with_priors
 from langchain_toolken.decoding.shared import shared_engine
+from langchain_toolken.identity import langsmith_params, toolkens_identity
 from langchain_toolken.prompts.format import PromptFormat, Reinjection, Style
-from langchain_toolken.prompts.messages import answer_so_far
-from langchain_toolken.prompts.templates import answer_lead
+from langchain_toolken.prompts.thoughts import thought_of
 from langchain_toolken.prompts.tool_lists import openai_tool
-from langchain_toolken.responses import closing_chunks, response, schema_response, without_lead
+from langchain_toolken.reranking import DEFAULT_MARGIN, MOST_CANDIDATES, Reranking, RerankMethod
+from langchain_toolken.responses import chunk_of, closing_chunks, response, schema_response
 from langchain_toolken.structured_output import structured_call, with_parsing
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec
@@ -71,6 +87,19 @@ class ToolkenChat(BaseChatModel):
         stop: strings that end an answer, besides the prompt style's own.
         logprobs: report the words' log-probabilities in `response_metadata`, in OpenAI's form.
         top_logprobs: and those of so many likeliest words at each place.
+        rerank: a second look at calls that the toolkens are not sure of, by the frozen LM: "docs" (it reads the
+            likeliest tools' cards and may reject the call) or "frozen" (it reads none and names one of them); None
+            (default) none: it costs LM tokens, which `response_metadata["rerank"]` and the usage count.
+        rerank_margin: how far the trigger's probability must lead the runner-up's to be sure. 0.5: what leads by more
+            is likelier to be right than all else together.
+        rerank_k: how many tools are weighed, at most.
+        backtrace: how many runners-up are tried, one after the other, where a call's arguments are cut off or do not
+            pass the tool's own pydantic model. 0 (default): the failed call is reported and no other tool is called,
+            since that one might do something that nobody wanted.
+        max_batch_size: most sequences that run through the LM together, of all instances that share it: the last one
+            that sets it decides. None leaves it at 16. `batch` starts as many calls at a time, unless its config has a
+            max_concurrency.
+        model_kwargs: further arguments of `AutoModelForCausalLM.from_pretrained`, such as a quantization_config.
 
     Raises:
         ToolkenSetError: the toolkens' folder can't be read (here), or they were made for another LM (when the first
@@ -92,11 +121,17 @@ class ToolkenChat(BaseChatModel):
     stop: list[str] | None = None
     logprobs: bool = False
     top_logprobs: int | None = Field(default=None, ge=0, le=MOST_TOP_LOGPROBS)
+    rerank: RerankMethod | None = None
+    rerank_margin: float = Field(default=DEFAULT_MARGIN, ge=0, le=1)
+    rerank_k: int = Field(default=MOST_CANDIDATES, ge=2, le=MOST_CANDIDATES)
+    backtrace: int = Field(default=0, ge=0, lt=MOST_CANDIDATES)
     revision: str | None = None
     dtype: str | None = None
     device: str | None = None
     device_map: str | None = None
     trust_remote_code: bool = False
+    max_batch_size: int | None = Field(default=None, ge=1)
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     _engine: Engine | None = PrivateAttr(default=None)
     _set: ToolkenSet | None = PrivateAttr(default=None)
@@ -136,6 +171,8 @@ class ToolkenChat(BaseChatModel):
                     device=self.device,
                     device_map=self.device_map,
                     trust_remote_code=self.trust_remote_code,
+                    max_batch_size=self.max_batch_size,
+                    **self.model_kwargs,
                 )
             return self._engine
 
@@ -171,7 +208,8 @@ class ToolkenChat(BaseChatModel):
         if forced and len(tools) == 1:
             return only_call(tools[0], prompt)
         settings = self._settings(messages, prompt, stop, forced, sampling)
-        (reasoning,) = self.engine.reason([prompt.ids], **settings)
+        second_look = self._reranking(sampling)
+        reasoning = reranking.reason(self.engine, prompt.ids, prompt.by_toolken, second_look, settings)
         return with_name(self.engine, prompt, reasoning)
 
     def stream_reason(
@@ -182,20 +220,28 @@ class ToolkenChat(BaseChatModel):
         stop: Sequence[str] | None = None,
         forced: bool = False,
         **sampling: Any,
-    ) -> Iterator[str | Reasoning]:
-        """`reason`, piece by piece: the message's text as it comes (without an answer's leading space), the Reasoning
-        last. Closing the iterator stops decoding."""
+    ) -> Iterator[str | Thought | Reasoning]:
+        """`reason`, piece by piece: the message's text as it comes (without an answer's leading space), before it the
+        thought of an LM that thinks, the Reasoning last. Closing the iterator stops decoding."""
         if forced:  # a call happens at once: there are no words to stream
             yield self.reason(messages, tools=tools, stop=stop, forced=True, **sampling)
             return
         prompt = self._prompt(messages, tools)
         settings = self._settings(messages, prompt, stop, False, sampling)
-        for piece in without_lead(self.engine.stream(prompt.ids, **settings), self._lead(messages)):
+        pieces = reranking.stream(self.engine, prompt.ids, prompt.by_toolken, self._reranking(sampling), settings)
+        for piece in answer_pieces(pieces, self._beginning(messages)):
             yield with_name(self.engine, prompt, piece) if isinstance(piece, Reasoning) else piece
 
+    def answer_of(self, messages: Sequence[BaseMessage], reasoning: Reasoning) -> Answer:
+        """What `reasoning` adds to `messages`: its text, without the space that a new answer begins with, and the
+        thought before it."""
+        begun = self._beginning(messages)
+        answer = answer_of(reasoning.text, begun)
+        return with_count(self.engine.tokenizer, answer, begun.layout, reasoning.token_ids)
+
     def text_of(self, messages: Sequence[BaseMessage], reasoning: Reasoning) -> str:
-        """What `reasoning` adds to `messages`: its text, without the space that a new answer begins with."""
-        return reasoning.text.removeprefix(self._lead(messages) or "")
+        """The text of `answer_of`."""
+        return self.answer_of(messages, reasoning).text
 
     def complete(
         self,
@@ -204,16 +250,26 @@ class ToolkenChat(BaseChatModel):
         *,
         tools: Sequence[ToolSpec] = (),
         max_argument_tokens: int | None = None,
+        backtrace: int | None = None,
+        validators: Validators | None = None,
     ) -> AIMessage:
         """The message that `reasoning` comes to: its text and, if the LM called a tool, the call with its arguments.
 
-        `messages` and `tools` are those that `reasoning` was made from; max_argument_tokens None is the instance's.
+        `messages` and `tools` are those that `reasoning` was made from; max_argument_tokens and backtrace None are the
+        instance's. validators: pydantic models that back-trace has the arguments pass, by tool.
         """
-        call = None
+        answer, call = self.answer_of(messages, reasoning), None
         if reasoning.trigger is not None:
-            limit = self.max_argument_tokens if max_argument_tokens is None else max_argument_tokens
-            call = decode_call(self.engine, self._prompt(messages, tools), reasoning, tools, max_tokens=limit)
-        return response(self.text_of(messages, reasoning), reasoning, call, self.engine.model_id)
+            reasoning, call = decode_first_valid(
+                self.engine,
+                self._prompt(messages, tools),
+                reasoning,
+                tools,
+                max_tokens=self.max_argument_tokens if max_argument_tokens is None else max_argument_tokens,
+                runners_up=self.backtrace if backtrace is None else backtrace,
+                validators=validators,
+            )
+        return response(answer, reasoning, call, self.engine.model_id)
 
     def rank_tools(
         self, messages: LanguageModelInput, k: int = 5, *, tools: Sequence[Any] | None = None
@@ -235,6 +291,9 @@ class ToolkenChat(BaseChatModel):
         names = frozenset(spec.name for spec in specs)
         (ranking,) = self.engine.rank([prompt.ids], toolkens=self._toolkens_for(specs), active=names)
         return list(ranking[:k])
+
+    def _beginning(self, messages: Sequence[BaseMessage]) -> Beginning:
+        return beginning(self.engine.tokenizer, messages, self.prompt_format)
 
     def _prompt(self, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> Prompt:
         with_toolken = self._given.names if self._given is not None else ()
@@ -261,11 +320,9 @@ class ToolkenChat(BaseChatModel):
             "must_call": forced,
         }
 
-    def _lead(self, messages: Sequence[BaseMessage]) -> str | None:
-        """The whitespace to take off what the LM writes next; None where it goes on with an open answer."""
-        if answer_so_far(messages, self.reinjection):
-            return None
-        return answer_lead(self.engine.tokenizer, self.prompt_format) or None
+    def _reranking(self, changed: Mapping[str, Any]) -> Reranking:
+        fields = ("rerank", "rerank_margin", "rerank_k")
+        return Reranking(*(changed.get(field, getattr(self, field)) for field in fields))
 
     def _toolkens_for(self, tools: Sequence[ToolSpec]) -> ToolkenSet:
         """The toolkens with one for each of `tools`; those made from a prior are kept."""
@@ -308,6 +365,7 @@ class ToolkenChat(BaseChatModel):
             # Whether the text is the answer or a tool is called instead shows only at its end.
             message = self._generate(messages, stop, **kwargs).generations[0].message
             assert isinstance(message, AIMessage)
+            yield emit(chunk_of(Thought(thought_of(message))))
             yield emit(AIMessageChunk(content=message.content))
         else:
             reasoning: Reasoning | None = None
@@ -317,23 +375,70 @@ class ToolkenChat(BaseChatModel):
                 if isinstance(piece, Reasoning):
                     reasoning = piece
                 else:
-                    yield emit(AIMessageChunk(content=piece))
+                    yield emit(chunk_of(piece))
             message = chat._finish(messages, reasoning, settings)
         for chunk in closing_chunks(message):
             yield emit(chunk)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        # Decoding blocks; in a thread of its own it joins the batch, and stops when this task is cancelled.
+        manager = run_manager.get_sync() if run_manager else None
+        return await in_thread(partial(self._generate, messages, stop, manager, **kwargs))
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        async with aclosing(iterate_in_thread(partial(self._stream, messages, stop, **kwargs))) as chunks:
+            async for chunk in chunks:
+                if run_manager is not None:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Answer several inputs together: they run through the LM as one batch, of up to `max_batch_size` at a time."""
+        configs = get_config_list(config, len(inputs))
+        for each in configs:
+            # Without it LangChain takes as many threads as there are CPUs and 4.
+            if each.get("max_concurrency") is None:
+                each["max_concurrency"] = self.max_batch_size or DEFAULT_BATCH_SIZE
+        return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     def _finish(
         self, messages: Sequence[BaseMessage], reasoning: Reasoning | None, settings: CallSettings
     ) -> AIMessage:
         """The message of a turn; where an answer has a schema and no tool was called, it is decoded here."""
         if settings.answer is not None and (reasoning is None or reasoning.trigger is None):
-            prompt = self._prompt(messages, settings.tools)
+            closing = closing_ids(self.engine.tokenizer, self._beginning(messages))
+            ids = [*self._prompt(messages, settings.tools).ids, *closing]
             most = settings.sampling.get("max_tokens", self.max_tokens)
-            (answer,) = self.engine.complete([prompt.ids], [settings.answer], max_tokens=most)
+            (answer,) = self.engine.complete([ids], [settings.answer], max_tokens=most)
             return schema_response(answer, self.engine.model_id)
         assert reasoning is not None
-        limit = settings.sampling.get("max_argument_tokens")
-        return self.complete(messages, reasoning, tools=settings.tools, max_argument_tokens=limit)
+        return self.complete(
+            messages,
+            reasoning,
+            tools=settings.tools,
+            max_argument_tokens=settings.sampling.get("max_argument_tokens"),
+            backtrace=settings.sampling.get("backtrace"),
+            validators=settings.argument_models,
+        )
 
     def _named(self, model: str | None) -> Self:
         """This chat model with the LM that a call asks for."""
@@ -369,6 +474,8 @@ class ToolkenChat(BaseChatModel):
         choice_among(tool_choice, [spec.name for spec in specs])
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
+        if models := validators_of(tools):
+            kwargs["argument_models"] = models
         return self.bind(tools=[openai_tool(spec) for spec in specs], **kwargs)
 
     def with_structured_output(
@@ -420,21 +527,9 @@ class ToolkenChat(BaseChatModel):
 
     def _toolkens_identity(self) -> str | None:
         if self._given is not None and self._identity is None:
-            digest = hashlib.sha256(
-                f"{self._given.names} {self._given.biases.tolist()} {self._given.calibration}".encode()
-            )
-            digest.update(self._given.matrix.numpy().tobytes())
-            self._identity = f"{len(self._given)} tools, sha256 {digest.hexdigest()[:16]}"
+            self._identity = toolkens_identity(self._given)
         return self._identity
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = LangSmithParams(
-            ls_provider="toolken",
-            ls_model_name=str(kwargs.get("model", self.model)),
-            ls_model_type="chat",
-            ls_temperature=kwargs.get("temperature", self.temperature),
-            ls_max_tokens=kwargs.get("max_tokens", self.max_tokens),
-        )
-        if stopping := stop or self.stop:
-            params["ls_stop"] = list(stopping)
-        return params
+        model, temperature = str(kwargs.get("model", self.model)), kwargs.get("temperature", self.temperature)
+        return langsmith_params(model, temperature, kwargs.get("max_tokens", self.max_tokens), stop or self.stop)

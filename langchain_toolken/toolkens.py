@@ -1,60 +1,34 @@
-"""`ToolkenSet`: the toolkens of some tools for one LM, and the folder they are kept in.
-
-A folder holds `toolkens.safetensors` (the float32 tensors `matrix`, `prior` and, where tools have biases of their own,
-`tool_biases`) and `toolkens.json` (everything else, and the SHA-256 of the first, so that files of two saves are never
-taken for one set). Nothing is pickled. Files that were saved beside them (a report, a model card) are named there with
-their SHA-256 too: a later save replaces them, unless someone has changed them since.
-
-How a save stays whole. The new folder is written and synced beside the target as `.NAME.new-*`. A folder in the
-target's place is renamed to `.NAME.old-*`, the new one is renamed into place, and the old one is deleted. A kill before
-the first rename leaves the old set in place; between the renames, the old set is whole in `.NAME.old-*`, where `load`
-looks for it while nothing is in place and which the next `save` deletes once its own set is; after the second, the new
-set is in place. A killed save may leave a `.NAME.new-*` behind: it is never read and may be deleted.
-"""
+"""`ToolkenSet`: the toolkens of some tools for one LM. `toolken_folder` says what a saved one looks like."""
 
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import math
-import os
-import shutil
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load as tensors_from_bytes
-from safetensors.torch import save as tensors_to_bytes
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from langchain_toolken import __version__
+from langchain_toolken.toolken_folder import TENSORS_FILE, ToolkenSetError, read_folder, write_folder
 from langchain_toolken.tools import ToolSpec
 
-TENSORS_FILE = "toolkens.safetensors"
-SETTINGS_FILE = "toolkens.json"
-FORMAT = "langchain-toolken toolkens"
-# Version 2 added `tool_biases` and the calibration, which version 1 did not know: it would have read them as faults.
-FORMAT_VERSION = 2
-_READABLE_VERSIONS = (1, 2)
-
-# A save that runs meanwhile may move the folder twice under a reader; more often only if saves follow on each other.
-_READ_ATTEMPTS = 20
+# The error is the set's as much as its folder's, and this module is where users know it from.
+__all__ = ["Calibration", "Provenance", "ToolkenSet", "ToolkenSetError"]
 
 
-class ToolkenSetError(ValueError):
-    """Toolkens that cannot be loaded, saved, combined or used with this LM. The message says which and what to do."""
+_OPTIONAL_TENSORS = ("tool_biases", "call_states")
 
 
 class Provenance(BaseModel):
     """Where toolkens come from: the LM they belong to and what they were fitted on.
 
-    The fingerprints decide whether an LM is that LM; `model_id` and `revision` are for people.
+    The fingerprints decide whether an LM is that LM; `model_id` and `revision` are for people. added: by the names of
+    tools that came to the set after its fit, how their rows were made ("prior …", "mapped …", "update …").
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -70,6 +44,7 @@ class Provenance(BaseModel):
     tool_positions: int
     word_positions: int
     package_version: str
+    added: dict[str, str] = {}
 
 
 class Calibration(BaseModel):
@@ -96,12 +71,10 @@ class Calibration(BaseModel):
 
 
 class _Settings(BaseModel):
-    """What toolkens.json holds beside its format and version."""
+    """What toolkens.json holds beside what `toolken_folder` puts there."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    payload_sha256: str
-    beside_sha256: dict[str, str] = {}
     bias: float
     specs: list[ToolSpec]
     provenance: Provenance
@@ -115,7 +88,10 @@ class ToolkenSet:
     `matrix` and `prior` are (K, d) float32 on the CPU (given otherwise, they are brought there): the toolkens' rows of
     the output head, and the rows they were pulled towards while fitted (DESIGN §2). `bias` is added to every toolken's
     logit, and `tool_biases` ((K,) float32, or None for none) to each its own besides. `calibration`: what held-out data
-    said, None where there was none. Row i belongs to `specs[i]`. The methods never change a set, they return a new one.
+    said, None where there was none. `call_states` ((K, d) float32, or None where nobody kept them): each tool's mean
+    hidden state at the demonstrations' calls of it, 0 for tools that none calls; toolkens of further tools are learned
+    from them (`decoding.toolken_map`). Row i belongs to `specs[i]`. The methods never change a set, they return a new
+    one.
 
     Raises `ToolkenSetError` if the shapes do not agree, a value is not finite or two specs have one name.
     """
@@ -127,12 +103,15 @@ class ToolkenSet:
     provenance: Provenance
     tool_biases: Tensor | None = None
     calibration: Calibration | None = None
+    call_states: Tensor | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "specs", tuple(self.specs))
         object.__setattr__(self, "bias", float(self.bias))
-        for name in ("matrix", "prior"):
-            rows: Tensor = getattr(self, name)
+        for name in ("matrix", "prior", "call_states"):
+            rows: Tensor | None = getattr(self, name)
+            if rows is None:
+                continue
             if rows.ndim != 2 or rows.shape[0] != len(self.specs) or rows.shape[1] == 0:
                 raise ToolkenSetError(
                     f"{name} has shape {tuple(rows.shape)}; {len(self.specs)} tools need a row each, "
@@ -143,10 +122,11 @@ class ToolkenSet:
                 faulty = int((~torch.isfinite(rows)).any(dim=1).nonzero()[0])
                 raise ToolkenSetError(f"{name} has a value that is not finite, in the row of {self.names[faulty]!r}")
             object.__setattr__(self, name, rows)
-        if self.matrix.shape != self.prior.shape:
-            raise ToolkenSetError(
-                f"matrix {tuple(self.matrix.shape)} and prior {tuple(self.prior.shape)} differ in shape"
-            )
+        for name, rows in (("prior", self.prior), ("call_states", self.call_states)):
+            if rows is not None and self.matrix.shape != rows.shape:
+                raise ToolkenSetError(
+                    f"matrix {tuple(self.matrix.shape)} and {name} {tuple(rows.shape)} differ in shape"
+                )
         if not math.isfinite(self.bias):
             raise ToolkenSetError(f"the bias is {self.bias}; it must be finite")
         if self.tool_biases is not None:
@@ -172,6 +152,11 @@ class ToolkenSet:
     def biases(self) -> Tensor:
         """What is added to each toolken's logit: (K,) float32, the bias and the tool's own together."""
         return self._own_biases() + self.bias
+
+    @property
+    def trained(self) -> list[int]:
+        """Rows of the tools that demonstrations called; none where nobody kept `call_states`."""
+        return [] if self.call_states is None else self.call_states.any(dim=1).nonzero()[:, 0].tolist()
 
     @property
     def hidden_size(self) -> int:
@@ -204,26 +189,30 @@ class ToolkenSet:
         gone = set(self._indices(names))
         return self._rows([i for i in range(len(self)) if i not in gone])
 
-    def add(self, specs: Sequence[ToolSpec], prior_rows: Tensor) -> ToolkenSet:
-        """With toolkens for further tools, which start at their priors, `prior_rows` (len(specs), d).
+    def add(self, specs: Sequence[ToolSpec], rows: Tensor, how: str = "prior") -> ToolkenSet:
+        """With toolkens for further tools that nobody trained: `rows` (len(specs), d), their priors as well.
 
-        The rows of the tools already here stay as they are, bit for bit. The new tools get the set's bias.
+        how: how the rows were made, for the provenance. `decoding.new_tools.add_tools` makes them. The rows of the
+        tools already here stay as they are, bit for bit. The new tools get the set's bias.
         """
         known = [spec.name for spec in specs if spec.name in self]
         if known:
             raise ToolkenSetError(f"{known[0]!r} has a toolken already: remove it first, or leave it out")
-        if tuple(prior_rows.shape) != (len(specs), self.hidden_size):
+        if tuple(rows.shape) != (len(specs), self.hidden_size):
             raise ToolkenSetError(
-                f"prior rows have shape {tuple(prior_rows.shape)}; {len(specs)} tools for "
+                f"the rows have shape {tuple(rows.shape)}; {len(specs)} tools for "
                 f"{self.provenance.model_id} need ({len(specs)}, {self.hidden_size})"
             )
-        rows = prior_rows.detach().to(device="cpu", dtype=torch.float32)
+        rows = rows.detach().to(device="cpu", dtype=torch.float32)
+        added = {**self.provenance.added, **{spec.name: how for spec in specs}}
         return replace(
             self,
             specs=(*self.specs, *specs),
             matrix=torch.cat([self.matrix, rows]),
             prior=torch.cat([self.prior, rows]),
             tool_biases=None if self.tool_biases is None else torch.cat([self.tool_biases, torch.zeros(len(specs))]),
+            call_states=None if self.call_states is None else torch.cat([self.call_states, torch.zeros_like(rows)]),
+            provenance=self.provenance.model_copy(update={"added": added}),
         )
 
     def merge(self, other: ToolkenSet) -> ToolkenSet:
@@ -257,6 +246,7 @@ class ToolkenSet:
                 "tool_positions": ours.tool_positions + theirs.tool_positions,
                 "word_positions": ours.word_positions + theirs.word_positions,
                 "package_version": __version__,
+                "added": {**ours.added, **theirs.added},
             }
         )
         tool_biases = torch.cat([self._own_biases(), other._own_biases() + (other.bias - self.bias)])
@@ -268,6 +258,11 @@ class ToolkenSet:
             provenance=provenance,
             tool_biases=tool_biases if bool(tool_biases.any()) else None,
             calibration=self.calibration if self.calibration == other.calibration else None,
+            call_states=None
+            if self.call_states is None and other.call_states is None
+            else torch.cat(
+                [torch.zeros_like(one.matrix) if one.call_states is None else one.call_states for one in (self, other)]
+            ),
         )
 
     def check_fits(self, *, model_id: str, head_fingerprint: str, tokenizer_fingerprint: str, hidden_size: int) -> None:
@@ -294,44 +289,15 @@ class ToolkenSet:
         Raises `ToolkenSetError` if `folder` holds anything that no save put there, or that was changed since: it would
         be lost. ValueError for a name that is not a plain file's, or is one of the set's own.
         """
-        files = {name: text.encode() for name, text in (beside or {}).items()}
-        for name in files:
-            if name != Path(name).name or name in ("", "..", TENSORS_FILE, SETTINGS_FILE):
-                raise ValueError(f"{name!r} can't be saved beside toolkens: give a plain file name that they don't use")
-        target = Path(folder).resolve()
-        _refuse_to_replace(target, Path(folder))
         # Toolkens that were never fitted are their prior, the very same tensor, which safetensors would refuse.
         tensors = {"matrix": self.matrix.clone(), "prior": self.prior.clone()}
-        if self.tool_biases is not None:
-            tensors["tool_biases"] = self.tool_biases
-        payload = tensors_to_bytes(tensors)
+        for name in _OPTIONAL_TENSORS:
+            if (tensor := getattr(self, name)) is not None:
+                tensors[name] = tensor
         settings = _Settings(
-            payload_sha256=hashlib.sha256(payload).hexdigest(),
-            beside_sha256={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
-            bias=self.bias,
-            specs=list(self.specs),
-            provenance=self.provenance,
-            calibration=self.calibration,
+            bias=self.bias, specs=list(self.specs), provenance=self.provenance, calibration=self.calibration
         )
-        text = json.dumps(
-            {"format": FORMAT, "format_version": FORMAT_VERSION, **settings.model_dump()},
-            ensure_ascii=False,
-            indent=1,
-            allow_nan=False,
-        )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        new = target.with_name(f".{target.name}.new-{uuid.uuid4().hex}")
-        new.mkdir()
-        try:
-            for name, content in files.items():
-                _write_synced(new / name, content)
-            _write_synced(new / TENSORS_FILE, payload)
-            _write_synced(new / SETTINGS_FILE, text.encode())
-            _sync_folder(new)
-            _move_into_place(new, target)
-        except BaseException:
-            shutil.rmtree(new, ignore_errors=True)
-            raise
+        write_folder(folder, settings, tensors, beside)
 
     @classmethod
     def load(cls, folder: str | Path) -> ToolkenSet:
@@ -340,38 +306,10 @@ class ToolkenSet:
         Raises `ToolkenSetError`, naming the file and the next step, for a folder that is missing, truncated, mixed from
         two saves, of a format this version does not know, or not one of ours.
         """
-        given = Path(folder)
-        target = given.resolve()
-        for attempt in range(1, _READ_ATTEMPTS + 1):
-            place = _resting_place(target)
-            identity = _identity(place)
-            try:
-                return cls._read(place, given)
-            except ToolkenSetError:
-                # Only where a save moved the folder while its files were being read may a second look help.
-                if attempt == _READ_ATTEMPTS or _identity(_resting_place(target)) == identity:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
-
-    @classmethod
-    def _read(cls, place: Path, shown: Path) -> ToolkenSet:
-        settings = _read_settings(place, shown)
-        file = shown / TENSORS_FILE
-        payload = _read_file(place / TENSORS_FILE, file)
-        if hashlib.sha256(payload).hexdigest() != settings.payload_sha256:
-            raise ToolkenSetError(
-                f"{file} is not the file that {SETTINGS_FILE} beside it was saved with (it is truncated, changed, "
-                "or from another set): copy the whole folder again, or fit anew"
-            )
-        try:
-            tensors = tensors_from_bytes(payload)
-        except SafetensorError as error:
-            raise ToolkenSetError(f"{file} is not a safetensors file ({error}): fit anew") from error
-        if set(tensors) - {"tool_biases"} != {"matrix", "prior"}:
+        settings, tensors = read_folder(folder, _Settings)
+        file = Path(folder) / TENSORS_FILE
+        if set(tensors) - set(_OPTIONAL_TENSORS) != {"matrix", "prior"}:
             raise ToolkenSetError(f"{file} holds {sorted(tensors)}, not 'matrix' and 'prior': fit anew")
-        for name, tensor in tensors.items():
-            if tensor.dtype != torch.float32:
-                raise ToolkenSetError(f"{file}: {name} is {tensor.dtype}, not float32: fit anew")
         try:
             return cls(
                 specs=tuple(settings.specs),
@@ -379,20 +317,24 @@ class ToolkenSet:
                 prior=tensors["prior"],
                 bias=settings.bias,
                 provenance=settings.provenance,
-                tool_biases=tensors.get("tool_biases"),
                 calibration=settings.calibration,
+                **{name: tensors.get(name) for name in _OPTIONAL_TENSORS},
             )
         except ToolkenSetError as error:
             raise ToolkenSetError(f"{file}: {error}. Fit anew") from error
 
     def _rows(self, indices: Sequence[int]) -> ToolkenSet:
         rows = torch.tensor(indices, dtype=torch.long)
+        names = {self.names[i] for i in indices}
+        added = {name: how for name, how in self.provenance.added.items() if name in names}
         return replace(
             self,
             specs=tuple(self.specs[i] for i in indices),
             matrix=self.matrix[rows],
             prior=self.prior[rows],
             tool_biases=None if self.tool_biases is None else self.tool_biases[rows],
+            call_states=None if self.call_states is None else self.call_states[rows],
+            provenance=self.provenance.model_copy(update={"added": added}),
         )
 
     def _own_biases(self) -> Tensor:
@@ -416,132 +358,3 @@ class ToolkenSet:
         close = difflib.get_close_matches(str(name), self.names, n=3)
         hint = f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(self.names[:10]) or 'none'}"
         return f"there is no toolken named {name!r} ({hint})"
-
-
-# --- the folder ------------------------------------------------------------------------------------------------------
-
-
-def _read_settings(place: Path, shown: Path) -> _Settings:
-    file = shown / SETTINGS_FILE
-    if not place.is_dir():
-        what = "is a file, not a folder" if place.is_file() else "does not exist"
-        raise ToolkenSetError(f"{shown} {what}: give the folder that `toolken fit --out` or ToolkenSet.save wrote")
-    try:
-        content: Any = json.loads(_read_file(place / SETTINGS_FILE, file))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ToolkenSetError(f"{file} is not JSON ({error}): copy the whole folder again, or fit anew") from error
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise ToolkenSetError(f"{file} was not written by langchain-toolken: give a folder of toolkens")
-    version = content.pop("format_version", None)
-    if version not in _READABLE_VERSIONS:
-        raise ToolkenSetError(
-            f"{file} has format version {version!r}, this is langchain-toolken {__version__} that reads versions "
-            f"{' and '.join(map(str, _READABLE_VERSIONS))}: install the version that wrote it, or fit anew"
-        )
-    try:
-        return _Settings.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ToolkenSetError(f"{file}: {field}: {first['msg']}. Copy the folder again, or fit anew") from error
-
-
-def _read_file(path: Path, shown: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise ToolkenSetError(
-            f"{shown} is missing: a folder of toolkens holds {SETTINGS_FILE} and {TENSORS_FILE}; give such a folder"
-        ) from error
-    except OSError as error:
-        raise ToolkenSetError(f"{shown} cannot be read: {error.strerror}") from error
-
-
-def _set_aside(target: Path) -> list[Path]:
-    """What saves renamed away and did not come to delete, the latest first."""
-    prefix = f".{target.name}.old-"
-    found: list[tuple[int, Path]] = []
-    if target.parent.is_dir():
-        for place in target.parent.iterdir():
-            identity = _identity(place) if place.name.startswith(prefix) else None
-            if identity is not None:
-                found.append((identity[2], place))
-    return [place for _, place in sorted(found, reverse=True)]
-
-
-def _resting_place(target: Path) -> Path:
-    """`target`, or where a save that was cut off between its two renames left what stood there."""
-    if target.exists():
-        return target
-    # A save may have finished between the look at the target and the look beside it: then the target is back.
-    return next(iter(_set_aside(target)), target)
-
-
-def _identity(place: Path) -> tuple[int, int, int] | None:
-    try:
-        status = place.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino, status.st_mtime_ns
-
-
-def _refuse_to_replace(target: Path, shown: Path) -> None:
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise ToolkenSetError(f"{shown} is a file: give a folder for the toolkens")
-    entries = [entry for entry in target.iterdir() if entry.name not in (TENSORS_FILE, SETTINGS_FILE)]
-    saved = _read_settings(target, shown).beside_sha256 if entries and (target / SETTINGS_FILE).exists() else {}
-    foreign = sorted(entry.name for entry in entries if entry.name not in saved)
-    changed = [
-        entry.name
-        for entry in entries
-        if entry.name in saved and hashlib.sha256(_read_file(entry, entry)).hexdigest() != saved[entry.name]
-    ]
-    if changed:
-        raise ToolkenSetError(
-            f"{shown} holds {', '.join(sorted(changed))}, changed since it was saved there, which saving would delete: "
-            "move it away, or give a new folder"
-        )
-    if foreign:
-        raise ToolkenSetError(
-            f"{shown} holds something else ({', '.join(foreign[:3])}) that saving would delete: give a new folder"
-        )
-
-
-def _write_synced(file: Path, content: bytes) -> None:
-    with file.open("xb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes names and renames in `folder` last through a power cut, where folders can be synced (not on Windows)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _move_into_place(new: Path, target: Path) -> None:
-    old: Path | None = None
-    while True:
-        try:
-            new.rename(target)
-            break
-        except OSError:
-            if not target.exists():
-                if old is not None:
-                    old.rename(target)
-                raise
-            # A folder with files in it cannot be renamed over. Another save may put its own there in between: the later
-            # of the two then goes over it in the next round.
-            old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex}")
-            target.rename(old)
-    _sync_folder(target.parent)
-    for place in _set_aside(target):
-        shutil.rmtree(place, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,27 +14,23 @@ from rich.console import Console
 from rich.table import Table
 
 from langchain_toolken.commands.options import AsJson, Model, PromptStyle, reported
+from langchain_toolken.commands.synthesis import synthesis_facts, synthesis_table, synthesized, together
 
 if TYPE_CHECKING:
+    from langchain_toolken.decoding.lm import LanguageModel
+    from langchain_toolken.decoding.priors import PriorConfig
+    from langchain_toolken.training.demonstrations import DemonstrationRow
     from langchain_toolken.training.fit import FitResult
     from langchain_toolken.training.selection import PathPoint
+    from langchain_toolken.training.synthesis import Synthesis
 
 
-class PriorSource(StrEnum):
-    """Where prior rows come from."""
+class Precision(StrEnum):
+    """What the LM is loaded in."""
 
-    head = "head"
-    input = "input"
-    hidden = "hidden"
-
-
-class PriorChoice(StrEnum):
-    """A `PriorSource`, or whatever serves held-out data best."""
-
-    auto = "auto"
-    head = "head"
-    input = "input"
-    hidden = "hidden"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
 
 
 class RecipeName(StrEnum):
@@ -56,6 +53,7 @@ class Pooling(StrEnum):
 
     average = "average"
     max = "max"
+    weighted = "weighted"
 
 
 def fit(
@@ -68,10 +66,31 @@ def fit(
     docstring_examples: Annotated[
         bool, typer.Option(help="Learn from the Examples: sections of the tools' docstrings too.")
     ] = True,
+    synthesize: Annotated[
+        int | None, typer.Option(help="Make so many demonstrations for each tool first; no data needed.", min=1)
+    ] = None,
+    generator: Annotated[
+        str | None, typer.Option(help='Who writes them: "provider:model" (LangChain\'s); default: the LM itself.')
+    ] = None,
+    execute: Annotated[
+        bool, typer.Option("--execute", help="Run the tools on what was made up; for tools that change nothing.")
+    ] = False,
+    execute_tool: Annotated[list[str] | None, typer.Option(help="Run this tool only; may be repeated.")] = None,
+    synthesis_out: Annotated[
+        Path | None, typer.Option(help="JSONL for what was made; default: OUT.synthesized.jsonl. Runs go on with it.")
+    ] = None,
+    synthesis_seed: Annotated[int, typer.Option(help="What the drawing of requests starts from.")] = 0,
+    give_up_after: Annotated[
+        int, typer.Option(help="Leave a tool after so many drafts in a row of which none could be used.", min=1)
+    ] = 80,
     strict: Annotated[bool, typer.Option(help="Make demonstrations that can't be used an error.")] = False,
     lam: Annotated[str, typer.Option(help="Pull to the prior (λ), or auto: by cross-validation.")] = "auto",
     prior: Annotated[
-        PriorChoice | None, typer.Option(help="Where priors come from; default: auto, or head with the next two.")
+        str | None,
+        typer.Option(
+            help="auto (the default), or what priors are made of: head, input or hidden states, and with a / between, "
+            "what the next two name. For example description, or hidden/both."
+        ),
     ] = None,
     prior_text: Annotated[
         PriorText | None, typer.Option(help="What of a tool the prior is made of; default: name.")
@@ -92,6 +111,21 @@ def fit(
     recipe: Annotated[
         RecipeName | None, typer.Option(help="Train as this paper did instead, to compare with: slow.")
     ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(help="Folder to keep the LM pass in: to go on after a break, and to fit again without the LM."),
+    ] = None,
+    dtype: Annotated[
+        Precision | None,
+        typer.Option(help="Precision of the LM; default: float32 on a CPU, else the checkpoint's own."),
+    ] = None,
+    update: Annotated[
+        Path | None,
+        typer.Option(help="A saved set: its toolkens stay as they are, and those of further tools are fitted beside."),
+    ] = None,
+    drop_missing: Annotated[
+        bool, typer.Option(help="With --update: take tools out that --tools doesn't name any more.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fit toolkens for your tools: one LM pass over the demonstrations and a few convex solves."""
@@ -100,39 +134,90 @@ def fit(
         raise typer.BadParameter("give only one of --bias and --max-false-call-rate")
     if recipe is not None and max_false_call_rate is not None:
         raise typer.BadParameter("a --recipe calibrates no bias: leave --max-false-call-rate out")
-    if prior is PriorChoice.auto and (prior_text or pooling):
-        raise typer.BadParameter("--prior auto chooses text and pooling too; name a source, or leave them out")
+    if update is not None and (bias != "auto" or max_false_call_rate is not None or style or recipe or features):
+        raise typer.BadParameter(
+            "--update keeps the set's biases and style, and runs the LM anew: leave --bias, --max-false-call-rate, "
+            "--style, --recipe and --features out"
+        )
+    if drop_missing and update is None:
+        raise typer.BadParameter("--drop-missing says what becomes of a set's tools: give it with --update")
+    making = (generator, execute or None, execute_tool, synthesis_out, synthesis_seed or None)
+    if synthesize is None and any(option is not None for option in making):
+        raise typer.BadParameter("--generator, --execute and --synthesis-… say how to --synthesize N; give that too")
+    if execute and execute_tool:
+        raise typer.BadParameter("--execute runs all tools; give it, or name some with --execute-tool")
+    made: Synthesis | None = None
+    precision = None if dtype is None else dtype.value
     with reported(console):
         from langchain_toolken.console import progress_bars
-        from langchain_toolken.decoding.priors import PriorConfig
+        from langchain_toolken.decoding.lm import load_language_model
+        from langchain_toolken.toolkens import ToolkenSet
         from langchain_toolken.training.fit import fit as fit_tools
         from langchain_toolken.training.report_files import save_with_report
+        from langchain_toolken.training.update import update as fit_beside
 
-        kind: PriorConfig | Literal["auto"] = "auto"
-        if prior is not PriorChoice.auto and (prior or prior_text or pooling):
-            source = PriorSource.head if prior is None else PriorSource(prior.value)
-            text, pool = prior_text or PriorText.name, pooling or Pooling.average
-            kind = PriorConfig(source=source.value, text=text.value, pooling=pool.value)
+        given_prior = _prior([part for part in (prior, prior_text, pooling) if part])
         with progress_bars(console) as progress:
-            result = fit_tools(
-                model,
-                tools,
-                demos,
-                prior=kind,
-                lam=_number_or_auto("--lam", lam, least=0.0),
-                bias=_number_or_auto("--bias", bias),
-                max_false_call_rate=max_false_call_rate,
-                style=None if style is None else style.value,
-                docstring_examples=docstring_examples,
-                strict=strict,
-                recipe=None if recipe is None else recipe.value,
-                progress=progress,
-            )
+            lm: LanguageModel | str = model
+            demonstrations: Path | list[DemonstrationRow] | None = demos
+            if synthesize is not None:
+                lm = load_language_model(model, dtype=precision)
+                made = synthesized(
+                    lm,
+                    tools,
+                    per_tool=synthesize,
+                    generator=generator,
+                    execute=execute_tool or execute,
+                    out=synthesis_out or out.with_name(f"{out.name}.synthesized.jsonl"),
+                    style=None if style is None else style.value,
+                    seed=synthesis_seed,
+                    give_up_after=give_up_after,
+                    console=console,
+                    progress=progress,
+                )
+                demonstrations = together(demos, made, tools, strict)
+            if update is not None:
+                result = fit_beside(
+                    lm,
+                    ToolkenSet.load(update),
+                    tools,
+                    demonstrations,
+                    drop_missing=drop_missing,
+                    prior=given_prior,
+                    lam=_number_or_auto("--lam", lam, least=0.0),
+                    docstring_examples=docstring_examples,
+                    strict=strict,
+                    progress=progress,
+                    dtype=precision,
+                )
+            else:
+                result = fit_tools(
+                    lm,
+                    tools,
+                    demonstrations,
+                    prior=given_prior,
+                    lam=_number_or_auto("--lam", lam, least=0.0),
+                    bias=_number_or_auto("--bias", bias),
+                    max_false_call_rate=max_false_call_rate,
+                    style=None if style is None else style.value,
+                    docstring_examples=docstring_examples,
+                    strict=strict,
+                    recipe=None if recipe is None else recipe.value,
+                    features_dir=features,
+                    dtype=precision,
+                    progress=progress,
+                )
+        if os.environ.get("RANK", "0") != "0":  # under torchrun the first process writes for all
+            return
         save_with_report(result, out)
-    facts = _facts(result, out)
+    facts = _facts(result, out, features)
+    if made is not None:
+        facts["synthesis"] = synthesis_facts(made)
     if as_json:
         print(json.dumps({**facts, "dropped_rows": [str(row) for row in result.dropped]}, ensure_ascii=False))
         return
+    if made is not None:
+        console.print(synthesis_table(facts.pop("synthesis")))
     path = facts.pop("path")
     if path:
         tried = Table("prior", "λ", "held-out loss", "±", "right tool", "F1", "best F1", title="cross-validation")
@@ -146,6 +231,19 @@ def fit(
     for name, value in facts.items():
         table.add_row(name.replace("_", " "), str(value))
     console.print(table)
+
+
+def _prior(parts: list[str]) -> PriorConfig | Literal["auto"]:
+    from langchain_toolken.decoding.priors import PriorConfig
+
+    if parts in ([], ["auto"]):
+        return "auto"
+    if parts[0] == "auto":
+        raise typer.BadParameter("--prior auto chooses text and pooling too; name a source, or leave them out")
+    try:
+        return PriorConfig.parse("/".join(parts))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _number_or_auto(option: str, text: str, least: float = -float("inf")) -> float | Literal["auto"]:
@@ -162,7 +260,7 @@ def _number_or_auto(option: str, text: str, least: float = -float("inf")) -> flo
     return number
 
 
-def _facts(result: FitResult, out: Path) -> dict[str, Any]:
+def _facts(result: FitResult, out: Path, features: Path | None) -> dict[str, Any]:
     solution, selection, calibration = result.solution, result.selection, result.toolkens.calibration
     own = result.toolkens.tool_biases
     return {
@@ -182,6 +280,7 @@ def _facts(result: FitResult, out: Path) -> dict[str, Any]:
         "tool_positions": result.tool_positions,
         "word_positions": result.word_positions,
         "lm_passes": result.lm_passes,
+        "features": None if features is None else str(features),
         "pass_seconds": round(result.pass_seconds, 3),
         "solve_seconds": round(result.solve_seconds, 3),
         "solve_converged": None if solution is None else solution.converged,

@@ -30,15 +30,17 @@ def reported(console: Console) -> Iterator[None]:
     from langchain_toolken.toolkens import ToolkenSetError
     from langchain_toolken.tools import ToolError
     from langchain_toolken.training.demonstrations import DemonstrationError
+    from langchain_toolken.training.feature_store import FeatureStoreError
+    from langchain_toolken.training.objective import SolveError
     from langchain_toolken.training.report import ReportError
-    from langchain_toolken.training.solver import SolveError
+    from langchain_toolken.training.synthesis_writers import SynthesisError
 
     def note(message: Warning | str, *_: Any, **__: Any) -> None:
         console.print(Text(f"note: {message}", style="yellow"))
 
     mendable = (
         *(ToolError, ToolkenSetError, DemonstrationError, SolveError),
-        *(ModelNotFoundError, UnsupportedModelError, ReportError),
+        *(ModelNotFoundError, UnsupportedModelError, ReportError, FeatureStoreError, SynthesisError),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)

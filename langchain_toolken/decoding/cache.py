@@ -1,11 +1,15 @@
-"""`PrefixCache`: recent key-value caches, so that an agent's next step pays only for its new tokens (DESIGN §3)."""
+"""Key-value caches: `PrefixCache` keeps recent ones, so that an agent's next step pays only for its new tokens (DESIGN
+§3); `stack`, `select` and `row_of` put the caches of a batch's rows together and take them apart."""
 
 from __future__ import annotations
 
 import copy
 import threading
 from collections.abc import Sequence
+from typing import Any
 
+import torch
+from torch import Tensor
 from transformers import DynamicCache
 
 
@@ -70,11 +74,83 @@ class PrefixCache:
             others = [e for e in self._entries if _common_prefix(e[0], new[0]) < len(e[0])]
             self._entries = [*others, new][-self._limit :]
 
+    def clear(self) -> None:
+        """Let all entries go."""
+        with self._lock:
+            self._entries = []
+
+
+def _layers(cache: DynamicCache) -> list[Any]:
+    """A cache's layers, which all are `DynamicLayer`s here, and typed as more by transformers."""
+    return cache.layers
+
+
+def stack(caches: Sequence[tuple[DynamicCache, int]]) -> DynamicCache:
+    """One cache with the rows of all: each is given with its number of rows, and they all end in the same column.
+
+    Shorter ones get zeros on the left, which the attention mask has to hide. A single cache comes back as it is.
+    """
+    if len(caches) == 1:
+        return caches[0][0]
+    longest = max((cache for cache, _ in caches), key=lambda cache: cache.get_seq_length())
+    stacked = DynamicCache()
+    if not longest.get_seq_length():
+        return stacked
+    for index, like in enumerate(_layers(longest)):
+        layer = copy.copy(like)
+        if like.is_initialized:  # layers that use another's states have none
+            parts = [(_layers(cache)[index] if cache.get_seq_length() else None, rows) for cache, rows in caches]
+            layer.keys = _stacked([(part and part.keys, rows) for part, rows in parts], like.keys)
+            layer.values = _stacked([(part and part.values, rows) for part, rows in parts], like.values)
+        stacked.layers.append(layer)
+    return stacked
+
+
+def select(cache: DynamicCache, rows: Sequence[int], length: int) -> None:
+    """Keep only `rows` of a cache and its last `length` columns, in place."""
+    for layer in _layers(cache):
+        if layer.is_initialized:
+            indices = torch.tensor(rows, device=layer.keys.device)
+            skipped = layer.keys.shape[-2] - length
+            layer.keys = layer.keys[:, :, skipped:].index_select(0, indices)
+            layer.values = layer.values[:, :, skipped:].index_select(0, indices)
+
+
+def row_of(cache: DynamicCache, row: int, length: int) -> DynamicCache:
+    """The last `length` columns of one row as a cache of its own; copied, so that the others' memory is not held."""
+    alone = DynamicCache()
+    for layer in _layers(cache):
+        part = copy.copy(layer)
+        if layer.is_initialized:
+            skipped = layer.keys.shape[-2] - length
+            part.keys = layer.keys[row : row + 1, :, skipped:].clone()
+            part.values = layer.values[row : row + 1, :, skipped:].clone()
+        alone.layers.append(part)
+    return alone
+
+
+def _stacked(parts: Sequence[tuple[Tensor | None, int]], longest: Tensor) -> Tensor:
+    """States (rows, heads, tokens, size) one under the other; None stands for rows without any."""
+    _, heads, width, size = longest.shape
+    stacked = longest.new_zeros(sum(rows for _, rows in parts), heads, width, size)
+    start = 0
+    for states, rows in parts:
+        if states is not None:
+            stacked[start : start + rows, :, width - states.shape[-2] :] = states
+        start += rows
+    return stacked
+
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    length = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        length += 1
-    return length
+    # Comparing whole slices is one call each; token by token, long prompts would cost milliseconds.
+    low, high = 0, min(len(a), len(b))
+    a, b = tuple(a[:high]), tuple(b[:high])
+    if a == b:
+        return high
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -27,6 +27,14 @@ class PromptTooLongError(ContextOverflowError, ValueError):
     """A prompt that leaves the LM no room to answer. LangChain's own type: its fallbacks and middleware look for it."""
 
 
+DEFAULT_BATCH_SIZE = 16
+"""Most sequences that run through the LM together: beyond some sixteen a CPU gains little, and caches take memory."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """Memory did not suffice for a call, not even alone and with all caches dropped. The next call works."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How the next token is chosen while the LM reasons.
@@ -35,7 +43,8 @@ class Sampling:
         temperature: 0 (default) is greedy, the papers' setting: exact answers are wanted, not varied ones.
         top_p: nucleus sampling's share of probability; 1 is off. Only read when temperature > 0.
         top_k: keep the k likeliest tokens; 0 is off. Only read when temperature > 0.
-        seed: makes sampling repeatable, also in a batch; None draws from torch's global generator.
+        seed: makes sampling repeatable: each text is drawn by a generator of its own, alone and in a batch the same;
+            None draws from torch's global generator.
         max_tokens: most words (tokens) to generate.
         top_logprobs: report each word's log-probability and those of so many likeliest ones; None (default) reports
             none, since a softmax over the whole head at every step is only worth its time to who reads it.
@@ -68,12 +77,29 @@ class Sampling:
 class Candidate:
     """A tool and its probability over [words ; active toolkens] at the trigger, whatever the sampling's temperature.
 
-    Over what could be chosen, where a call was forced. Where the toolkens were calibrated on held-out data, it is the
-    calibrated one: of the calls reported with 0.8, about eight in ten are right.
+    Over what could be chosen, where a call was forced. Where the toolkens were calibrated on held-out data
+    (`Reasoning.calibrated`), it is the calibrated one: of the calls reported with 0.8, about eight in ten are right.
     """
 
     tool: str
     probability: float
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A second look at a call that the toolkens were not sure of (see `reranking`).
+
+    Attributes:
+        method: "docs" or "frozen".
+        scores: the tools weighed, best first, and each one's mean log-probability a token; None stands for Reject.
+        chosen: the tool that is called; None where the call was rejected and the LM went on with words.
+        extra_tokens: tokens the LM read for it, which it would not have read otherwise.
+    """
+
+    method: Literal["docs", "frozen"]
+    scores: tuple[tuple[str | None, float], ...]
+    chosen: str | None
+    extra_tokens: int
 
 
 @dataclass(frozen=True)
@@ -103,6 +129,9 @@ class Reasoning:
         reused_tokens: how many of them came out of the prefix cache.
         marker: the token that began a call written as text; None where a toolken or nothing fired.
         logprobs: one for each of `token_ids`, if the sampling asks for them.
+        calibrated: the probabilities of `trigger` and `runners_up` are those that held-out data calibrated
+            (`ToolkenSet.calibration`), not the LM's bare softmax.
+        judgements: second looks at calls within this text; the last one may be at `trigger`. Engines give none.
     """
 
     token_ids: tuple[int, ...]
@@ -114,6 +143,8 @@ class Reasoning:
     reused_tokens: int
     marker: int | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    calibrated: bool = False
+    judgements: tuple[Judgement, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -167,6 +198,7 @@ class Engine(Protocol):
         after_result: bool = False,
         markers: Collection[int] = (),
         must_call: bool = False,
+        begun: int | None = None,
     ) -> list[Reasoning]:
         """Decode every prompt until EOS, a stop string, a toolken or the limit.
 
@@ -179,6 +211,9 @@ class Engine(Protocol):
             stop: strings that end the text; they are not part of it.
             markers: tokens that end the text as a toolken does: they begin a call that is written as text.
             must_call: choose among the active toolkens and the markers only, so that a call happens at once.
+            begun: the prompts' last so many tokens (none, if 0) are the answer's own beginning, at whose end a call was
+                rejected. They count as generated (in `text`, `token_ids` and the limit, not in `prompt_tokens`), and
+                neither a toolken nor a marker may come right behind them. None: nothing was rejected.
 
         Raises:
             ValueError: a prompt is empty, `active` names a tool without toolken, a stop string is empty, a call is
@@ -199,6 +234,7 @@ class Engine(Protocol):
         after_result: bool = False,
         markers: Collection[int] = (),
         must_call: bool = False,
+        begun: int | None = None,
     ) -> Iterator[str | Reasoning]:
         """Like `reason` for one prompt, text piece by piece, the `Reasoning` last.
 
@@ -216,6 +252,15 @@ class Engine(Protocol):
 
         Raises:
             ValueError, PromptTooLongError, ToolkenSetError: as `reason`.
+        """
+        ...
+
+    def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
+        """The mean log-probability of a token of each continuation of `prompt`, over the LM's words alone.
+
+        Raises:
+            ValueError: the prompt or a continuation is empty.
+            PromptTooLongError: they don't fit into the context together.
         """
         ...
 

@@ -145,10 +145,7 @@ class ToolkenHead(nn.Module):
         """
         if self._matrix is None:
             raise ValueError("no toolkens are bound to this head; call bind(matrix, bias) first")
-        logits = hidden.to(device=self._matrix.device, dtype=torch.float32) @ self._matrix.T + self._bias
-        if self._active is not None:
-            logits = logits.masked_fill(~self._active, float("-inf"))
-        return logits
+        return toolken_logits(hidden, self._matrix, self._bias, self._active)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits over [words ; toolkens] (…, V+K) in float32 for hidden states (…, d)."""
@@ -156,3 +153,9 @@ class ToolkenHead(nn.Module):
         if self._matrix is None:
             return words
         return torch.cat([words, self.toolken_logits(hidden).to(words.device)], dim=-1)
+
+
+def toolken_logits(hidden: Tensor, matrix: Tensor, bias: float | Tensor, active: Tensor | None) -> Tensor:
+    """h·W + b (…, K) in float32 for hidden states (…, d) and toolkens (K, d), −inf where `active` (K,) is False."""
+    logits = hidden.to(device=matrix.device, dtype=torch.float32) @ matrix.T + bias
+    return logits if active is None else logits.masked_fill(~active, float("-inf"))

@@ -117,6 +117,28 @@ class LanguageModel:
             facts.append(json.loads(backend.to_str())["model"].get("merges"))
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
+    @cached_property
+    def weights_fingerprint(self) -> str:
+        """sha256 over the names, shapes and up to 64 evenly spaced values of every parameter: unlike the head's, it
+        tells two fine-tunings of one LM apart.
+
+        Floats are cast to bfloat16, as in `head_fingerprint`. Offloaded parameters are loaded one module at a time.
+        """
+        from accelerate.utils import align_module_device
+
+        digest = hashlib.sha256()
+        for prefix, module in self.model.named_modules():
+            with align_module_device(module):
+                for name, parameter in module.named_parameters(prefix=prefix, recurse=False):
+                    values = parameter.detach().flatten()
+                    count = min(FINGERPRINT_ROWS, values.numel())
+                    places = [i * (values.numel() - 1) // max(count - 1, 1) for i in range(count)]
+                    sample = values[places].cpu()
+                    sample = sample.to(torch.bfloat16) if sample.is_floating_point() else sample
+                    digest.update(json.dumps([name, list(parameter.shape)]).encode())
+                    digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
     def hidden_states(
         self,
         input_ids: Tensor,

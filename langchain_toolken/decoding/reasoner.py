@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from langchain_toolken.decoding.batch import Batch
 from langchain_toolken.decoding.engine import Candidate, Reasoning, Sampling, TokenLogprob
+from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.results import ResultGuard
 from langchain_toolken.decoding.sampler import Sampler
 from langchain_toolken.decoding.text import TextStream
@@ -56,19 +56,22 @@ class Reasoner:
     """The rows of one `reason` or `stream` call.
 
     Args:
-        batch: the prompts, before their first step.
+        lm: the LM that runs them.
+        prompts: token ids, each of at least one token.
         limits: most words of each row.
         binding: the toolkens; None for words alone.
         guard: keeps the results that the prompts end in from being lengthened; None where they end in no result.
-        sampling, stop, markers, must_call: see `Engine.reason`.
+        sampling, stop, markers, must_call, begun: see `Engine.reason`.
 
     Raises:
-        ValueError: a stop string is empty; a call is forced and there is nothing to call.
+        ValueError: a stop string is empty; a prompt is no longer than `begun`; a call is forced and there is nothing
+            to call.
     """
 
     def __init__(
         self,
-        batch: Batch,
+        lm: LanguageModel,
+        prompts: Sequence[Sequence[int]],
         *,
         limits: Sequence[int],
         binding: Binding | None,
@@ -77,40 +80,51 @@ class Reasoner:
         guard: ResultGuard | None,
         markers: Collection[int],
         must_call: bool,
+        begun: int | None = None,
     ) -> None:
         if "" in stop:
             raise ValueError("a stop string is empty; it would end every text at once")
         nothing_active = binding is None or (binding.mask is not None and not binding.mask.any())
         if must_call and nothing_active and not markers:
             raise ValueError("a call is forced, but there is no toolken and no marker that could fire")
-        rows = len(batch.prompts)
-        self.batch = batch
+        rows = len(prompts)
+        self.prompts = prompts
         self.binding = binding
-        self.texts = [TextStream(batch.lm.tokenizer, prompt, stop) for prompt in batch.prompts]
-        self._lm = batch.lm
+        self._rejected = begun is not None
+        self._begun = begun = begun or 0
+        if any(not 0 <= begun < len(prompt) for prompt in prompts):
+            raise ValueError(f"begun={begun}: so many tokens of an answer leave nothing of a prompt in front of it")
+        cuts = [len(prompt) - begun for prompt in prompts]
+        self.texts = [TextStream(lm.tokenizer, prompt[:cut], stop) for prompt, cut in zip(prompts, cuts, strict=True)]
+        self._lm = lm
         self._limits = limits
-        self._counts = [0] * rows
+        self._counts = [begun] * rows
         self._sampler = Sampler(sampling)
         self._top_logprobs = sampling.top_logprobs
         self._logprobs: list[list[TokenLogprob]] = [[] for _ in range(rows)]
         self._reasons: list[Literal["stop", "length", "tool_calls"]] = ["length"] * rows
         self._candidates: list[tuple[Candidate, ...]] = [()] * rows
         self._guard = guard
-        self._endings = [guard.ending(prompt[-1]) if guard else None for prompt in batch.prompts]
+        self._endings = [
+            guard.ending(prompt[cut - 1]) if guard else None for prompt, cut in zip(prompts, cuts, strict=True)
+        ]
         self._markers = frozenset(markers)
         self._marked: list[int | None] = [None] * rows
         self._must_call = must_call
+        for row, (prompt, cut) in enumerate(zip(prompts, cuts, strict=True)):
+            for token in prompt[cut:]:
+                self._write(row, token)
 
     def choose(self, rows: list[int], logits: Tensor) -> list[list[int]]:
         """One word for each row, or its end."""
         allowed = self._allowed(rows, logits)
-        tokens = self._sampler(allowed)
+        tokens = self._sampler(rows, allowed)
         # A forced call is weighed against the other calls; anything else against all that the LM could have said.
         weighed = allowed if self._must_call else logits
         return [self._take(row, token, weighed[i]) for i, (row, token) in enumerate(zip(rows, tokens, strict=True))]
 
-    def results(self) -> list[Reasoning]:
-        """What every row came to."""
+    def results(self, reused: Sequence[int]) -> list[Reasoning]:
+        """What every row came to; `reused` is what each one had of the prefix cache."""
         return [
             Reasoning(
                 token_ids=text.token_ids,
@@ -118,17 +132,28 @@ class Reasoner:
                 trigger=candidates[0] if candidates else None,
                 runners_up=candidates[1:],
                 finish_reason=self._reasons[row],
-                prompt_tokens=len(self.batch.prompts[row]),
-                reused_tokens=self.batch.reused,
+                prompt_tokens=len(self.prompts[row]) - self._begun,
+                reused_tokens=reused[row],
                 marker=self._marked[row],
-                logprobs=tuple(self._logprobs[row][: len(text.token_ids)]),
+                logprobs=tuple(self._logprobs[row][: max(0, len(text.token_ids) - self._begun)]),
+                # Where a call is forced, probabilities are over the calls alone, which nothing was calibrated for.
+                calibrated=bool(candidates)
+                and not self._must_call
+                and self.binding is not None
+                and self.binding.calibration is not None,
             )
             for row, (text, candidates) in enumerate(zip(self.texts, self._candidates, strict=True))
         ]
 
     def _allowed(self, rows: list[int], logits: Tensor) -> Tensor:
-        """The logits of what may come next; of a forced call or behind a result that is not everything."""
+        """The logits of what may come next; of a forced call, behind a result or a rejected call not everything."""
         vocabulary = self._lm.vocab_size
+        if self._rejected and any(self._counts[row] == self._begun for row in rows):
+            logits = logits.clone()
+            for i, row in enumerate(rows):
+                if self._counts[row] == self._begun:
+                    logits[i, vocabulary:] = float("-inf")
+                    logits[i, sorted(self._markers)] = float("-inf")
         if self._must_call:
             calls = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
             calls[vocabulary:] = True
@@ -146,15 +171,16 @@ class Reasoner:
     def _take(self, row: int, token: int, logits: Tensor) -> list[int]:
         """Go on with a token: the list of it, or nothing when the row has ended."""
         if token >= self._lm.vocab_size or token in self._markers:
+            self.texts[row].finish()
+            if self.texts[row].stopped:  # what was held back completes a stop string, which came first
+                return self._end(row, "stop")
             self._candidates[row] = self._weigh(token, logits)
             self._marked[row] = token if token in self._markers else None
             return self._end(row, "tool_calls")
         if token in self._lm.eos_ids:
             return self._end(row, "stop")
-        if self._guard is not None and (ending := self._endings[row]):
-            self._endings[row] = self._guard.after(ending, token)
         self._counts[row] += 1
-        self.texts[row].push(token)
+        self._write(row, token)
         if self._top_logprobs is not None:
             self._logprobs[row].append(self._logprob(token, logits, self._top_logprobs))
         if self.texts[row].stopped:
@@ -162,6 +188,11 @@ class Reasoner:
         if self._counts[row] == self._limits[row]:
             return self._end(row, "length")
         return [token]
+
+    def _write(self, row: int, token: int) -> None:
+        if self._guard is not None and (ending := self._endings[row]):
+            self._endings[row] = self._guard.after(ending, token)
+        self.texts[row].push(token)
 
     def _end(self, row: int, reason: Literal["stop", "length", "tool_calls"]) -> list[int]:
         self._reasons[row] = reason

@@ -3,45 +3,75 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from functools import cached_property
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from langchain_toolken.decoding.batch import Batch
 from langchain_toolken.decoding.cache import PrefixCache
-from langchain_toolken.decoding.engine import Candidate, Completion, PromptTooLongError, Reasoning, Sampling
+from langchain_toolken.decoding.engine import (
+    DEFAULT_BATCH_SIZE,
+    Candidate,
+    Completion,
+    PromptTooLongError,
+    Reasoning,
+    Sampling,
+)
 from langchain_toolken.decoding.grammar import ArgumentGrammars, ArgumentMatcher
 from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.reasoner import Binding, Reasoner, ranked
 from langchain_toolken.decoding.results import ResultGuard
+from langchain_toolken.decoding.scheduler import Call, Scheduler
+from langchain_toolken.decoding.scoring import score_continuations
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec
-
-# Rows that have to decide (indices into the call's prompts) and their logits (n, V+K) -> the tokens each goes on with,
-# none when it has ended.
-Choose = Callable[[list[int], Tensor], list[list[int]]]
 
 
 class TransformersEngine:
     """An `Engine` that runs the LM in this process.
 
-    One decoding loop serves reasoning, streaming and completing, over a batch or one prompt. A single prompt starts
-    from the prefix cache. Calls from several threads take turns step by step, so a stream that is read slowly blocks
-    nobody.
+    A scheduler decodes the calls of all threads together, each row as far as it can from the prefix cache; a stream
+    that is read slowly blocks nobody.
 
     Args:
         lm: from `load_language_model`, which has made sure that its logits and cache are what this engine relies on.
-        cached_prefixes: how many recent key-value caches to keep; 0 for none.
+        cached_prefixes: how many recent key-value caches to keep, besides one for each row that may run; 0 for none.
+        max_batch_size: most sequences that run through the LM together, of all callers.
+
+    Raises:
+        ValueError: cached_prefixes is negative, or max_batch_size less than 1.
     """
 
-    def __init__(self, lm: LanguageModel, *, cached_prefixes: int = 4) -> None:
+    def __init__(
+        self, lm: LanguageModel, *, cached_prefixes: int = 4, max_batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> None:
         self.lm = lm
-        self._prefixes = PrefixCache(cached_prefixes)
+        # The rows of a batch come back one after the other, with their arguments to complete.
+        self._prefixes = PrefixCache(cached_prefixes and cached_prefixes + max_batch_size)
+        self._scheduler = Scheduler(lm, self._prefixes, 1)
+        self.max_batch_size = max_batch_size
         self._lock = threading.Lock()
+        self._grammars: ArgumentGrammars | None = None
+        self._guard: ResultGuard | None = None
         self._fitting: tuple[ToolkenSet, Tensor, Tensor] | None = None
+
+    @property
+    def max_batch_size(self) -> int:
+        """Most sequences that run through the LM together; can be changed while calls run."""
+        return self._scheduler.max_batch_size
+
+    @max_batch_size.setter
+    def max_batch_size(self, size: int) -> None:
+        if size < 1:
+            raise ValueError(f"max_batch_size must be 1 or more, got {size}")
+        self._scheduler.max_batch_size = size
+
+    @property
+    def running(self) -> int:
+        """How many sequences of all callers have not ended."""
+        return self._scheduler.size
 
     @property
     def model_id(self) -> str:
@@ -69,14 +99,20 @@ class TransformersEngine:
         after_result: bool = False,
         markers: Collection[int] = (),
         must_call: bool = False,
+        begun: int | None = None,
     ) -> list[Reasoning]:
         """Decode every prompt until EOS, a stop string, a toolken or the limit; see `Engine.reason`."""
         reasoner = self._reasoner(
-            prompts, toolkens, active, sampling, stop, after_result=after_result, markers=markers, must_call=must_call
+            prompts,
+            *(toolkens, active, sampling, stop),
+            after_result=after_result,
+            markers=markers,
+            must_call=must_call,
+            begun=begun,
         )
-        for _ in self._steps(reasoner.batch, reasoner.choose, reasoner.binding):
-            pass
-        return reasoner.results()
+        call = Call(prompts, reasoner.choose, reasoner.binding)
+        self._scheduler.run(call)
+        return reasoner.results(call.reused)
 
     def stream(
         self,
@@ -89,11 +125,17 @@ class TransformersEngine:
         after_result: bool = False,
         markers: Collection[int] = (),
         must_call: bool = False,
+        begun: int | None = None,
     ) -> Iterator[str | Reasoning]:
         """Text as it comes, the `Reasoning` last; see `Engine.stream`."""
         # Not a generator itself, so that bad input raises here and not at the first piece.
         reasoner = self._reasoner(
-            [prompt], toolkens, active, sampling, stop, after_result=after_result, markers=markers, must_call=must_call
+            [prompt],
+            *(toolkens, active, sampling, stop),
+            after_result=after_result,
+            markers=markers,
+            must_call=must_call,
+            begun=begun,
         )
         return self._pieces(reasoner)
 
@@ -113,8 +155,7 @@ class TransformersEngine:
                 ranking[row] = ranked(scores, binding, self.lm.vocab_size)
             return [[] for _ in rows]
 
-        for _ in self._steps(self.start(prompts), look, binding):
-            pass
+        self._scheduler.run(Call(prompts, look, binding))
         return ranking
 
     def _reasoner(
@@ -128,11 +169,13 @@ class TransformersEngine:
         after_result: bool,
         markers: Collection[int],
         must_call: bool,
+        begun: int | None,
     ) -> Reasoner:
-        limits = [min(sampling.max_tokens, self.room(prompt)) for prompt in prompts]
+        limits = [min(sampling.max_tokens, self.room(prompt) + (begun or 0)) for prompt in prompts]
         binding = self.bind(toolkens, active)
         return Reasoner(
-            self.start(prompts),
+            self.lm,
+            prompts,
             limits=limits,
             binding=binding,
             sampling=sampling,
@@ -140,20 +183,37 @@ class TransformersEngine:
             guard=self.guard if after_result else None,
             markers=markers,
             must_call=must_call,
+            begun=begun,
         )
 
     def _pieces(self, reasoner: Reasoner) -> Iterator[str | Reasoning]:
+        pieces: deque[str] = deque()
         shown = 0
-        steps = self._steps(reasoner.batch, reasoner.choose, reasoner.binding)
+
+        def choose(rows: list[int], logits: Tensor) -> list[list[int]]:
+            nonlocal shown
+            chosen = reasoner.choose(rows, logits)
+            text = reasoner.texts[0].text
+            if len(text) > shown:
+                pieces.append(text[shown:])
+                shown = len(text)
+            return chosen
+
+        call = Call(reasoner.prompts, choose, reasoner.binding, read_by_steps=True)
+        steps = self._scheduler.steps(call)
         try:
             for _ in steps:
-                text = reasoner.texts[0].text
-                if len(text) > shown:
-                    piece, shown = text[shown:], len(text)
-                    yield piece
+                while pieces:
+                    yield pieces.popleft()
         finally:
             steps.close()
-        yield reasoner.results()[0]
+        yield reasoner.results(call.reused)[0]
+
+    def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
+        """How likely the LM finds each continuation; see `Engine.score`."""
+        longest = max(continuations, key=len, default=())
+        self.room([*prompt, *longest])
+        return score_continuations(self.lm, self._prefixes, prompt, continuations)
 
     def complete(
         self, prompts: Sequence[Sequence[int]], specs: Sequence[ToolSpec], *, max_tokens: int = 256
@@ -162,20 +222,25 @@ class TransformersEngine:
         if len(prompts) != len(specs):
             raise ValueError(f"{len(prompts)} prompts, but {len(specs)} tools to complete")
         completer = _Completer(self, prompts, specs, max_tokens)
-        if completer.batch is not None:
-            for _ in self._steps(completer.batch, completer.choose, None):
-                pass
-        return completer.results()
+        call = Call(completer.prompts, completer.choose, None)
+        self._scheduler.run(call)
+        return completer.results(call.reused)
 
-    @cached_property
+    @property
     def grammars(self) -> ArgumentGrammars:
         """The tokenizer as llguidance knows it."""
-        return ArgumentGrammars(self.lm.tokenizer, self.lm.vocab_size, self.lm.eos_ids)
+        with self._lock:
+            if self._grammars is None:
+                self._grammars = ArgumentGrammars(self.lm.tokenizer, self.lm.vocab_size, self.lm.eos_ids)
+            return self._grammars
 
-    @cached_property
+    @property
     def guard(self) -> ResultGuard:
         """Keeps results from being lengthened."""
-        return ResultGuard(self.lm.tokenizer, self.lm.vocab_size)
+        with self._lock:
+            if self._guard is None:
+                self._guard = ResultGuard(self.lm.tokenizer, self.lm.vocab_size)
+            return self._guard
 
     def room(self, prompt: Sequence[int]) -> int:
         """How many tokens may follow the prompt.
@@ -192,13 +257,6 @@ class TransformersEngine:
                 "needs room to answer; shorten the messages"
             )
         return self.context_length - len(prompt)
-
-    def start(self, prompts: Sequence[Sequence[int]]) -> Batch:
-        """A batch before its first step; a single prompt's goes on from the prefix cache."""
-        if len(prompts) == 1:
-            cache, reused = self._prefixes.take(prompts[0])
-            return Batch(self.lm, prompts, cache, reused)
-        return Batch(self.lm, prompts, DynamicCache(), 0)
 
     def bind(self, toolkens: ToolkenSet | None, active: Collection[str] | None) -> Binding | None:
         """The toolkens of a call, on the head's device.
@@ -232,35 +290,6 @@ class TransformersEngine:
             mask = torch.tensor([name in active for name in toolkens.names], device=matrix.device)
         return Binding(toolkens.names, matrix, biases, mask, toolkens.calibration)
 
-    def _steps(self, batch: Batch, choose: Choose, binding: Binding | None) -> Generator[None, None, None]:
-        """The decoding loop: run the LM, let the rows that are due choose, yield; until every row has ended."""
-        try:
-            while batch.live:
-                # The lock, inference mode and the head's toolkens last for a step: between two, the caller of a stream
-                # may do anything, such as ask this engine something else.
-                with self._lock, torch.inference_mode():
-                    rows, hidden = batch.advance()
-                    if rows:
-                        batch.extend(rows, choose(rows, self._logits(hidden, binding)))
-                yield
-        finally:
-            # An error in the middle of a forward pass leaves layers of different lengths behind.
-            if batch.intact and len(batch.prompts) == 1 and batch.fed[0]:
-                self._prefixes.put(batch.fed[0], batch.cache)
-
-    def _logits(self, hidden: Tensor, binding: Binding | None) -> Tensor:
-        head = self.lm.head
-        if binding is None:
-            head.unbind()
-        else:
-            head.bind(binding.matrix, binding.biases)
-            head.activate(binding.mask)
-        try:
-            logits: Tensor = head(hidden)
-        finally:
-            head.unbind()
-        return logits
-
 
 class _Completer:
     """The rows of one `complete` call. Rows the grammar alone completes never reach the LM."""
@@ -270,15 +299,13 @@ class _Completer:
     ) -> None:
         if max_tokens < 1:
             raise ValueError(f"max_tokens must be 1 or more, got {max_tokens}")
-        self._prompts = prompts
+        self._lengths = [len(prompt) for prompt in prompts]
         self._limits = [min(max_tokens, engine.room(prompt)) for prompt in prompts]
         self._matchers: list[ArgumentMatcher] = [engine.grammars.matcher(spec) for spec in specs]
         forced = [matcher.force() for matcher in self._matchers]
-        # The batch counts its own rows; open_rows[i] is the prompt of its row i.
+        # The scheduler counts its own rows; open_rows[i] is the prompt of its row i.
         self._open_rows = [row for row in range(len(prompts)) if not self._over(row)]
-        self.batch = (
-            engine.start([[*prompts[row], *forced[row]] for row in self._open_rows]) if self._open_rows else None
-        )
+        self.prompts = [[*prompts[row], *forced[row]] for row in self._open_rows]
 
     def choose(self, rows: list[int], logits: Tensor) -> list[list[int]]:
         """The likeliest word the grammar allows, and the words it then forces."""
@@ -292,9 +319,9 @@ class _Completer:
             chosen.append([] if self._over(self._open_rows[row]) else following)
         return chosen
 
-    def results(self) -> list[Completion]:
-        """What every row came to."""
-        reused = 0 if self.batch is None else self.batch.reused
+    def results(self, reused: Sequence[int]) -> list[Completion]:
+        """What every row came to; `reused` is what each open one had of the prefix cache."""
+        of_row = dict(zip(self._open_rows, reused, strict=True))
         results = []
         for row, (matcher, limit) in enumerate(zip(self._matchers, self._limits, strict=True)):
             whole = matcher.done and len(matcher.ids) <= limit
@@ -304,8 +331,8 @@ class _Completer:
                     arguments=matcher.arguments() if whole else None,
                     finish_reason="stop" if whole else "length",
                     completion_tokens=len(matcher.ids),
-                    prompt_tokens=len(self._prompts[row]),
-                    reused_tokens=min(reused, len(self._prompts[row])) if row in self._open_rows else 0,
+                    prompt_tokens=self._lengths[row],
+                    reused_tokens=min(of_row.get(row, 0), self._lengths[row]),
                 )
             )
         return results

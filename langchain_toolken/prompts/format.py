@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -61,3 +62,16 @@ def join_result(text: str, result: str) -> str:
 def tool_card(spec: ToolSpec) -> str:
     """The just-in-time card: the one tool that was called, after the trigger; its arguments' JSON follows."""
     return f"\nTool: {spec.signature}\n{spec.summary}\nArguments: "
+
+
+def tool_choices(specs: Sequence[ToolSpec], reject: str | None) -> str:
+    """Tools to choose between, behind the trigger: a card of each and, named `reject`, none; the choice follows."""
+    cards = [f"- {spec.signature}: {spec.summary}" for spec in specs]
+    if reject is not None:
+        cards.append(f"- {reject}: go on with words.")
+    return "\n".join(["\nTools:", *cards, "Best:"])
+
+
+def tool_name_lead() -> str:
+    """How a card begins: the name of a tool follows."""
+    return "\nTool:"

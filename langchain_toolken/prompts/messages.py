@@ -52,8 +52,14 @@ def render(
 
 def answer_so_far(messages: Sequence[BaseMessage], reinjection: Reinjection) -> str | None:
     """The text of the assistant's turn that `render` leaves open; None where the LM begins a new answer."""
+    turn = open_turn(messages, reinjection)
+    return None if turn is None else turn.text
+
+
+def open_turn(messages: Sequence[BaseMessage], reinjection: Reinjection) -> Turn | None:
+    """The assistant's turn that `render` leaves open, with its thought; None where the LM begins a new answer."""
     last = turns_of(messages, reinjection)[-1]
-    return last.text if last.role == "assistant" else None
+    return last if last.role == "assistant" else None
 
 
 def completion_text(turns: Sequence[Turn]) -> str:

@@ -19,6 +19,7 @@ from jinja2 import TemplateError
 
 from langchain_toolken.prompts.content import encode_template_text, encode_with_ends
 from langchain_toolken.prompts.format import PromptFormat
+from langchain_toolken.prompts.thoughts import THOUGHT_KEY, thought_layout
 from langchain_toolken.prompts.tool_calls import call_layout
 from langchain_toolken.prompts.tool_lists import hidden_tool, tool_list, with_tool_list
 from langchain_toolken.prompts.turns import Turn
@@ -199,7 +200,7 @@ def _apply_template(
     add_generation_prompt: bool,
 ) -> list[_Segment]:
     """The template's rendering of `turns` and `tools`, cut at their contents."""
-    taken = [turn.text + repr(turn.tool_calls) for turn in turns]
+    taken = [turn.text + turn.thought + repr(turn.tool_calls) for turn in turns]
     taken += [spec.name + spec.description + str(spec.json_schema) for spec in tools]
     stand_ins = _StandIns("".join(taken) + str(tokenizer.chat_template))
     chat: list[dict[str, Any]] = []
@@ -209,6 +210,8 @@ def _apply_template(
         text = stand_ins.stand_in(turn.text) if turn.text or not turn.tool_calls else ""
         texts.append(text)
         message: dict[str, Any] = {"role": turn.role, "content": text}
+        if turn.thought:  # whether it is shown again is the template's business
+            message[THOUGHT_KEY] = stand_ins.stand_in(turn.thought)
         if turn.tool_calls:
             message["tool_calls"] = [
                 {
@@ -283,13 +286,31 @@ def _refused_role(tokenizer: PreTrainedTokenizerBase, chat: Sequence[dict[str, A
 def _chat_segments(
     tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], tools: Sequence[ToolSpec]
 ) -> list[_Segment]:
-    if turns[-1].role == "assistant" and not turns[-1].text and len(turns) > 1:
+    last = turns[-1]
+    if last.role == "assistant" and not (last.text or last.thought or last.thought_open) and len(turns) > 1:
         turns = turns[:-1]  # nothing written yet: the LM begins the answer
     if turns[-1].role != "assistant":
         return _apply_template(tokenizer, turns, tools, add_generation_prompt=True)
     # An open answer stands behind the very prompt that it was generated from. The template's own rendering of an
     # assistant message is not always that: Qwen3's puts an empty <think> block before it.
-    return [*_before_answer(tokenizer, turns[:-1], tools), _Segment(turns[-1].text, content=True)]
+    return [*_before_answer(tokenizer, turns[:-1], tools), *_open_answer(tokenizer, last, first=len(turns) == 1)]
+
+
+def _open_answer(tokenizer: PreTrainedTokenizerBase, turn: Turn, *, first: bool) -> list[_Segment]:
+    """An answer as the LM has written it so far, its thought included.
+
+    first: no prompt stands before it that could have opened the thought.
+    """
+    layout = thought_layout(tokenizer)
+    text = _Segment(turn.text, content=True)
+    if layout is None:
+        return [text]
+    opened = layout.opened and not first
+    begin, end = _Segment(layout.begin, content=False), _Segment(layout.end, content=False)
+    if turn.thought or turn.thought_open:
+        thought = [*([] if opened else [begin]), _Segment(turn.thought, content=True)]
+        return thought if turn.thought_open else [*thought, end, text]
+    return [end, text] if opened else [text]
 
 
 def _before_answer(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_toolken.prompts.format import Reinjection, join_result
+from langchain_toolken.prompts.thoughts import OPEN_KEY, thought_of
 
 _THOUGHTS = ("reasoning", "thinking", "redacted_thinking")
 _CHAT_ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -16,13 +17,18 @@ _CHAT_ROLES = ("system", "developer", "user", "assistant", "tool")
 
 @dataclass(frozen=True)
 class Turn:
-    """What one role says in one go; calls and results stay apart from the text only in turn style."""
+    """What one role says in one go; calls and results stay apart from the text only in turn style.
+
+    thought: what an assistant thought before the text. thought_open: and has not ended: the turn goes on within it.
+    """
 
     role: str
     text: str
     tool_calls: tuple[dict[str, Any], ...] = ()
     tool_call_id: str | None = None
     tool_name: str | None = None
+    thought: str = ""
+    thought_open: bool = False
 
 
 def _text_of(message: BaseMessage) -> str:
@@ -35,7 +41,7 @@ def _text_of(message: BaseMessage) -> str:
         elif block.get("type") == "text":
             texts.append(str(block["text"]))
         elif block.get("type") in _THOUGHTS and isinstance(message, AIMessage):
-            continue  # LMs are trained to read their earlier answers without the thoughts behind them
+            continue  # kept apart: the chat template decides which thoughts an LM reads again
         elif block.get("type") not in ("tool_use", "tool_call", "tool_call_chunk"):  # repeated in message.tool_calls
             raise ValueError(
                 f"A {message.type} message holds a content block of type {block.get('type')!r}; this LM reads text "
@@ -60,6 +66,13 @@ def _role_of(message: BaseMessage) -> str:
     raise ValueError(f"Messages of type {type(message).__name__} can't be put into a prompt; use ToolMessage.")
 
 
+def _joined(turn: Turn, more: Turn) -> Turn:
+    """An assistant's turn that goes on with another message. A thought behind text is dropped: none can stand there."""
+    if turn.text:
+        return replace(turn, text=turn.text + more.text, tool_calls=more.tool_calls)
+    return replace(more, thought=turn.thought + more.thought)
+
+
 def turns_of(messages: Sequence[BaseMessage], reinjection: Reinjection) -> list[Turn]:
     """The messages as turns. inline: results are joined into the assistant's text, which stays one turn.
 
@@ -80,8 +93,10 @@ def turns_of(messages: Sequence[BaseMessage], reinjection: Reinjection) -> list[
                     "it makes a call of that id. Keep each ToolMessage after the AIMessage with its tool call."
                 )
             name = open_calls.pop(message.tool_call_id)
-            if reinjection == "inline":
-                turns[-1] = Turn("assistant", join_result(turns[-1].text, text))
+            if reinjection == "inline" and turns[-1].thought_open:
+                turns[-1] = replace(turns[-1], thought=join_result(turns[-1].thought, text))
+            elif reinjection == "inline":
+                turns[-1] = replace(turns[-1], text=join_result(turns[-1].text, text))
             else:
                 turns.append(Turn("tool", text, tool_call_id=message.tool_call_id, tool_name=name))
             continue
@@ -91,10 +106,17 @@ def turns_of(messages: Sequence[BaseMessage], reinjection: Reinjection) -> list[
             )
             open_calls = {**open_calls, **{str(call["id"]): str(call["name"]) for call in calls}}
             goes_on = bool(turns) and turns[-1].role == "assistant"
+            said = Turn(
+                "assistant",
+                text,
+                calls if reinjection == "turn" else (),
+                thought=thought_of(message),
+                thought_open=bool(message.additional_kwargs.get(OPEN_KEY)) and not text,
+            )
             if goes_on and (reinjection == "inline" or not turns[-1].tool_calls):
-                turns[-1] = Turn("assistant", turns[-1].text + text, calls if reinjection == "turn" else ())
+                turns[-1] = _joined(turns[-1], said)
             else:
-                turns.append(Turn("assistant", text, calls if reinjection == "turn" else ()))
+                turns.append(said)
             continue
         open_calls = {}
         if role == "system" and turns and turns[-1].role == "system":

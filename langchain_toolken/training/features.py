@@ -2,45 +2,62 @@
 
 The LM is frozen and a toolken is never fed back as input, so the hidden state h_i and s_i = logsumexp over the word
 logits are constants of training. One forward pass over the demonstrations gives them for every supervised position.
+
+Peak memory of the pass, beside the LM's: the features, N (4 d + 32) bytes, or with a folder one batch's rows; the
+demonstrations' token ids, 8 bytes a token; one batch's activations (`batch_tokens` tokens); and pieces of 4 MB of word
+logits. Measured on 1,600 demonstrations of KAMEL with d=320: 120 MB more than the loaded LM, 41,309 positions.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
 
 from langchain_toolken.decoding.lm import LanguageModel
-from langchain_toolken.prompts.demonstrations import RenderedDemonstration, render_answer, render_demonstration
 from langchain_toolken.prompts.format import Reinjection, Style
-from langchain_toolken.training.demonstrations import Demonstration, DemonstrationError, DroppedRow, result_end
+from langchain_toolken.training.demonstrations import Demonstration, DroppedRow
+from langchain_toolken.training.feature_store import (
+    MANIFEST,
+    FeatureSource,
+    FeatureStore,
+    FeatureStoreError,
+    MappedStates,
+)
+from langchain_toolken.training.lm_pass import Batch, plan_batches, run_batch
+from langchain_toolken.training.processes import Processes
+from langchain_toolken.training.supervision import Supervision, fingerprint, supervise
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what is being done); the CLI draws it as a bar."""
 
-# How many word logits are alive at once (64 MB in float32): vocabularies go from 6,000 to 256,000, so elements count.
-_LOGIT_ELEMENTS = 1 << 24
+# Hidden states up to so many bytes in float32 stay in memory; more of them are left on disk and read in pieces.
+IN_MEMORY_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
     """The constants of training for N supervised positions; all on the CPU.
 
-    hidden: (N, d) float32, what the output head is applied to.
+    hidden: (N, d) float32, what the output head is applied to. Where it is too large for memory, on disk; so read it as
+        `hidden[slice]`, `hidden[indices]` or `hidden[mask]`, a piece at a time, and `hidden.shape`, nothing else.
     word_logsumexp: (N,) float32, logsumexp of the model's own word logits (soft-cap and scales applied).
     word_max: (N,) float32, the largest of them: what a toolken must beat for greedy decoding to call.
     target: (N,) int64, the tool's index, or -1 where the next token is a word.
     target_logit: (N,) float32, that word's own logit; 0 where the target is a tool.
     weight: (N,) float32, importance of a sampled negative. The sum is the number of positions before sampling.
     demonstration: (N,) int64, which of the given demonstrations a position lies in, counted from 0.
-    tokens: how many tokens went through the LM. lm_passes: how often each demonstration did. seconds: how long it took.
+    tokens: how many tokens went through the LM. lm_passes: how often each demonstration did: 1, or 0 if all was read
+        from a store. seconds: how long it took.
     dropped: demonstrations that fit into no context window, or whose call has no position.
     """
 
-    hidden: Tensor
+    hidden: Tensor | MappedStates
     word_logsumexp: Tensor
     word_max: Tensor
     target: Tensor
@@ -64,11 +81,18 @@ class Features:
         """Word positions that were kept by the sampling."""
         return len(self) - self.tool_positions
 
+    def call_states(self, tools: int) -> Tensor:
+        """Each tool's mean hidden state at the calls of it, (tools, d) float32; 0 for tools that none calls."""
+        calls = (self.target >= 0).nonzero()[:, 0]
+        target = self.target[calls]
+        sums = torch.zeros(tools, self.hidden.shape[1]).index_add_(0, target, self.hidden[calls])
+        return sums / torch.bincount(target, minlength=tools).clamp(min=1)[:, None]
+
     def rows(self, kept: Tensor) -> Features:
         """The positions in `kept` only: indices, or a (N,) bool mask. What is counted per LM pass stays as it is."""
         return replace(
             self,
-            hidden=self.hidden[kept],
+            hidden=self.hidden.rows(kept) if isinstance(self.hidden, MappedStates) else self.hidden[kept],
             word_logsumexp=self.word_logsumexp[kept],
             word_max=self.word_max[kept],
             target=self.target[kept],
@@ -78,19 +102,6 @@ class Features:
         )
 
 
-@dataclass(frozen=True)
-class _Supervision:
-    """One tokenised demonstration, by its index: `ids` are the LM's input, the rest what to gather (equal lengths)."""
-
-    demonstration: int
-    ids: list[int]
-    positions: list[int]
-    tools: list[int]  # -1: a word
-    words: list[int]  # the next token; 0 for tools
-    weights: list[float]
-
-
-@torch.inference_mode()
 def compute_features(
     lm: LanguageModel,
     demonstrations: Sequence[Demonstration],
@@ -99,160 +110,187 @@ def compute_features(
     *,
     reinjection: Reinjection | None = None,
     negatives_per_demonstration: int | None = 64,
-    batch_size: int = 16,
+    batch_tokens: int | None = None,
     seed: int = 0,
+    folder: str | Path | None = None,
+    in_memory_bytes: int = IN_MEMORY_BYTES,
+    crew: Processes | None = None,
     progress: Progress | None = None,
 ) -> Features:
     """Run each demonstration through the LM once and keep what training needs.
 
-    Supervised are every call's position (the last token that ends at or before its start) and, as examples of when not
-    to call, the positions in the answer whose next token is a word. Positions whose next token lies in a tool's result
-    are left out, since there the LM doesn't choose: the result is put in. At most `negatives_per_demonstration` word
-    positions per demonstration are kept (None: all), drawn without replacement and weighted so that the objective's
-    expectation is the full one. 64 covers a typical answer whole and bounds what a long plan costs.
+    Which positions are supervised, and what `reinjection`, `negatives_per_demonstration` and `seed` do, is told at
+    `supervision.supervise`. 64 word positions cover a typical answer whole and bound what a long plan costs.
 
-    reinjection: how tool results stand in chat histories (`prompts.demonstrations.render_answer`). Each answer in a
-    history goes through the LM by itself, behind the messages before it, since that is how it is decoded.
+    batch_tokens: most tokens, padding counted, that go through the LM at once; a longer demonstration goes alone.
+        Batches hold demonstrations of about one length. None: 1,024 on a CPU, where more is slower, else 16,384.
+    folder: where the features are kept (`feature_store`), to go on from after a kill and to use again. If they are all
+        there, nothing goes through the LM and `lm_passes` is 0. None: they stay in memory or, if the hidden states take
+        more than `in_memory_bytes` in float32, in a temporary folder (TMPDIR says where).
 
-    Batches hold `batch_size` demonstrations of about one length, padded on the right. A demonstration longer than the
-    LM's context is cut at its end if its calls still fit, and dropped otherwise.
+    crew: `processes()` to share the work with the other processes: all of them call this with the same arguments, each
+        runs its share of the batches, and all get the whole features, over a folder that all of them must see. None:
+        this process works alone.
 
-    Raises DemonstrationError if nothing is left to supervise, ValueError for a bad `negatives_per_demonstration`.
+    Raises DemonstrationError if nothing is left to supervise, ValueError for a bad `negatives_per_demonstration` or
+    `batch_tokens`, and FeatureStoreError for a folder that is damaged or holds features of something else.
     """
-    if negatives_per_demonstration is not None and negatives_per_demonstration < 1:
-        raise ValueError(
-            f"negatives_per_demonstration is {negatives_per_demonstration}; it must be at least 1, or None for all"
-        )
+    if batch_tokens is not None and batch_tokens < 1:
+        raise ValueError(f"batch_tokens is {batch_tokens}; it must be at least 1, or None for the default")
     began = time.perf_counter()
-    generator = torch.Generator().manual_seed(seed)
-    index = {name: k for k, name in enumerate(tool_names)}
-    supervisions: list[_Supervision] = []
-    dropped: list[DroppedRow] = []
-    for number, demonstration in enumerate(demonstrations):
-        supervision = _supervise(
-            lm, number, demonstration, index, style, reinjection, negatives_per_demonstration, generator
-        )
-        if isinstance(supervision, _Supervision):
-            if supervision.positions:
-                supervisions.append(supervision)
-        else:
-            dropped.append(DroppedRow(demonstration.line or number + 1, supervision, demonstration.source))
-    if not supervisions:
-        reasons = "; ".join(map(str, dropped[:3]))
-        raise DemonstrationError(f"no demonstration has a position to learn from. {reasons}")
+    crew = crew or Processes()
+    progress = progress if crew.main else None
+    supervisions, dropped = supervise(
+        lm,
+        demonstrations,
+        tool_names,
+        style,
+        reinjection=reinjection,
+        negatives_per_demonstration=negatives_per_demonstration,
+        seed=seed,
+        progress=progress,
+    )
+    if batch_tokens is None:
+        batch_tokens = 1024 if lm.device.type == "cpu" else 16384
+    fits = sum(len(one.positions) for one in supervisions) * lm.hidden_size * 4 <= in_memory_bytes
+    if folder is None and fits and crew.count == 1:
+        features = _in_memory(lm, plan_batches(supervisions, batch_tokens), progress)
+        return replace(features, dropped=tuple(dropped), seconds=time.perf_counter() - began)
 
-    order = sorted(range(len(supervisions)), key=lambda i: -len(supervisions[i].ids))
-    hidden: list[Tensor] = []
-    logsumexp: list[Tensor] = []
-    largest: list[Tensor] = []
-    word_logit: list[Tensor] = []
-    gathered: list[_Supervision] = []
-    done = 0
-    for start in range(0, len(order), batch_size):
-        batch = [supervisions[i] for i in order[start : start + batch_size]]
-        states = _hidden_states(lm, batch)
-        words = torch.tensor([w for s in batch for w in s.words], device=states.device)
-        for part, part_words in _chunks(states, words, lm.vocab_size):
-            logits = lm.head.word_logits(part).float()
-            logsumexp.append(logits.logsumexp(dim=-1).cpu())
-            largest.append(logits.amax(dim=-1).cpu())
-            word_logit.append(logits.gather(1, part_words[:, None])[:, 0].cpu())
-        hidden.append(states.float().cpu())
-        gathered.extend(batch)
-        done += len(batch)
-        if progress is not None:
-            progress(done, len(order), "LM pass")
-
-    target = torch.tensor([t for s in gathered for t in s.tools], dtype=torch.int64)
+    temporary = TemporaryDirectory(prefix="toolken-features-") if folder is None and crew.main else None
+    place = Path(crew.tell(str(temporary.name if temporary is not None else folder).encode()).decode())
+    source = FeatureSource(
+        model=lm.model_id,
+        head_fingerprint=lm.head_fingerprint,
+        weights_fingerprint=lm.weights_fingerprint,
+        tokenizer_fingerprint=lm.tokenizer_fingerprint,
+        dtype=str(_states_dtype(lm)).removeprefix("torch."),
+        tools=len(tool_names),
+        style=style,
+        reinjection=reinjection,
+        negatives_per_demonstration=negatives_per_demonstration,
+        seed=seed,
+        demonstrations=fingerprint(supervisions),
+    )
+    store, batches = _opened(
+        place,
+        source,
+        supervisions,
+        batch_tokens,
+        lm.hidden_size,
+        crew=crew,
+        durable=folder is not None,
+        progress=progress,
+    )
+    missing = [i for i in range(len(batches)) if i not in store.done]
+    _run(lm, batches, missing[crew.rank :: crew.count], store, progress)
+    crew.wait()
+    columns, mapped = store.columns(), store.hidden()
+    hidden = mapped.to(torch.float32, copy=True) if fits else MappedStates(mapped, folder=temporary)
+    crew.wait()  # a temporary folder goes with the main process's last view of it
     return Features(
-        hidden=torch.cat(hidden),
-        word_logsumexp=torch.cat(logsumexp),
-        word_max=torch.cat(largest),
-        target=target,
-        target_logit=torch.where(target < 0, torch.cat(word_logit), torch.zeros(())),
-        weight=torch.tensor([w for s in gathered for w in s.weights], dtype=torch.float32),
-        demonstration=torch.tensor([s.demonstration for s in gathered for _ in s.positions], dtype=torch.int64),
+        hidden=hidden,
+        word_logsumexp=columns["words"][:, 0].contiguous(),
+        word_max=columns["words"][:, 1].contiguous(),
+        target=columns["target"],
+        target_logit=columns["words"][:, 2].contiguous(),
+        weight=columns["weight"],
+        demonstration=columns["demonstration"],
         dropped=tuple(dropped),
-        tokens=sum(len(s.ids) for s in gathered),
+        lm_passes=1 if missing else 0,
+        tokens=sum(batches[i].tokens for i in missing),
         seconds=time.perf_counter() - began,
     )
 
 
-def _hidden_states(lm: LanguageModel, batch: Sequence[_Supervision]) -> Tensor:
-    """Hidden states at the supervised positions of a batch, one after another: (n, d)."""
-    length = max(len(s.ids) for s in batch)
-    # Padded on the right a causal LM's real positions never see the padding, so any id may stand there.
-    input_ids = torch.tensor([s.ids + [0] * (length - len(s.ids)) for s in batch], device=lm.device)
-    mask = torch.tensor([[1] * len(s.ids) + [0] * (length - len(s.ids)) for s in batch], device=lm.device)
-    states = lm.hidden_states(input_ids, attention_mask=mask)
-    rows = torch.tensor([row for row, s in enumerate(batch) for _ in s.positions], device=states.device)
-    positions = torch.tensor([p for s in batch for p in s.positions], device=states.device)
-    return states[rows, positions]
-
-
-def _chunks(states: Tensor, words: Tensor, vocab_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    size = max(1, _LOGIT_ELEMENTS // vocab_size)
-    yield from zip(states.split(size), words.split(size), strict=True)
-
-
-def _supervise(
-    lm: LanguageModel,
-    number: int,
-    demonstration: Demonstration,
-    index: dict[str, int],
-    style: Style,
-    reinjection: Reinjection | None,
-    negatives: int | None,
-    generator: torch.Generator,
-) -> _Supervision | str:
-    """Positions, targets and weights of one demonstration, or the reason why it can't be used."""
-    starts = [call.start for call in demonstration.calls]
-    rendered: RenderedDemonstration
-    if demonstration.before:
-        try:
-            rendered = render_answer(lm.tokenizer, demonstration.before, demonstration.text, starts, style, reinjection)
-        except ValueError as error:  # another history may well suit the template that refuses this one
-            return str(error)
-    else:
-        rendered = render_demonstration(lm.tokenizer, demonstration.text, starts, style)
-    ids = list(rendered.ids)
-    calls: list[tuple[int, int]] = []
-    results: set[int] = set()
-    for call, position in zip(demonstration.calls, rendered.call_positions, strict=True):
-        if call.tool not in index:
-            return f"no toolken for '{call.tool}'"
-        end = result_end(demonstration.text, call)
-        if end is None:
-            return f"the result {call.result!r} of '{call.tool}' is not at start {call.start}"
-        if position is None:
-            return f"the call of '{call.tool}' at {call.start} lies outside the answer"
-        calls.append((position, index[call.tool]))
-        # A token begins where the one before it ends, so `inside` is a position whose next token lies in the result,
-        # wholly or in part.
-        for inside in range(position, len(ids) - 1):
-            before = rendered.ends[inside]
-            if inside > position and (before is None or before >= end):
-                break
-            results.add(inside)
-
-    if len(ids) > lm.context_length:
-        if any(position >= lm.context_length for position, _ in calls):
-            return (
-                f"its {len(ids)} tokens exceed the LM's context of {lm.context_length}, and cutting would lose a call"
-            )
-        ids = ids[: lm.context_length]
-    taken = results.union(position for position, _ in calls)
-    candidates = [p for p in range(rendered.first_supervised, len(ids) - 1) if p not in taken]
-    weight = 1.0
-    kept = candidates
-    if negatives is not None and len(candidates) > negatives:
-        weight = len(candidates) / negatives
-        kept = sorted(candidates[i] for i in torch.randperm(len(candidates), generator=generator)[:negatives].tolist())
-    return _Supervision(
-        demonstration=number,
-        ids=ids,
-        positions=[*(p for p, _ in calls), *kept],
-        tools=[*(k for _, k in calls), *(-1 for _ in kept)],
-        words=[*(0 for _ in calls), *(ids[p + 1] for p in kept)],
-        weights=[*(1.0 for _ in calls), *(weight for _ in kept)],
+def _in_memory(lm: LanguageModel, batches: Sequence[Batch], progress: Progress | None) -> Features:
+    rows = batches[-1].rows.stop
+    hidden, words = torch.empty(rows, lm.hidden_size), torch.empty(rows, 3)
+    total = sum(1 for batch in batches for _ in batch.supervisions)
+    done = 0
+    for batch in batches:
+        hidden[batch.rows], words[batch.rows] = run_batch(lm, batch)
+        done += sum(1 for _ in batch.supervisions)
+        if progress is not None:
+            progress(done, total, "LM pass")
+    targets = _targets(batches)
+    return Features(
+        hidden=hidden,
+        word_logsumexp=words[:, 0].contiguous(),
+        word_max=words[:, 1].contiguous(),
+        target=targets["target"],
+        target_logit=words[:, 2].contiguous(),
+        weight=targets["weight"],
+        demonstration=targets["demonstration"],
+        tokens=sum(batch.tokens for batch in batches),
     )
+
+
+def _run(
+    lm: LanguageModel, batches: Sequence[Batch], share: Sequence[int], store: FeatureStore, progress: Progress | None
+) -> None:
+    total = sum(1 for i in share for _ in batches[i].supervisions)
+    done = 0
+    for i in share:
+        store.write(i, *run_batch(lm, batches[i]))
+        done += sum(1 for _ in batches[i].supervisions)
+        if progress is not None:
+            progress(done, total, "LM pass")
+
+
+def _opened(
+    folder: Path,
+    source: FeatureSource,
+    supervisions: Sequence[Supervision],
+    batch_tokens: int,
+    hidden_size: int,
+    *,
+    crew: Processes,
+    durable: bool,
+    progress: Progress | None,
+) -> tuple[FeatureStore, list[Batch]]:
+    """The store, made or checked by the main process, and the batches that it was laid out in."""
+    if crew.main and not (folder / MANIFEST).exists():
+        batches = plan_batches(supervisions, batch_tokens)
+        FeatureStore.create(
+            folder,
+            source,
+            batch_tokens=batch_tokens,
+            hidden_size=hidden_size,
+            rows=[0, *(batch.rows.stop for batch in batches)],
+            targets=_targets(batches),
+            durable=durable,
+        )
+    elif crew.main:
+        FeatureStore.resume(folder, progress=progress)
+    crew.wait()
+    if not (folder / MANIFEST).exists():
+        raise FeatureStoreError(
+            f"process {crew.rank} does not see {folder}, which process 0 made: several processes need a features "
+            "folder on a file system that all of them see"
+        )
+    store = FeatureStore.resume(folder, rank=crew.rank, check=False, durable=durable)
+    # Before any process adds to it: all of them must deal out the same missing batches.
+    crew.wait()
+    differences = store.manifest.source.differences(source)
+    if differences:
+        raise FeatureStoreError(
+            f"{folder} holds features of something else: {'; '.join(differences)}. Give another folder, or delete "
+            "this one"
+        )
+    return store, plan_batches(supervisions, store.manifest.batch_tokens)
+
+
+def _targets(batches: Sequence[Batch]) -> dict[str, Tensor]:
+    """What is known without the LM, in the order of the rows."""
+    every = [one for batch in batches for one in batch.supervisions]
+    return {
+        "target": torch.tensor([tool for one in every for tool in one.tools], dtype=torch.int64),
+        "weight": torch.tensor([weight for one in every for weight in one.weights], dtype=torch.float32),
+        "demonstration": torch.tensor([one.demonstration for one in every for _ in one.positions], dtype=torch.int64),
+    }
+
+
+@torch.inference_mode()
+def _states_dtype(lm: LanguageModel) -> torch.dtype:
+    return lm.hidden_states(torch.zeros(1, 1, dtype=torch.int64, device=lm.device)).dtype

@@ -94,9 +94,7 @@ def train_through_lm(
     """
 
     def look(number: int) -> Features:
-        return compute_features(
-            lm, [demonstrations[number]], tool_names, style, negatives_per_demonstration=None, batch_size=1
-        )
+        return compute_features(lm, [demonstrations[number]], tool_names, style, negatives_per_demonstration=None)
 
     return _train(look, len(demonstrations), prior, recipe, bias, seed, max_steps, progress)
 
@@ -165,10 +163,11 @@ def _train(
 
 def _gradient(features: Features, matrix: Tensor, prior: Tensor, lam: float, bias: float) -> Tensor:
     """Of the mean cross-entropy over one demonstration's positions, and of the pull to the prior."""
-    logits = features.hidden @ matrix.T + bias
+    hidden = features.hidden[:]
+    logits = hidden @ matrix.T + bias
     log_total = torch.logaddexp(features.word_logsumexp, logits.logsumexp(dim=1))
     share = (logits - log_total[:, None]).exp()
     called = (features.target >= 0).nonzero()[:, 0]
     share[called, features.target[called]] -= 1
-    gradient = (share * (features.weight / features.weight.sum())[:, None]).T @ features.hidden
+    gradient = (share * (features.weight / features.weight.sum())[:, None]).T @ hidden
     return gradient.add(matrix - prior, alpha=2 * lam) if lam else gradient

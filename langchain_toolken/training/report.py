@@ -164,14 +164,14 @@ def make_report(result: FitResult) -> FitReport:
     if result.features is not None:
         calls = torch.bincount(result.features.target.clamp(min=-1) + 1, minlength=len(toolkens) + 1)[1:].tolist()
         figures = [_Figures(count) for count in calls]
-        if selection is not None and selection.logits is not None:
+        if selection is not None and selection.logits is not None and selection.held_out is not None:
             chosen = _chosen_biases(result)
-            called = _called(result.features, selection.logits, chosen)
-            figures = _tool_figures(result.features, called, calls)
-            confusions = _confusions(result.features, called, toolkens.names)
+            called = _called(selection.held_out, selection.logits, chosen)
+            figures = _tool_figures(selection.held_out, called, calls)
+            confusions = _confusions(selection.held_out, called, toolkens.names)
             if toolkens.calibration is not None:
                 before, after = reliability_of_calls(
-                    result.features, selection.logits, chosen, toolkens.calibration.temperature
+                    selection.held_out, selection.logits, chosen, toolkens.calibration.temperature
                 )
     near_words = nearest_words(toolkens, result.lm)
     near_tools = nearest_tools(toolkens)

@@ -1,11 +1,9 @@
 """The convex solve (DESIGN §2): the toolken matrix that minimises the papers' cross-entropy plus the pull to the prior.
 
-    mean_i [ log(e^{s_i} + sum_j e^{h_i.w_j + b}) - t_i ] + lam * ||W - W0||_F^2
-
-where t_i = h_i.w_k + b if position i calls tool k, and the word's own logit if a word follows. The mean is weighted by
-the features' importance weights. For lam > 0 it is strongly convex: one optimum, whatever the start. Solved by L-BFGS
-(Nocedal and Wright, Numerical Optimization, §7.2) on the full batch, in float64, with the analytic gradient. Measured
-on FuncQA: float32 stalls in the line search before the tolerance is met; whitening the hidden states saves no steps.
+The objective is `objective`'s. For lam > 0 it is strongly convex: one optimum, whatever the start. Each round measures
+the true gradient over all positions, minimises a cheap model of the objective around that point (`local_model`: a
+sample of the word positions, bfloat16 products) by L-BFGS, and moves there if the loss falls; else the next model
+gets a larger sample, in the end all positions. Only the true gradient decides when it is done.
 """
 
 from __future__ import annotations
@@ -13,27 +11,47 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from langchain_toolken.training.features import Features, Progress
+from langchain_toolken.training.lbfgs import Curvature, minimise
+from langchain_toolken.training.local_model import LocalModel, products_dtype, sample_positions
+from langchain_toolken.training.objective import Objective, SolveError, check_problem
+from langchain_toolken.training.stochastic import StochasticState
 
-# Positions per step of a sum over positions: bounds the memory of a step at chunk x (d + 2K) x 8 bytes.
-_CHUNK = 8192
-# Hidden states of up to so many elements (1 GB) are kept in float64; larger ones are converted step by step: slower.
-_KEPT_ELEMENTS = 1 << 27
+# Below so many multiplications per evaluation (FuncQA has 6e7) all positions stay in the model and products are
+# float32: a sample or bfloat16 would save milliseconds.
+_SMALL = 1 << 28
+# Gradients are exact to about 1e-6 of the prior's with float32 products: closer tolerances get float64 ones.
+_FLOAT32_TOLERANCE = 1e-5
+# Elements of the model's shares (positions x tools): 256 MB in bfloat16.
+_MODEL_ELEMENTS = 1 << 27
+# Word positions in the first model: as many as call, but at least so many and this part of all positions. A round is
+# some 30 evaluations of the model and one, four times as dear per position, of all positions: then both cost the same.
+_LEAST_WORDS = 4096
+_LEAST_SHARE = 1 / 6
 # Curvature pairs that L-BFGS remembers. FuncQA converges in 167, 126, 110 steps with 20, 40, 60 of them (lam 1e-4).
-# Each holds 2 K d floats, so 40 take 380 MB for 1,836 tools and d=320.
-_MEMORY = 40
-# What the loss, a float64 sum over positions, may be off by, relative to itself; and how many steps in a row may gain
-# no more than that, nor a smaller gradient, before the solve gives up.
-_ROUNDING = 1e-14
-_STALL = 20
+# Together they hold at most so many floats (512 MB): 2 K d each.
+_PAIRS = 40
+_PAIRS_ELEMENTS = 1 << 27
+# How far a model is minimised, relative to the true gradient it starts from: a model of a sample,
+# or of all positions, where only the products' precision sets it apart from the objective.
+_MODEL_TOLERANCE = 0.1
+_WHOLE_TOLERANCE = 0.02
 
 
-class SolveError(ValueError):
-    """The problem can't be solved as given; the message names the value at fault."""
+# A round of true gradients that lowers the loss by less than that, relative to itself, and doesn't halve the gradient
+# is a failure; after three the solve gives up.
+_GAIN = 1e-6
+# Toolken matrices of more elements (a state of 5 GB in float64) go to the stochastic solver, and so do problems with
+# more than so many calls x tools (4 GB of shares in bfloat16).
+_STOCHASTIC_MATRIX = 1 << 26
+_STOCHASTIC_SHARES = 1 << 31
+# Epochs in a row that are undone, each at a quarter of the step before, after which rounding is all that is left.
+_UNDONE = 8
 
 
 class ConvergenceWarning(UserWarning):
@@ -42,7 +60,11 @@ class ConvergenceWarning(UserWarning):
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """The optimum. matrix: (K, d) float32. loss, gradient_norm: there. start_gradient_norm: at the prior."""
+    """The optimum. matrix: (K, d) float32. loss, gradient_norm: there. start_gradient_norm: at the prior.
+
+    iterations: L-BFGS steps on models. full_passes: evaluations over all positions. sampled: positions in the last
+    model.
+    """
 
     matrix: Tensor
     loss: float
@@ -51,59 +73,8 @@ class Solution:
     iterations: int
     converged: bool
     seconds: float
-
-
-class Objective:
-    """Loss and gradient of a toolken matrix (K, d) in float64, summed over the features in chunks."""
-
-    def __init__(
-        self, features: Features, prior: Tensor, lam: float, bias: float = 0.0, device: torch.device | str = "cpu"
-    ) -> None:
-        tools, size = prior.shape
-        if features.hidden.shape[1] != size:
-            raise SolveError(f"the prior has {size} columns but the hidden states {features.hidden.shape[1]}")
-        if features.target.numel() and int(features.target.max()) >= tools:
-            raise SolveError(
-                f"a position targets tool {int(features.target.max())}, but the prior has only {tools} rows"
-            )
-        if not lam >= 0:
-            raise SolveError(f"lam is {lam}; it must not be negative")
-        keep = features.hidden.numel() <= _KEPT_ELEMENTS
-        self._hidden = features.hidden.to(device=device, dtype=torch.float64) if keep else features.hidden
-        self._logsumexp = features.word_logsumexp.double().to(device)
-        self._prior = prior.double().to(device)
-        self._lam = lam
-        self._bias = bias
-        self._weight = features.weight.double().to(device)
-        self._total = float(self._weight.sum())
-        # The targets' part of the loss is linear in W: its gradient is this constant, so it is summed once.
-        weight = features.weight.double()
-        calls = (features.target >= 0).nonzero()[:, 0]
-        pull = torch.zeros(tools, size, dtype=torch.float64)
-        pull.index_add_(0, features.target[calls], features.hidden[calls].double() * weight[calls, None])
-        self._pull = pull.to(device)
-        words = features.target < 0
-        self._constant = float(weight[words] @ features.target_logit[words].double())
-        self._constant += bias * float(weight[calls].sum())
-
-    def __call__(self, matrix: Tensor) -> tuple[float, Tensor]:
-        """The loss at `matrix` ((K, d) float64) and its gradient ((K, d) float64), both on the objective's device."""
-        loss = -self._constant - float((self._pull * matrix).sum())
-        gradient = -self._pull
-        for start in range(0, self._weight.shape[0], _CHUNK):
-            part = slice(start, start + _CHUNK)
-            hidden = self._hidden[part].to(device=matrix.device, dtype=torch.float64)
-            logits = hidden @ matrix.T
-            logits += self._bias
-            log_total = torch.logaddexp(self._logsumexp[part], logits.logsumexp(dim=1))
-            loss += float(self._weight[part] @ log_total)
-            share = logits.sub_(log_total[:, None]).exp_().mul_(self._weight[part, None])
-            gradient = gradient.addmm(share.T, hidden)
-        away = matrix - self._prior
-        return (
-            loss / self._total + self._lam * float((away * away).sum()),
-            gradient / self._total + 2 * self._lam * away,
-        )
+    full_passes: int = 0
+    sampled: int = 0
 
 
 def solve(
@@ -113,19 +84,31 @@ def solve(
     *,
     bias: float = 0.0,
     start: Tensor | None = None,
+    reference_norm: float | None = None,
     tolerance: float = 1e-5,
     max_iterations: int = 1000,
+    solver: Literal["auto", "lbfgs", "stochastic"] = "auto",
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> Solution:
-    """The toolken matrix (K, d) that minimises the objective of this module, from `start` (default: the prior).
+    """The toolken matrix (K, d) that minimises the objective, from `start` (default: the prior).
 
     prior: (K, d) float32, W0. lam: weight of the pull to it. bias: b, held fixed. `start` is for warm starts along a
-    path of lam; it doesn't change the optimum, only the time. device: where the sums are made; it needs float64.
+    path of lam; it doesn't change the optimum, only the time. reference_norm: the gradient's norm at the prior, which
+    is the same for every lam, where an earlier solve has found it (`Solution.start_gradient_norm`): saves a pass.
+    device: where the sums are made; it needs float64.
 
-    Converged means: the gradient's norm is at most `tolerance` times its norm *at the prior*, so that a good start is
-    not asked for more than a bad one. Stopping for any other reason is warned about with the norms
-    (ConvergenceWarning) and leaves `converged` False.
+    Converged means: the gradient's norm over all positions is at most `tolerance` times its norm *at the prior*, so
+    that a good start is not asked for more than a bad one. Stopping for any other reason is warned about with the norms
+    (ConvergenceWarning) and leaves `converged` False. max_iterations: L-BFGS steps, all models together; of the
+    stochastic solver, epochs.
+
+    solver: "stochastic" (`stochastic`) for what doesn't fit: slower, to the same optimum. "auto" takes it for more than
+    2^26 elements of the toolken matrix (K d) or 2^31 calls x tools.
+
+    Peak memory beside the features, in bytes, with n positions in the model: 80 K d (8 more K d a curvature pair, of
+    which there are 40, fewer beyond 512 MB), n (2 K + 2 d) and about 12 MB of chunks. n is the number of calls and
+    as many word positions, growing only if the model proves too poor, and n K at most 2^27 unless calls alone are more.
 
     lam=0 is allowed, and warned about: with more dimensions than positions there are many optima or, if the positions
     can be told apart perfectly, none.
@@ -140,106 +123,159 @@ def solve(
             ConvergenceWarning,
             stacklevel=2,
         )
-    objective = Objective(features, prior, lam, bias, device)
-    matrix = prior.double().clone().to(device)
-    loss, gradient = objective(matrix)
-    start_norm = float(gradient.norm())
+    check_problem(features, prior, lam)
+    tools, size = prior.shape
+    if solver == "auto":
+        large = tools * size > _STOCHASTIC_MATRIX or features.tool_positions * tools > _STOCHASTIC_SHARES
+        solver = "stochastic" if large else "lbfgs"
+    if solver == "stochastic":
+        return _solve_stochastically(
+            features, prior, lam, bias, start, reference_norm, tolerance, max_iterations, device, progress
+        )
+    small = len(features) * tools * size <= _SMALL
+    precision = torch.float64 if small or tolerance < _FLOAT32_TOLERANCE else torch.float32
+    dtype = torch.float32 if small else products_dtype(device)
+    objective = Objective(features, prior, lam, bias, device, precision)
+    passes = 0
+    if start is None or reference_norm is None:
+        matrix = prior.double().clone().to(device)
+        here = objective.evaluate(matrix)
+        passes, reference_norm = 1, float(here.gradient.norm())
     if start is not None:
         matrix = start.double().clone().to(device)
-        loss, gradient = objective(matrix)
-    norm = float(gradient.norm())
-    if not (torch.isfinite(gradient).all() and start_norm < float("inf")):
+        here = objective.evaluate(matrix)
+        passes += 1
+    norm = float(here.gradient.norm())
+    if not (torch.isfinite(here.gradient).all() and reference_norm < float("inf")):
         raise SolveError("the features, the prior or the start hold values that are not finite")
-    target = tolerance * start_norm
+    target = tolerance * reference_norm
 
-    pairs: list[tuple[Tensor, Tensor, float]] = []
-    iterations = stalled = 0
-    lowest = norm
-    while norm > target and iterations < max_iterations and stalled < _STALL:
-        direction = _lbfgs_direction(gradient, pairs)
-        found = _line_search(objective, matrix, loss, gradient, direction, first=not pairs)
-        if found is None:
-            if not pairs:
-                break
-            # Old curvature can spoil a direction: begin again from the plain gradient before giving up.
-            pairs.clear()
-            continue
-        new_matrix, new_loss, new_gradient = found
-        step, change = new_matrix - matrix, new_gradient - gradient
-        curvature = float((step * change).sum())
-        if curvature > 0:
-            pairs.append((step, change, curvature))
-            del pairs[:-_MEMORY]
-        gained = loss - new_loss > _ROUNDING * abs(loss)
-        matrix, loss, gradient = new_matrix, new_loss, new_gradient
-        norm = float(gradient.norm())
-        stalled = 0 if gained or norm < lowest else stalled + 1
-        lowest = min(lowest, norm)
+    words = features.word_positions
+    if not small:
+        calls = features.tool_positions
+        room = max(_LEAST_WORDS, _MODEL_ELEMENTS // tools - calls)
+        words = min(words, room, max(_LEAST_WORDS, calls, int(_LEAST_SHARE * len(features))))
+    curvature = Curvature(max(3, min(_PAIRS, _PAIRS_ELEMENTS // (2 * tools * size))))
+    iterations = failures = sampled = 0
+    # Where the model of all positions fails too (shares that float32 can't hold, far from any optimum), L-BFGS gets the
+    # objective's own gradients until one round goes well.
+    exact = False
+
+    def step_done() -> None:
+        nonlocal iterations
         iterations += 1
         if progress is not None:
             progress(min(iterations, max_iterations - 1), max_iterations, "solve")
+
+    while norm > target and iterations < max_iterations and failures < 3:
+        whole = words >= features.word_positions
+        if exact:
+            sampled = len(features)
+            found = minimise(
+                lambda change, at=matrix: objective(at + change)[1],  # type: ignore[misc]
+                torch.zeros_like(matrix),
+                max(0.5 * target, _MODEL_TOLERANCE * norm),
+                Curvature(curvature.most),
+                max_steps=max_iterations - iterations,
+                step_done=step_done,
+            )
+            passes += found.evaluations
+        else:
+            kept, weight = sample_positions(features, here.mass, words, seed=passes)
+            sampled = len(kept)
+            found = minimise(
+                LocalModel(objective, features, kept, weight, matrix, here, dtype),
+                torch.zeros_like(prior, dtype=torch.float32, device=matrix.device),
+                max(0.5 * target, (_WHOLE_TOLERANCE if whole else _MODEL_TOLERANCE) * norm),
+                curvature,
+                max_steps=max_iterations - iterations,
+                step_done=step_done,
+            )
+        tried = matrix + found.at.double()
+        there, passes = objective.evaluate(tried), passes + 1
+        new_norm = float(there.gradient.norm())
+        better = there.loss < here.loss or new_norm < norm
+        if better and new_norm <= 0.5 * norm:
+            failures, exact = 0, False
+        elif not whole:
+            words = min(4 * words, features.word_positions)
+        else:
+            gained = better and here.loss - there.loss > _GAIN * abs(here.loss)
+            failures += exact and not gained
+            exact, dtype = True, torch.float32
+        if better:
+            matrix, here, norm = tried, there, new_norm
     if progress is not None:
         progress(max_iterations, max_iterations, "solve")
     converged = norm <= target
     if not converged:
-        warnings.warn(
-            f"the solve stopped after {iterations} of at most {max_iterations} iterations with a gradient norm of "
-            f"{norm:.3g}, {norm / start_norm:.3g} of that at the prior, where {tolerance:.3g} was asked for. "
-            "Raise max_iterations or lam.",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
+        _warn(f"{iterations} of at most {max_iterations} iterations", norm, reference_norm, tolerance)
     return Solution(
         matrix=matrix.float().cpu(),
-        loss=loss,
+        loss=here.loss,
         gradient_norm=norm,
-        start_gradient_norm=start_norm,
+        start_gradient_norm=reference_norm,
         iterations=iterations,
         converged=converged,
         seconds=time.perf_counter() - began,
+        full_passes=passes,
+        sampled=sampled,
     )
 
 
-def _lbfgs_direction(gradient: Tensor, pairs: list[tuple[Tensor, Tensor, float]]) -> Tensor:
-    """The two-loop recursion: minus the approximate inverse Hessian times the gradient."""
-    direction = -gradient
-    factors = []
-    for step, change, curvature in reversed(pairs):
-        factor = float((step * direction).sum()) / curvature
-        direction = direction - factor * change
-        factors.append(factor)
-    if pairs:
-        _, change, curvature = pairs[-1]
-        direction = direction * (curvature / float((change * change).sum()))
-    for (step, change, curvature), factor in zip(pairs, reversed(factors), strict=True):
-        direction = direction + (factor - float((change * direction).sum()) / curvature) * step
-    return direction
+def _solve_stochastically(
+    features: Features,
+    prior: Tensor,
+    lam: float,
+    bias: float,
+    start: Tensor | None,
+    reference_norm: float | None,
+    tolerance: float,
+    max_epochs: int,
+    device: torch.device | str,
+    progress: Progress | None,
+) -> Solution:
+    began = time.perf_counter()
+    prior = prior.float().to(device)
+    passes = 0
+    if start is not None and reference_norm is None:
+        reference_norm = StochasticState(features, prior, lam, bias, prior).norm
+        passes = 1
+    state = StochasticState(features, prior, lam, bias, prior if start is None else start.float().to(device))
+    passes += 1
+    if reference_norm is None:
+        reference_norm = state.norm
+    if not (state.norm < float("inf") and reference_norm < float("inf")):
+        raise SolveError("the features, the prior or the start hold values that are not finite")
+    epochs = undone = 0
+    while state.norm > tolerance * reference_norm and epochs < max_epochs and undone < _UNDONE:
+        undone = 0 if state.epoch() else undone + 1
+        passes += 1 if not undone else 2
+        epochs += 1
+        if progress is not None:
+            progress(min(epochs, max_epochs - 1), max_epochs, "solve")
+    if progress is not None:
+        progress(max_epochs, max_epochs, "solve")
+    converged = state.norm <= tolerance * reference_norm
+    if not converged:
+        _warn(f"{epochs} of at most {max_epochs} epochs", state.norm, reference_norm, tolerance)
+    return Solution(
+        matrix=state.anchor.cpu(),
+        loss=state.loss,
+        gradient_norm=state.norm,
+        start_gradient_norm=reference_norm,
+        iterations=epochs,
+        converged=converged,
+        seconds=time.perf_counter() - began,
+        full_passes=passes,
+        sampled=len(features),
+    )
 
 
-def _line_search(
-    objective: Objective, matrix: Tensor, loss: float, gradient: Tensor, direction: Tensor, *, first: bool
-) -> tuple[Tensor, float, Tensor] | None:
-    """A step that meets the Wolfe conditions, by bisection (Lewis and Overton 2013), or None if none is found.
-
-    Almost always the first trial is taken, so an iteration costs one evaluation.
-    """
-    slope = float((gradient * direction).sum())
-    if slope >= 0:
-        return None
-    # The first direction is the bare gradient, of any length: start with a step of at most 1.
-    size = min(1.0, 1.0 / float(direction.norm())) if first else 1.0
-    low, high = 0.0, float("inf")
-    # Near the optimum the decrease drowns in rounding; the slope alone then decides (Hager and Zhang 2005).
-    rounding = _ROUNDING * abs(loss)
-    for _ in range(60):
-        trial = matrix + size * direction
-        trial_loss, trial_gradient = objective(trial)
-        trial_slope = float((trial_gradient * direction).sum())
-        if not trial_loss <= loss + 1e-4 * size * slope + rounding:
-            high = size
-        elif trial_slope < 0.9 * slope:
-            low = size
-        else:
-            return trial, trial_loss, trial_gradient
-        size = (low + high) / 2 if high < float("inf") else 2 * size
-    return None
+def _warn(after: str, norm: float, reference_norm: float, tolerance: float) -> None:
+    warnings.warn(
+        f"the solve stopped after {after} with a gradient norm of {norm:.3g}, {norm / reference_norm:.3g} of that at "
+        f"the prior, where {tolerance:.3g} was asked for. Raise max_iterations or lam.",
+        ConvergenceWarning,
+        stacklevel=3,
+    )

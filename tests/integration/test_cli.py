@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from langchain_toolken.cli import app
 from langchain_toolken.toolkens import ToolkenSet
+from tests.unit.training.scripted_generator import ScriptedGenerator
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TOOLS = str(EXAMPLES / "mytools.py")
@@ -36,6 +38,25 @@ def toolkens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_fit_writes_a_set_that_loads(toolkens: Path) -> None:
     assert ToolkenSet.load(toolkens).names == ("total_price", "what_is_left", "fair_share")
+
+
+def test_update_fits_a_further_tool_beside_a_set_that_stays(toolkens: Path, tmp_path: Path) -> None:
+    two = ToolkenSet.load(toolkens).remove(["fair_share"])
+    two.save(tmp_path / "two")
+    out = tmp_path / "three"
+    arguments = ["fit", "--tools", TOOLS, "--update", str(tmp_path / "two"), "--out", str(out), "--lam", "1e-4"]
+    arguments += ["--prior", "head", "--json"]
+    result = run(app, [*arguments, "--demos", str(EXAMPLES / "demos.jsonl")])
+    assert result.exit_code == 0, result.output
+    three = ToolkenSet.load(out)
+    assert three.names == ("total_price", "what_is_left", "fair_share")
+    assert torch.equal(three.matrix[:2], two.matrix)
+    assert torch.equal(three.biases[:2], two.biases)
+    assert (out / "report.html").exists()
+    assert json.loads(result.stdout)["solve_converged"] is True
+    refused = run(app, [*arguments, "--bias", "1"])
+    assert refused.exit_code == 2
+    assert "keeps the set's biases" in " ".join(refused.output.replace("│", " ").split())
 
 
 def test_chat_answers_one_question_with_the_tools_it_was_given(toolkens: Path) -> None:
@@ -144,6 +165,20 @@ def test_fit_shows_what_was_tried_and_keeps_to_what_was_given(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("arguments", "prior"),
+    [
+        (["--prior", "description"], "head/description/average"),
+        (["--prior", "hidden/both"], "hidden/both/average"),
+        (["--prior", "input", "--pooling", "weighted"], "input/name/weighted"),
+    ],
+)
+def test_fit_makes_the_priors_that_are_asked_for(tmp_path: Path, arguments: list[str], prior: str) -> None:
+    result = run(app, ["fit", "--tools", TOOLS, "--out", str(tmp_path / "set"), *arguments, "--json"])
+    assert json.loads(result.stdout)["prior"] == prior
+    assert ToolkenSet.load(tmp_path / "set").provenance.prior == prior
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--lam", "-1"], "--lam is '-1'"),
@@ -151,6 +186,8 @@ def test_fit_shows_what_was_tried_and_keeps_to_what_was_given(tmp_path: Path) ->
         (["--bias", "nan"], "--bias is 'nan'"),
         (["--bias", "1", "--max-false-call-rate", "0.1"], "only one of"),
         (["--prior", "auto", "--pooling", "max"], "--prior auto chooses"),
+        (["--prior", "heads"], "'heads' is no setting of a prior"),
+        (["--prior", "hidden/name", "--prior-text", "both"], "two of its text: name and both"),
         (["--max-false-call-rate", "1.5"], "max-false-call-rate"),
     ],
 )
@@ -225,3 +262,142 @@ def test_inspect_names_what_it_cannot_find(toolkens: Path, tmp_path: Path) -> No
     bare = run(app, ["inspect", str(tmp_path / "bare")])
     assert bare.exit_code == 1
     assert "no report.json" in " ".join(bare.output.split())
+
+
+def test_a_second_fit_takes_the_lm_pass_from_its_folder(tmp_path: Path) -> None:
+    kept = tmp_path / "features"
+    common = ["fit", "--tools", TOOLS, "--demos", str(EXAMPLES / "demos.jsonl"), "--json", "--prior", "head"]
+    common += ["--bias", "0", "--features", str(kept)]
+    first = run(app, [*common, "--lam", "1e-3", "--out", str(tmp_path / "first")])
+    again = run(app, [*common, "--lam", "1e-2", "--out", str(tmp_path / "again")])
+    assert (first.exit_code, again.exit_code) == (0, 0), first.output + again.output
+    assert [json.loads(each.stdout)["lm_passes"] for each in (first, again)] == [1, 0]
+    assert json.loads(again.stdout)["features"] == str(kept)
+    other = run(app, [*common, "--lam", "1e-2", "--out", str(tmp_path / "other"), "--dtype", "bfloat16"])
+    assert other.exit_code == 1
+    shown = " ".join(other.output.split())
+    assert "dtype (float32 there, bfloat16 here)" in shown
+    assert "Give another folder" in shown
+    assert not (tmp_path / "other").exists()
+
+
+def scripted_generator(tool_name: str, before: int) -> list[dict[str, object]]:
+    things = ("pens", "cups", "hats", "keys", "eggs", "nuts", "figs", "bags", "pots", "nets", "oars", "urns")
+    thing = things[before % len(things)]
+    a, b = 100 * before + 60, before + 3
+    worded = {
+        "total_price": (
+            f"What do {b} {thing} for {a} dollars each cost?",
+            "They cost {result}.",
+            {"price": a, "count": b},
+        ),
+        "what_is_left": (
+            f"I had {a} {thing}, {b} were taken: what is left?",
+            "Left are {result}.",
+            {"amount": a, "taken": b},
+        ),
+        "fair_share": (
+            f"{b} friends share {a} {thing}; who gets how many?",
+            "Each gets {result}.",
+            {"amount": a, "people": b},
+        ),
+    }
+    if tool_name == "":
+        return [{"request": f"Do you like {thing}, or the colour of {thing}?", "answer": f"I do like {thing}."}]
+    request, answer, arguments = worded[tool_name]
+    return [{"request": request, "answer": answer, "arguments": arguments}]
+
+
+def scripted_choice(request: str) -> str:
+    for mark, tool_name in (("each cost", "total_price"), ("were taken", "what_is_left"), ("share", "fair_share")):
+        if mark in request:
+            return tool_name
+    return "none"
+
+
+def test_fit_makes_its_own_demonstrations_and_goes_on_with_those_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted = ScriptedGenerator(examples=scripted_generator, choose=scripted_choice)
+    asked = []
+    monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda name: asked.append(name) or scripted)
+    out = tmp_path / "toolkens"
+    command = [
+        "fit",
+        "--tools",
+        TOOLS,
+        "--out",
+        str(out),
+        "--synthesize",
+        "5",
+        "--generator",
+        "test:scripted",
+        "--json",
+    ]
+    result = run(app, [*command, "--execute"])
+    assert result.exit_code == 0, result.output
+    assert asked == ["test:scripted"]
+    facts = json.loads(result.stdout)
+    made = facts["synthesis"]
+    assert made["kept"] == {"total_price": 5, "what_is_left": 5, "fair_share": 5, "": 8}
+    assert made["reasons"]["unreadable"] > 0  # the script writes one example where ten were asked for
+    assert facts["demonstrations"] == 38  # a row with a call and its result makes two
+    assert ToolkenSet.load(out).provenance.demonstrations == 38
+    rows = [json.loads(line) for line in Path(made["file"]).read_text().splitlines()]
+    assert rows[0]["messages"][2]["content"] == str(60 * 3)
+    prompts = len(scripted.prompts)
+    result = run(app, command)
+    assert json.loads(result.stdout)["synthesis"]["rows"] == 23
+    assert len(scripted.prompts) == prompts
+
+
+def test_ctrl_c_keeps_what_was_made_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(tool_name: str, before: int) -> list[dict[str, object]]:
+        if tool_name == "what_is_left":
+            raise KeyboardInterrupt
+        return scripted_generator(tool_name, before)
+
+    scripted = ScriptedGenerator(examples=interrupted, choose=scripted_choice)
+    monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda name: scripted)
+    out, kept = tmp_path / "toolkens", tmp_path / "kept.jsonl"
+    making = ["--synthesize", "2", "--generator", "test:scripted", "--synthesis-out", str(kept)]
+    result = run(app, ["fit", "--tools", TOOLS, "--out", str(out), *making], env={"COLUMNS": "300"})
+    assert result.exit_code == 130
+    assert f"what was made is in {kept}" in result.output.replace("\n", "")
+    assert len(kept.read_text().splitlines()) == 2
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--execute"], "--synthesize N"),
+        (["--generator", "a:b"], "--synthesize N"),
+        (["--synthesize", "2", "--execute", "--execute-tool", "fair_share"], "--execute-tool"),
+        (["--synthesize", "2", "--generator", "nobody:x"], "can't be made"),
+    ],
+)
+def test_synthesis_options_that_do_not_go_together_are_refused(
+    tmp_path: Path, options: list[str], message: str
+) -> None:
+    result = run(app, ["fit", "--tools", TOOLS, "--out", str(tmp_path / "x"), *options], env={"COLUMNS": "300"})
+    assert result.exit_code != 0
+    assert message in result.output
+
+
+def test_the_lm_itself_can_be_asked_and_says_what_it_could_not_make(tmp_path: Path) -> None:
+    """nano is a toy and writes next to nothing that a tool is for; what counts is that this is said, by name."""
+    tools, out = tmp_path / "one.py", tmp_path / "x"
+    tools.write_text(
+        "from langchain_core.tools import tool\n\n@tool\ndef gone(city: str) -> str:\n    'Delete a city.'\n    1 / 0\n"
+    )
+    making = ["--synthesize", "1", "--style", "completion", "--give-up-after", "3", "--execute-tool", "gone"]
+    result = run(app, ["fit", "--tools", str(tools), "--out", str(out), *making], env={"COLUMNS": "300"})
+    assert result.exit_code == 1
+    rejected = tmp_path / "x.synthesized.rejected.jsonl"
+    drafts = [json.loads(line) for line in rejected.read_text().splitlines()]
+    assert len(drafts) == 3
+    assert all(draft["tool"] == "gone" and draft["reason"] and draft["detail"] for draft in drafts)
+    assert "no demonstration was made (3 " in result.output.replace("\n", " ") or len({d["reason"] for d in drafts}) > 1
+    assert str(rejected) in result.output.replace("\n", "")
+    assert not out.exists()

@@ -73,7 +73,9 @@ def test_a_fired_toolken_becomes_a_tool_call() -> None:
         "toolken": {
             "name": "multiply",
             "probability": 0.75,
+            "calibrated": False,
             "runners_up": [{"name": "other", "probability": 0.125}],
+            "backtraced_from": [],
         },
     }
 

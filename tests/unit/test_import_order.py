@@ -15,18 +15,24 @@ PACKAGE = ROOT / "langchain_toolken"
 # layer -> the layers that its modules may import, beside their own
 MAY_IMPORT: dict[str, set[str]] = {
     "tools": set(),
-    "toolkens": {"tools"},
+    "toolken_folder": set(),
+    "toolkens": {"toolken_folder", "tools"},
     "prompts": {"tools"},
     "decoding": {"toolkens", "tools", "nano"},
     "training": {"decoding", "prompts", "toolkens", "tools"},
     "binding": {"decoding", "tools"},
     "calls": {"binding", "decoding", "prompts", "tools"},
-    "responses": {"calls", "decoding"},
+    "answers": {"decoding", "prompts"},
+    "identity": {"toolkens"},
+    "reranking": {"decoding", "prompts", "tools"},
+    "backtracing": {"calls", "decoding", "tools"},
+    "responses": {"answers", "calls", "decoding", "prompts"},
     "structured_output": {"binding", "prompts", "tools"},
     "chat_models": {
-        *("binding", "calls", "decoding", "prompts", "responses", "structured_output", "toolkens", "tools"),
+        *("answers", "backtracing", "binding", "calls", "decoding", "identity", "prompts", "reranking", "responses"),
+        *("structured_output", "toolkens", "tools"),
     },
-    "agents": {"chat_models", "decoding", "prompts", "toolkens", "tools"},
+    "agents": {"answers", "backtracing", "chat_models", "decoding", "prompts", "toolkens", "tools"},
     "evaluation": {"agents", "chat_models", "decoding", "nano", "prompts", "toolkens", "tools"},
     "nano": {"prompts", "tools"},
 }

@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save as tensors_to_bytes
 
-from langchain_toolken import toolkens as module
-from langchain_toolken.toolkens import SETTINGS_FILE, TENSORS_FILE, Calibration, Provenance, ToolkenSet, ToolkenSetError
+from langchain_toolken import toolken_folder as module
+from langchain_toolken.toolken_folder import SETTINGS_FILE, TENSORS_FILE
+from langchain_toolken.toolkens import Calibration, Provenance, ToolkenSet, ToolkenSetError
 from langchain_toolken.tools import ToolSpec
 
 PROVENANCE = Provenance(
@@ -74,6 +75,8 @@ def same(a: ToolkenSet, b: ToolkenSet) -> bool:
         and a.bias == b.bias
         and (a.tool_biases is None) == (b.tool_biases is None)
         and (a.tool_biases is None or torch.equal(a.tool_biases, b.tool_biases))  # type: ignore[arg-type]
+        and (a.call_states is None) == (b.call_states is None)
+        and (a.call_states is None or torch.equal(a.call_states, b.call_states))  # type: ignore[arg-type]
         and a.calibration == b.calibration
         and a.provenance == b.provenance
     )
@@ -99,6 +102,7 @@ def sets(draw: st.DrawFn) -> ToolkenSet:
         provenance=PROVENANCE.model_copy(update={"model_id": draw(texts), "lam": lam}),
         tool_biases=draw(st.none() | st.lists(finite, min_size=len(names), max_size=len(names)).map(torch.tensor)),
         calibration=draw(st.sampled_from([None, CALIBRATION])),
+        call_states=draw(st.none() | rows.map(lambda found: torch.tensor(found).reshape(len(names), hidden))),
     )
 
 
@@ -177,8 +181,23 @@ def test_a_folder_of_the_first_format_loads(tmp_path: Path) -> None:
     toolkens.save(tmp_path / "set")
     content = json.loads((tmp_path / "set" / SETTINGS_FILE).read_text())
     del content["calibration"]
+    del content["provenance"]["added"]
     (tmp_path / "set" / SETTINGS_FILE).write_text(json.dumps({**content, "format_version": 1}))
     assert same(ToolkenSet.load(tmp_path / "set"), toolkens)
+
+
+def test_merged_and_selected_sets_keep_what_is_known_of_their_calls() -> None:
+    states = torch.tensor([[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0]])
+    known = replace(make(["a", "b"]), call_states=states)
+    assert known.trained == [0]
+    both = make(["c"]).merge(known)
+    assert both.trained == [1]
+    assert both.call_states is not None
+    assert torch.equal(both.call_states[1:], states)
+    assert both.select(["b", "a"]).trained == [1]
+    assert make(["c"]).trained == []
+    with pytest.raises(ToolkenSetError, match="call_states .* differ in shape"):
+        replace(known, call_states=torch.zeros(2, 5))
 
 
 @given(names_lists, st.data())
@@ -191,6 +210,7 @@ def test_added_tools_start_at_their_prior_and_the_old_stay_bit_for_bit(names: li
     assert torch.equal(both.prior[:cut], old.prior)
     assert torch.equal(both.matrix[cut:], rows)
     assert torch.equal(both.prior[cut:], rows)
+    assert set(both.provenance.added) == set(names[cut:])
     assert same(both.remove(names[cut:]), old)
 
 
@@ -212,7 +232,7 @@ def test_merged_sets_select_apart_again(names: list[str], data: Any) -> None:
         (lambda t: t.select(["a", "a"]), "'a' is named twice"),
         (lambda t: t.remove(["zzz"]), r"no toolken named 'zzz' \(there are a, b\)"),
         (lambda t: t.add([spec("b")], torch.zeros(1, 4)), "'b' has a toolken already"),
-        (lambda t: t.add([spec("c")], torch.zeros(1, 5)), r"prior rows have shape \(1, 5\)"),
+        (lambda t: t.add([spec("c")], torch.zeros(1, 5)), r"the rows have shape \(1, 5\)"),
         (lambda t: t.add([spec("c"), spec("c")], torch.zeros(2, 4)), "two toolkens are named 'c'"),
         (lambda t: t.merge(make(["b"])), "both sets have a toolken for 'b'"),
         (lambda t: t.merge(make(["c"], style="chat")), "completion style and the other in chat style"),
@@ -378,7 +398,7 @@ def test_a_reader_whose_folder_is_replaced_between_its_two_files_reads_again(
 ) -> None:
     folder = tmp_path / "set"
     make(["old"], seed=1).save(folder)
-    read = module._read_settings
+    read = module._read_header
     times = 0
 
     def replaced_after(place: Path, shown: Path) -> Any:
@@ -389,7 +409,7 @@ def test_a_reader_whose_folder_is_replaced_between_its_two_files_reads_again(
             make(["new"], seed=2).save(folder)
         return content
 
-    monkeypatch.setattr(module, "_read_settings", replaced_after)
+    monkeypatch.setattr(module, "_read_header", replaced_after)
     assert same(ToolkenSet.load(folder), make(["new"], seed=2))
     assert times == 2
 

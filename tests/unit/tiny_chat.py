@@ -141,7 +141,9 @@ class ScriptedEngine:
     tokenizer: PreTrainedTokenizerFast = field(default_factory=lambda: make_tokenizer(chat=False))
     model_id: str = "scripted"
     context_length: int = 512
+    scores: list[list[float]] = field(default_factory=list)
     prompts: list[list[int]] = field(default_factory=list)
+    scored: list[tuple[list[int], list[list[int]]]] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)
 
     def reason(self, prompts: Sequence[Sequence[int]], **settings: Any) -> list[Reasoning]:
@@ -158,6 +160,10 @@ class ScriptedEngine:
         self.prompts += [list(prompt) for prompt in prompts]
         self.calls.append(settings)
         return [tuple(Candidate(name, 0.5) for name in sorted(settings["active"])) for _ in prompts]
+
+    def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
+        self.scored.append((list(prompt), [list(ids) for ids in continuations]))
+        return self.scores.pop(0)
 
     def complete(self, prompts: Sequence[Sequence[int]], specs: Any, *, max_tokens: int = 256) -> list[Completion]:
         self.prompts += [list(prompt) for prompt in prompts]

@@ -44,7 +44,7 @@ def test_histories_that_make_no_prompt_say_why(
         render(TOKENIZER, messages, prompt_format)
 
 
-def test_two_system_messages_are_one_and_earlier_thoughts_are_left_out() -> None:
+def test_two_system_messages_are_one_and_thoughts_stay_apart_from_the_text() -> None:
     thought = AIMessage([{"type": "reasoning", "reasoning": "Easy."}, {"type": "text", "text": "Hi."}])
     messages = [
         SystemMessage("Be brief."),
@@ -56,7 +56,7 @@ def test_two_system_messages_are_one_and_earlier_thoughts_are_left_out() -> None
     assert turns_of(messages, "inline") == [
         Turn("system", "Be brief.\n\nBe kind."),
         Turn("user", "Hello"),
-        Turn("assistant", "Hi."),
+        Turn("assistant", "Hi.", thought="Easy."),
         Turn("user", "?"),
     ]
 

@@ -81,8 +81,8 @@ def test_a_call_without_a_result_leaves_out_nothing_but_itself(tiny_llama: Langu
 @pytest.mark.parametrize("style", ["completion", "chat"])
 def test_batching_and_padding_change_nothing(tiny_llama: LanguageModel, style) -> None:
     demos = [demonstration(), demonstration("Q: 2+3?\nA: 2+3=5", "5", "add"), demonstration(TEXT + " That is all.")]
-    one = compute_features(tiny_llama, demos, NAMES, style, batch_size=1)
-    many = compute_features(tiny_llama, demos, NAMES, style, batch_size=3)
+    one = compute_features(tiny_llama, demos, NAMES, style, batch_tokens=1)
+    many = compute_features(tiny_llama, demos, NAMES, style, batch_tokens=1000)
     torch.testing.assert_close(one.hidden, many.hidden, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(one.word_logsumexp, many.word_logsumexp, rtol=1e-4, atol=1e-4)
     assert one.target.tolist() == many.target.tolist()
@@ -99,10 +99,10 @@ def test_each_demonstration_goes_through_the_lm_once(tiny_llama: LanguageModel, 
 
     monkeypatch.setattr(LanguageModel, "hidden_states", counted)
     seen = []
-    compute_features(
-        tiny_llama, [demonstration()] * 5, NAMES, "completion", batch_size=2, progress=lambda *step: seen.append(step)
-    )
+    demos = [demonstration(f"Q: What is {i}*12?\nA: {i}*12=84", "84") for i in range(5)]
+    compute_features(tiny_llama, demos, NAMES, "completion", batch_tokens=60, progress=lambda *step: seen.append(step))
     assert sum(rows) == 5
+    assert 1 < len(rows) < 5
     assert seen[-1] == (5, 5, "LM pass")
 
 
@@ -150,7 +150,7 @@ def test_a_text_beyond_the_context_is_cut_if_its_calls_still_fit_and_dropped_if_
         tiny_llama, [long_tail, long_head], NAMES, "completion", negatives_per_demonstration=None
     )
     assert features.tool_positions == 1
-    assert features.tokens == tiny_llama.context_length
+    assert features.tokens == tiny_llama.context_length - 1, "nothing is learnt at the last token"
     assert [row.line for row in features.dropped] == [9]
     assert "context of 512" in features.dropped[0].reason
 

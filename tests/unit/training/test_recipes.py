@@ -80,7 +80,7 @@ def test_cached_features_give_the_same_toolkens_as_the_lm_in_every_step(
 ) -> None:
     recipe = Recipe(name, RECIPES[name].start, RECIPES[name].lam, epochs=4)
     features = compute_features(
-        tiny_llama, demonstrations(), NAMES, "completion", negatives_per_demonstration=None, batch_size=2
+        tiny_llama, demonstrations(), NAMES, "completion", negatives_per_demonstration=None, batch_tokens=100
     )
     through = train_through_lm(tiny_llama, demonstrations(), NAMES, "completion", prior, recipe, seed=1)
     cached = train_on_features(features, prior, recipe, seed=1)

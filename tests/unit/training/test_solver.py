@@ -14,7 +14,8 @@ from torch.nn import functional
 from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.training.demonstrations import Call, Demonstration
 from langchain_toolken.training.features import Features, compute_features
-from langchain_toolken.training.solver import ConvergenceWarning, Objective, SolveError, solve
+from langchain_toolken.training.objective import Objective, SolveError
+from langchain_toolken.training.solver import ConvergenceWarning, solve
 
 TEXT = "Q: A box holds 12 pens. How many are in 7 boxes?\nA: There are 12*7=84 pens in 7 boxes."
 
@@ -85,11 +86,14 @@ def test_gradient_is_the_derivative_of_the_loss(seed: int, lam: float, bias: flo
 def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     features, prior = made_up()
     whole = Objective(features, prior, 1e-3)(prior.double())
-    monkeypatch.setattr("langchain_toolken.training.solver._CHUNK", 7)
-    monkeypatch.setattr("langchain_toolken.training.solver._KEPT_ELEMENTS", 0)
+    solution = solve(features, prior, 1e-3, tolerance=1e-8)
+    for module in ("objective", "local_model", "stochastic"):
+        monkeypatch.setattr(f"langchain_toolken.training.{module}.CHUNK_ELEMENTS", 21)
     parts = Objective(features, prior, 1e-3)(prior.double())
     assert parts[0] == pytest.approx(whole[0], rel=1e-12)
     torch.testing.assert_close(parts[1], whole[1])
+    in_parts = solve(features, prior, 1e-3, tolerance=1e-8)
+    torch.testing.assert_close(in_parts.matrix, solution.matrix, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("lam", [1e-4, 1e-2, 1.0])

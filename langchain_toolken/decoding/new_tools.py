@@ -1,0 +1,97 @@
+"""Toolkens at once for tools that a set does not hold: mapped from the trained ones, or plain priors."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Literal
+
+from langchain_toolken import __version__
+from langchain_toolken.decoding.engine import Engine
+from langchain_toolken.decoding.lm import LanguageModel
+from langchain_toolken.decoding.priors import PriorConfig, prior_rows
+from langchain_toolken.decoding.toolken_map import mapped_rows
+from langchain_toolken.decoding.transformers_engine import TransformersEngine
+from langchain_toolken.toolkens import Provenance, ToolkenSet
+from langchain_toolken.tools import ToolSpec
+
+Style = Literal["completion", "chat"]
+
+
+def add_tools(lm: LanguageModel, toolkens: ToolkenSet, specs: Sequence[ToolSpec]) -> ToolkenSet:
+    """`toolkens` with one for each of `specs` besides; the rows that it holds stay as they are, bit for bit.
+
+    The new rows come from a map learned on the trained tools (`decoding.toolken_map`), or are plain priors where fewer
+    than five were trained or the map serves left-out tools no better. The provenance says which (`added`).
+
+    Raises ToolkenSetError if the set belongs to another LM, or holds one of the tools already.
+    """
+    toolkens.check_fits(
+        model_id=lm.model_id,
+        head_fingerprint=lm.head_fingerprint,
+        tokenizer_fingerprint=lm.tokenizer_fingerprint,
+        hidden_size=lm.hidden_size,
+    )
+    config = PriorConfig()
+    found = mapped_rows(lm, toolkens, specs, config)
+    if found is None:
+        rows = prior_rows(lm, specs, config, among=(*toolkens.specs, *specs))
+        return toolkens.add(specs, rows, f"prior {config}")
+    rows, choice = found
+    return toolkens.add(specs, rows, f"prior {config}" if choice.scale is None else str(choice))
+
+
+def with_priors(engine: Engine, toolkens: ToolkenSet | None, tools: Sequence[ToolSpec], style: Style) -> ToolkenSet:
+    """`toolkens` with one for each of `tools`: those that have none get one by `add_tools`, or without a set their
+    prior toolken, and a warning names them.
+
+    style: the prompt style that they will be used in.
+
+    Raises:
+        ValueError: some have none, and the engine holds no weights to make them from.
+    """
+    known = frozenset(() if toolkens is None else toolkens.names)
+    specs = [spec for spec in tools if spec.name not in known]
+    if not specs and toolkens is not None:
+        return toolkens
+    names = ", ".join(repr(spec.name) for spec in specs[:5]) + (" …" if len(specs) > 5 else "")
+    if not isinstance(engine, TransformersEngine):
+        raise ValueError(
+            f"No toolken for {names}, and this engine holds no weights to make prior toolkens from. Fit toolkens "
+            "for these tools, or bind only tools that have one."
+        )
+    lm = engine.lm
+    if toolkens is not None:
+        more = add_tools(lm, toolkens, specs)
+        mapped = more.provenance.added[specs[0].name].startswith("mapped")
+        _warn(names, "toolkens mapped from the trained tools'" if mapped else _PRIORS, engine.model_id)
+        return more
+    _warn(names, _PRIORS, engine.model_id)
+    config = PriorConfig()
+    rows = prior_rows(lm, specs, config)
+    provenance = Provenance(
+        model_id=lm.model_id,
+        revision=lm.revision,
+        head_fingerprint=lm.head_fingerprint,
+        tokenizer_fingerprint=lm.tokenizer_fingerprint,
+        style=style,
+        prior=str(config),
+        lam=None,
+        demonstrations=0,
+        tool_positions=0,
+        word_positions=0,
+        package_version=__version__,
+    )
+    return ToolkenSet(specs=tuple(specs), matrix=rows, prior=rows, bias=0.0, provenance=provenance)
+
+
+_PRIORS = "prior toolkens, made from the tools' names alone"
+
+
+def _warn(names: str, what: str, model_id: str) -> None:
+    warnings.warn(
+        f"No fitted toolken for {names}: using {what}. They fire less surely than fitted ones; fit some with "
+        f"fit_toolkens({model_id!r}, tools=…, demonstrations=…).",
+        UserWarning,
+        stacklevel=3,
+    )

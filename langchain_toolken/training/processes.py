@@ -1,0 +1,67 @@
+"""Several processes that fit together, as `torchrun` or `accelerate launch --multi_gpu` start them.
+
+On CPUs use torchrun: `accelerate launch --cpu` starts one process alone (1.15, without MPI).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+
+import torch
+from torch import distributed
+
+# The others wait while the main process solves.
+_PATIENCE = timedelta(days=7)
+
+
+@dataclass(frozen=True, eq=False)
+class Processes:
+    """This process among those that fit together. rank: from 0, the main one. count: 1 if it is alone."""
+
+    rank: int = 0
+    count: int = 1
+    group: distributed.ProcessGroup | None = None
+
+    @property
+    def main(self) -> bool:
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.count > 1:
+            distributed.barrier(group=self.group)
+
+    def tell(self, content: bytes) -> bytes:
+        """The main process's `content`, in every process."""
+        if self.count == 1:
+            return content
+        length = torch.tensor([len(content)])
+        distributed.broadcast(length, src=0, group=self.group)
+        said = torch.zeros(int(length), dtype=torch.uint8)
+        if self.main:
+            said.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+        distributed.broadcast(said, src=0, group=self.group)
+        return said.numpy().tobytes()
+
+
+def processes() -> Processes:
+    """This process's place. In a launched group the first call joins it (accelerate chooses the backend and, on GPUs,
+    each process's device), so it comes before the LM is loaded."""
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
+    if not distributed.is_available() or not (launched or distributed.is_initialized()):
+        return Processes()
+    return _joined()
+
+
+@cache
+def _joined() -> Processes:
+    if not distributed.is_initialized():
+        from accelerate import PartialState
+
+        PartialState()
+    # What is exchanged lies on the CPU, whatever the default group is for.
+    group = distributed.new_group(backend="gloo", timeout=_PATIENCE)
+    return Processes(distributed.get_rank(), distributed.get_world_size(), group)

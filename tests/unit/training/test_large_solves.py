@@ -1,0 +1,180 @@
+"""What makes large solves fast changes the way to the optimum, not the optimum."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langchain_toolken.training import solver
+from langchain_toolken.training.features import Features
+from langchain_toolken.training.local_model import LocalModel, sample_positions
+from langchain_toolken.training.objective import Objective, toolken_mass
+from langchain_toolken.training.selection import select_lam
+from langchain_toolken.training.solver import ConvergenceWarning, solve
+
+SIZE = 12
+
+
+def rare_calls(seed: int = 0, calls: int = 60, words: int = 900, tools: int = 5) -> tuple[Features, torch.Tensor]:
+    """Calls that can be told apart in part, and words most of which no toolken ever fires at."""
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.cat([torch.arange(calls) % tools, torch.full((words,), -1)])
+    hidden = torch.randn(calls + words, SIZE, generator=generator)
+    hidden[:calls] += 2 * torch.eye(SIZE)[target[:calls]]
+    positions = len(target)
+    logsumexp = 2 + 4 * torch.rand(positions, generator=generator)
+    features = Features(
+        hidden=hidden,
+        word_logsumexp=logsumexp,
+        word_max=logsumexp - 1,
+        target=target,
+        target_logit=torch.where(target < 0, logsumexp - 1.5, 0.0),
+        weight=1 + (target < 0) * torch.rand(positions, generator=generator),
+        demonstration=torch.arange(positions) % calls,
+    )
+    return features, torch.randn(tools, SIZE, generator=generator) / 2
+
+
+@pytest.fixture
+def sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every problem counts as large: few word positions in the model, bfloat16 products there."""
+    monkeypatch.setattr(solver, "_SMALL", 0)
+    monkeypatch.setattr(solver, "_LEAST_WORDS", 40)
+    monkeypatch.setattr(solver, "products_dtype", lambda device: torch.bfloat16)
+
+
+@pytest.mark.usefixtures("sampled")
+@pytest.mark.parametrize("lam", [1e-4, 1e-3, 1e-1])
+def test_a_sample_of_the_words_and_short_products_lead_to_the_full_problems_optimum(
+    lam: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, prior = rare_calls()
+    generator = torch.Generator().manual_seed(1)
+    starts = [None, torch.zeros_like(prior), *(3 * torch.randn(prior.shape, generator=generator) for _ in range(3))]
+    solutions = [solve(features, prior, lam, start=start, tolerance=1e-7) for start in starts]
+    monkeypatch.undo()
+    full = solve(features, prior, lam, tolerance=1e-9)
+    assert full.sampled == len(features)
+    gradient = Objective(features, prior, lam)(full.matrix.double())[1]
+    assert float(gradient.norm()) < 1e-6
+    for solution in solutions:
+        assert solution.converged
+        torch.testing.assert_close(solution.matrix, full.matrix, rtol=0, atol=1e-4)
+
+
+@pytest.mark.usefixtures("sampled")
+def test_most_words_are_left_out_of_the_model_where_they_do_not_matter() -> None:
+    features, prior = rare_calls(words=4000)
+    solution = solve(features, prior, 1e-2, tolerance=1e-3)
+    assert solution.converged
+    assert solution.sampled < len(features) / 3
+
+
+def test_words_that_had_no_mass_at_the_start_are_found_when_they_get_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    # At the prior no toolken has any mass at the words; fitted to the calls alone, toolkens fire at half of them.
+    features, prior = rare_calls(words=2000)
+    features.hidden[60:1060] = features.hidden[:60].repeat(17, 1)[:1000] + 0.1
+    prior = prior - 0.0
+    features.word_logsumexp[60:1060] = 6.0
+    monkeypatch.setattr(solver, "_SMALL", 0)
+    monkeypatch.setattr(solver, "_LEAST_WORDS", 10)
+    monkeypatch.setattr(solver, "_LEAST_SHARE", 0.0)
+    found = solve(features, prior, 1e-4, tolerance=1e-6)
+    monkeypatch.undo()
+    full = solve(features, prior, 1e-4, tolerance=1e-8)
+    calls = solve(features.rows(features.target >= 0), prior, 1e-4, tolerance=1e-6)
+    torch.testing.assert_close(found.matrix, full.matrix, rtol=0, atol=1e-3)
+    assert float((calls.matrix - full.matrix).abs().max()) > 0.5
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), words=st.integers(1, 300))
+def test_the_sample_keeps_all_calls_and_is_unbiased_over_words(seed: int, words: int) -> None:
+    features, prior = rare_calls(seed % 7, words=400)
+    mass = toolken_mass(features, prior, 0.0, torch.float32)
+    kept, weight = sample_positions(features, mass, words, seed)
+    calls = features.target[kept] >= 0
+    assert int(calls.sum()) == 60
+    assert torch.equal(weight[calls], features.weight[kept][calls])
+    assert len(kept.unique()) == len(kept)
+    # Horvitz and Thompson: a kept word stands for 1 / its chance, so its weight never falls.
+    assert bool((weight >= features.weight[kept] * (1 - 1e-6)).all())
+
+
+def test_sums_over_samples_average_to_the_sum_over_all_words() -> None:
+    features, prior = rare_calls()
+    mass = toolken_mass(features, prior, 0.0, torch.float32)
+    value = features.hidden[:, 0].abs() * mass
+    sums = []
+    for seed in range(300):
+        kept, weight = sample_positions(features, mass, 100, seed)
+        sums.append(float((weight * value[kept]).sum()))
+    every = float((features.weight * value).sum())
+    error = torch.tensor(sums).std() / 300**0.5
+    assert abs(sum(sums) / 300 - every) < 4 * float(error)
+    assert float(error) < 0.02 * every
+
+
+def test_the_model_of_all_positions_has_the_objectives_gradient_everywhere() -> None:
+    features, prior = rare_calls()
+    objective = Objective(features, prior, 1e-2)
+    matrix = prior.double() * 0.7
+    kept, weight = sample_positions(features, torch.ones(len(features)), len(features))
+    model = LocalModel(objective, features, kept, weight, matrix, objective.evaluate(matrix), torch.float32)
+    for scale in (0.0, 1e-3, 1.0):
+        change = scale * torch.randn(prior.shape, generator=torch.Generator().manual_seed(0))
+        expected = objective(matrix + change.double())[1].float()
+        torch.testing.assert_close(model(change), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("lam", [1e-3, 1e-2, 1e-1])
+@pytest.mark.parametrize("start", [None, 2.0])
+def test_the_stochastic_solver_ends_in_the_lbfgs_optimum(lam: float, start: float | None) -> None:
+    features, prior = rare_calls()
+    exact = solve(features, prior, lam, tolerance=1e-8)
+    begin = None if start is None else torch.full_like(prior, start)
+    found = solve(features, prior, lam, solver="stochastic", start=begin, tolerance=1e-4)
+    assert found.converged
+    assert found.loss == pytest.approx(exact.loss, rel=1e-5)
+    torch.testing.assert_close(found.matrix, exact.matrix, rtol=0, atol=3e-2)
+    gradient = Objective(features, prior, lam)(found.matrix.double())[1]
+    assert float(gradient.norm()) == pytest.approx(found.gradient_norm, rel=1e-2, abs=1e-6)
+    assert float(gradient.norm()) < 1.1e-4 * found.start_gradient_norm
+
+
+def test_the_stochastic_solver_counts_epochs_and_says_when_they_run_out() -> None:
+    features, prior = rare_calls()
+    steps: list[tuple[int, int, str]] = []
+    with pytest.warns(ConvergenceWarning, match=r"stopped after 2 of at most 2 epochs"):
+        found = solve(
+            features, prior, 1e-3, solver="stochastic", max_iterations=2, progress=lambda *step: steps.append(step)
+        )
+    assert not found.converged
+    assert steps[-1] == (2, 2, "solve")
+
+
+def test_large_matrices_go_to_the_stochastic_solver_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, prior = rare_calls()
+    by_name = solve(features, prior, 1e-2, solver="stochastic", tolerance=1e-3)
+    monkeypatch.setattr(solver, "_STOCHASTIC_MATRIX", 10)
+    assert torch.equal(solve(features, prior, 1e-2, tolerance=1e-3).matrix, by_name.matrix)
+
+
+def test_a_large_problem_is_held_out_once_and_chooses_as_the_small_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, prior = rare_calls(calls=400, words=1600)
+    priors = {"plain": prior, "near": 2 * torch.eye(SIZE)[:5], "far": -4 * torch.eye(SIZE)[:5], "worse": prior - 3}
+    lams = (1.0, 1e-1, 1e-2, 1e-3)
+    whole = select_lam(features, priors, lams)
+    for name, value in (("_SAMPLED", 0), ("_HELD_OUT_ONCE", 0), ("_LEAST_WORDS", 400), ("_LOGIT_ELEMENTS", 0)):
+        monkeypatch.setattr(f"langchain_toolken.training.selection.{name}", value)
+    once = select_lam(features, priors, lams)
+    assert once.lam == whole.lam
+    assert {point.prior for point in once.path} - {"plain"} >= {"near"}
+    assert len({point.prior for point in once.path}) == 3
+    assert once.held_out is not None
+    assert once.logits is not None
+    assert len(once.held_out) == len(once.logits) < len(features) / 4
+    assert once.start is not None
+    assert solve(features, priors[once.prior], once.lam, start=once.start).converged
