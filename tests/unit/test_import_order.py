@@ -14,7 +14,8 @@ PACKAGE = ROOT / "langchain_toolken"
 
 # layer -> the layers that its modules may import, beside their own
 MAY_IMPORT: dict[str, set[str]] = {
-    "tools": set(),
+    "argument_schemas": set(),
+    "tools": {"argument_schemas"},
     "toolken_folder": set(),
     "toolkens": {"toolken_folder", "tools"},
     "prompts": {"tools"},
