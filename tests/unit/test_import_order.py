@@ -29,9 +29,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backtracing": {"calls", "decoding", "tools"},
     "responses": {"answers", "calls", "decoding", "prompts"},
     "structured_output": {"binding", "prompts", "tools"},
+    "growing_toolkens": {"decoding", "identity", "prompts", "toolkens", "tools"},
+    "chat_turn": {
+        *("answers", "backtracing", "binding", "calls", "decoding", "growing_toolkens", "prompts", "reranking"),
+        *("responses", "toolkens", "tools"),
+    },
     "chat_models": {
-        *("answers", "backtracing", "binding", "calls", "decoding", "identity", "prompts", "reranking", "responses"),
-        *("structured_output", "toolkens", "tools"),
+        *("answers", "backtracing", "binding", "chat_turn", "decoding", "growing_toolkens", "identity", "prompts"),
+        *("reranking", "structured_output", "toolkens", "tools"),
     },
     "agents": {"answers", "backtracing", "chat_models", "decoding", "prompts", "toolkens", "tools"},
     "evaluation": {"agents", "chat_models", "decoding", "nano", "prompts", "toolkens", "tools"},
