@@ -5,13 +5,15 @@ LangChain hands these on as keyword arguments in OpenAI's form; `call_settings` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from functools import lru_cache
+from typing import Annotated, Any, Literal, cast
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from langchain_toolken.decoding.engine import Sampling
 from langchain_toolken.tools import ToolSpec, tool_spec
@@ -24,6 +26,15 @@ SAMPLING_FIELDS = (
     *("rerank", "rerank_margin", "rerank_k", "backtrace"),
 )
 """The chat model's fields that a call may change."""
+
+_NONE_MEANS = frozenset({"seed", "top_logprobs", "rerank"})
+"""Of these None is a value; of the others it is nothing, as code that hands on an unset setting means it."""
+
+_UNDERSTOOD = frozenset(SAMPLING_FIELDS) | {
+    *("tools", "tool_choice", "response_format", "argument_models", "model", "stop"),
+    # Said of every call here anyway: it keeps to its schema, calls come one by one, streams tell their usage.
+    *("strict", "parallel_tool_calls", "stream_usage", "ls_structured_output_format"),
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,42 @@ class CallSettings:
     answer: ToolSpec | None
     sampling: dict[str, Any]
     argument_models: Mapping[str, type[BaseModel]]
+
+
+OF_HOSTED_MODELS = frozenset({"api_key", "base_url", "max_retries", "streaming", "timeout"})
+"""LangChain's standard arguments that mean nothing to an LM in this process."""
+
+
+def changed_fields(model: type[BaseModel], current: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """`current` values of fields of `model` with those that a call changes, each checked as the constructor does.
+
+    Raises:
+        ValueError: one of them is of another type, or outside its range; the message names it.
+    """
+    values = dict(current)
+    for field, value in changed.items():
+        if value is None and field not in _NONE_MEANS:
+            continue
+        try:
+            values[field] = _checker(model, field).validate_python(value)
+        except ValidationError as error:
+            raise ValueError(f"{field}={value!r}: {error.errors(include_url=False)[0]['msg']}.") from error
+    return values
+
+
+@lru_cache(maxsize=64)
+def _checker(model: type[BaseModel], field: str) -> TypeAdapter[Any]:
+    info = model.model_fields[field]
+    checked: Any = Annotated[info.annotation, info]  # what only a running program can make is no type to a checker
+    return TypeAdapter(checked)
+
+
+def warn_of_unknown(given: Collection[str], known: Collection[str], hint: str) -> None:
+    """Name what is `given` and not `known`, since code that was written for other models gives more than this one has,
+    and a slip of the pen would pass for it."""
+    if unknown := sorted(set(given) - set(known)):
+        named = ", ".join(map(repr, unknown))
+        warnings.warn(f"ToolkenChat has no {named} and leaves it out: {hint}.", UserWarning, stacklevel=3)
 
 
 def sampling_of(values: Mapping[str, Any]) -> Sampling:
@@ -135,6 +182,7 @@ def call_settings(kwargs: Mapping[str, Any]) -> CallSettings:
             given together with a forced call.
         ToolError: something among the tools is not a tool.
     """
+    warn_of_unknown(kwargs, _UNDERSTOOD, f"a call can change {', '.join(SAMPLING_FIELDS)}, stop and model")
     specs = {spec.name: spec for spec in map(tool_spec, kwargs.get("tools") or ())}
     choice = kwargs.get("tool_choice")
     chosen = choice_among(choice, list(specs))

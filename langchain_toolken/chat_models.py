@@ -26,13 +26,24 @@ from pydantic import Field, InstanceOf, PrivateAttr, field_validator
 from langchain_toolken import chat_turn
 from langchain_toolken.answers import Thought
 from langchain_toolken.backtracing import Validators, validators_of
-from langchain_toolken.binding import SAMPLING_FIELDS, ToolMode, call_settings, choice_among, sampling_of, spec_of
+from langchain_toolken.binding import (
+    OF_HOSTED_MODELS,
+    SAMPLING_FIELDS,
+    ToolMode,
+    call_settings,
+    changed_fields,
+    choice_among,
+    sampling_of,
+    spec_of,
+    warn_of_unknown,
+)
 from langchain_toolken.chat_turn import TurnSettings
 from langchain_toolken.decoding.cancellation import in_thread, iterate_in_thread
 from langchain_toolken.decoding.engine import DEFAULT_BATCH_SIZE, MOST_TOP_LOGPROBS, Candidate, Engine, Reasoning
 from langchain_toolken.decoding.shared import shared_engine
 from langchain_toolken.growing_toolkens import GrowingToolkens
 from langchain_toolken.identity import langsmith_params
+from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat, Reinjection, Style
 from langchain_toolken.prompts.tool_lists import openai_tool
 from langchain_toolken.reranking import DEFAULT_MARGIN, MOST_CANDIDATES, Reranking, RerankMethod
@@ -64,9 +75,9 @@ class ToolkenChat(BaseChatModel):
             tool_mode="prompt" takes unless told otherwise: LMs that write calls were trained so).
         few_shot: completion style only: text put before everything else.
         temperature: 0 is greedy, the papers' setting.
-        max_tokens: most words per generation.
-        max_argument_tokens: most tokens of one call's arguments. A call that they cut off is reported in
-            `invalid_tool_calls`, with finish_reason "length".
+        max_tokens: most tokens of an answer, words and the call at its end together.
+        max_argument_tokens: most tokens of one call's arguments, within those. A call that either cuts off is reported
+            in `invalid_tool_calls`, with finish_reason "length".
         stop: strings that end an answer, besides the prompt style's own.
         logprobs: report the words' log-probabilities in `response_metadata`, in OpenAI's form.
         top_logprobs: and those of so many likeliest words at each place.
@@ -126,6 +137,8 @@ class ToolkenChat(BaseChatModel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        known = {*type(self).model_fields, *OF_HOSTED_MODELS}
+        warn_of_unknown(kwargs, known, "what AutoModelForCausalLM.from_pretrained takes goes into model_kwargs")
         # Not in a validator: pydantic would hide a ToolkenSetError behind a ValidationError.
         self._toolkens = GrowingToolkens(self.toolkens)
         if self.tool_mode == "prompt" and self.style != "completion" and "reinjection" not in self.model_fields_set:
@@ -217,8 +230,7 @@ class ToolkenChat(BaseChatModel):
         `messages` and `tools` are those that `reasoning` was made from; max_argument_tokens and backtrace None are the
         instance's. validators: pydantic models that back-trace has the arguments pass, by tool.
         """
-        given = {"max_argument_tokens": max_argument_tokens, "backtrace": backtrace}
-        changed = {field: value for field, value in given.items() if value is not None}
+        changed = {"max_argument_tokens": max_argument_tokens, "backtrace": backtrace}
         return chat_turn.complete(self._turn(changed=changed), messages, reasoning, tools, validators)
 
     def rank_tools(
@@ -242,14 +254,15 @@ class ToolkenChat(BaseChatModel):
 
     def _turn(self, stop: Sequence[str] | None = None, changed: Mapping[str, Any] = _NOTHING) -> TurnSettings:
         """A turn's settings: this model's, and the fields of `SAMPLING_FIELDS` that a call changes."""
-        values = {field: changed.get(field, getattr(self, field)) for field in SAMPLING_FIELDS}
+        current = {field: getattr(self, field) for field in (*SAMPLING_FIELDS, "stop")}
+        values = changed_fields(type(self), current, {**changed, "stop": stop})
         return TurnSettings(
             engine=self.engine,
             prompt_format=self.prompt_format,
             tool_mode=self.tool_mode,
             toolkens=self._toolkens,
             sampling=sampling_of(values),
-            stop=tuple((self.stop if stop is None else stop) or ()),
+            stop=tuple(values["stop"] or ()),
             second_look=Reranking(values["rerank"], values["rerank_margin"], values["rerank_k"]),
             max_argument_tokens=values["max_argument_tokens"],
             backtrace=values["backtrace"],
@@ -387,6 +400,16 @@ class ToolkenChat(BaseChatModel):
         bound = self.bind(**structured_call(schema, method, strict), **kwargs)
         return with_parsing(bound, schema, include_raw=include_raw)
 
+    def get_token_ids(self, text: str) -> list[int]:
+        """The ids of `text` as a message's content: special tokens in it stay text."""
+        own = self.custom_get_token_ids
+        return encode_content(self.engine.tokenizer, text) if own is None else own(text)
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """How many tokens the LM reads before it answers `messages` with `tools` bound; see `chat_turn.prompt_length`
+        for messages that nobody could answer."""
+        return chat_turn.prompt_length(self._turn(), messages, [spec_of(tool) for tool in tools or ()])
+
     @classmethod
     def is_lc_serializable(cls) -> bool:
         """`dumps` writes the settings and no weights; toolkens come along only where they are given as a folder."""
@@ -408,5 +431,8 @@ class ToolkenChat(BaseChatModel):
         return {**params, "toolkens": self._toolkens.identity}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        model, temperature = str(kwargs.get("model", self.model)), kwargs.get("temperature", self.temperature)
-        return langsmith_params(model, temperature, kwargs.get("max_tokens", self.max_tokens), stop or self.stop)
+        model, temperature, most = (
+            getattr(self, field) if kwargs.get(field) is None else kwargs[field]
+            for field in ("model", "temperature", "max_tokens")
+        )
+        return langsmith_params(str(model), temperature, most, stop or self.stop)

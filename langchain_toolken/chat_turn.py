@@ -7,11 +7,12 @@ Plain functions over `TurnSettings`, which hold all that a turn depends on besid
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
 
 from langchain_toolken import reranking
 from langchain_toolken.answers import Answer, Thought, answer_of, answer_pieces, beginning, closing_ids, with_count
@@ -115,6 +116,7 @@ def complete(
             reasoning,
             tools,
             max_tokens=settings.max_argument_tokens,
+            budget=settings.sampling.max_tokens - len(reasoning.token_ids),
             runners_up=settings.backtrace,
             validators=validators,
         )
@@ -127,6 +129,27 @@ def rank(settings: TurnSettings, messages: Sequence[BaseMessage], tools: Sequenc
     names = frozenset(spec.name for spec in tools)
     (ranking,) = settings.engine.rank([ids], toolkens=settings.toolkens_for(tools), active=names)
     return ranking
+
+
+def prompt_length(settings: TurnSettings, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> int:
+    """How many tokens the prompt for `messages` and `tools` has.
+
+    Where they make no prompt (whoever trims a history asks for pieces of it, results without their calls among them),
+    each message counts as a question of its own, which is some tokens too many.
+
+    Raises:
+        ValueError: there are tools to describe, and the tokenizer has no way to call them.
+    """
+    try:
+        return len(settings.prompt(messages, tools).ids) if messages else 0
+    except ValueError:
+        calls = [message.tool_calls if isinstance(message, AIMessage) else [] for message in messages]
+        texts = [
+            message.text + "".join(f"{call['name']} {json.dumps(call['args'])}" for call in made)
+            for message, made in zip(messages, calls, strict=True)
+        ]
+        rest = [len(settings.prompt([HumanMessage(text)], ()).ids) for text in texts[1:]]
+        return len(settings.prompt([HumanMessage(texts[0])], tools).ids) + sum(rest)
 
 
 def message_of_turn(settings: TurnSettings, messages: Sequence[BaseMessage], asked: CallSettings) -> AIMessage:

@@ -177,7 +177,7 @@ def lm() -> LanguageModel:
 
 
 def test_the_whole_loop_runs_on_a_real_lm(lm: LanguageModel) -> None:
-    words = 4
+    words, most = 4, 24  # tokens until the call, and of an answer, the call's arguments included
     engine = TransformersEngine(lm)
     plain = ToolkenChat.from_engine(engine, style="completion", max_tokens=words)
     question = [HumanMessage("Is the lamp on?")]
@@ -194,10 +194,10 @@ def test_the_whole_loop_runs_on_a_real_lm(lm: LanguageModel) -> None:
             ToolMessage(f"the lamp is {state}", tool_call_id="1"),
         ]
         ids = render(lm.tokenizer, history, completion_style)
-        rest = plain.reason(history)
-        silent += [[*ids, *rest.token_ids[:count]] for count in range(words + 1)]
+        rest = plain.reason(history, max_tokens=most)
+        silent += [[*ids, *rest.token_ids[:count]] for count in range(most)]
     toolkens = toolken_firing_after(lm, tool_spec(lamp), steps[-1:], silent, "completion")
-    agent = create_toolken_agent(ToolkenChat.from_engine(engine, toolkens, max_tokens=words + 1), [lamp])
+    agent = create_toolken_agent(ToolkenChat.from_engine(engine, toolkens, max_tokens=most), [lamp])
     state = agent.invoke({"messages": question})
     _, call_message, result, answer = state["messages"]
     assert call_message.content == plain.text_of(question, begun)

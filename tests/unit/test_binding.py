@@ -54,7 +54,7 @@ def test_a_forced_call_without_tools_is_refused() -> None:
 def test_a_choice_leaves_the_tools_that_may_be_called() -> None:
     settings = call_settings({"tools": TOOLS, "tool_choice": "divide"})
     assert ([spec.name for spec in settings.tools], settings.forced) == (["divide"], True)
-    settings = call_settings({"tools": TOOLS, "tool_choice": "none", "temperature": 1.0, "unknown": 1})
+    settings = call_settings({"tools": TOOLS, "tool_choice": "none", "temperature": 1.0})
     assert (settings.tools, settings.forced, settings.sampling) == ((), False, {"temperature": 1.0})
 
 

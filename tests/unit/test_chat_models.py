@@ -260,7 +260,7 @@ def lamp_toolken(lm: LanguageModel, words: int = 3) -> tuple[ToolkenSet, str]:
 
 def test_a_real_lm_reasons_fires_and_completes_under_the_tools_schema(lm: LanguageModel) -> None:
     toolkens, text = lamp_toolken(lm)
-    chat = ToolkenChat.from_engine(TransformersEngine(lm), toolkens, max_tokens=8)
+    chat = ToolkenChat.from_engine(TransformersEngine(lm), toolkens, max_tokens=32)
     message = chat.bind_tools([lamp]).invoke(QUESTION)
     assert message.content == text
     (call,) = message.tool_calls
@@ -292,7 +292,7 @@ def test_a_bound_tool_without_toolken_gets_its_prior_once_and_a_warning(lm: Lang
 
 def test_a_prior_joins_fitted_toolkens_without_changing_them(lm: LanguageModel) -> None:
     toolkens, text = lamp_toolken(lm)
-    chat = ToolkenChat.from_engine(TransformersEngine(lm), toolkens, max_tokens=8)
+    chat = ToolkenChat.from_engine(TransformersEngine(lm), toolkens, max_tokens=32)
     with pytest.warns(UserWarning, match="'multiply'"):
         message = chat.bind_tools([lamp, multiply]).invoke([*QUESTION])
     assert message.tool_calls

@@ -248,7 +248,7 @@ def test_ranking_is_the_trigger_distribution(lm: LanguageModel) -> None:
 
 def test_the_agent_runs_written_calls() -> None:
     lm = lm_writing_calls(prompt_with(SPECS))
-    chat = ToolkenChat.from_engine(TransformersEngine(lm), tool_mode="prompt", max_tokens=3)
+    chat = ToolkenChat.from_engine(TransformersEngine(lm), tool_mode="prompt", max_tokens=96)
     end = create_toolken_agent(chat, [lamp, door]).invoke({"messages": QUESTION})
     assert [step["kind"] for step in end["steps"][:3]] == ["reason", "complete", "execute"]
     assert end["steps"][0]["tool"] == end["steps"][2]["tool"]
