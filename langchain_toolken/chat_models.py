@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -42,7 +42,7 @@ from langchain_toolken.decoding.cancellation import in_thread, iterate_in_thread
 from langchain_toolken.decoding.engine import DEFAULT_BATCH_SIZE, MOST_TOP_LOGPROBS, Candidate, Engine, Reasoning
 from langchain_toolken.decoding.shared import shared_engine
 from langchain_toolken.growing_toolkens import GrowingToolkens
-from langchain_toolken.identity import langsmith_params
+from langchain_toolken.identity import langsmith_params, text_model_profile
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat, Reinjection, Style
 from langchain_toolken.prompts.tool_lists import openai_tool
@@ -148,14 +148,16 @@ class ToolkenChat(BaseChatModel):
     def from_engine(cls, engine: Engine, toolkens: ToolkenSet | str | Path | None = None, **fields: Any) -> Self:
         """A ToolkenChat on an engine that is loaded already; `fields` are the constructor's others."""
         chat = cls(model=engine.model_id, toolkens=toolkens, **fields)
-        chat._engine = engine
+        chat._take(engine)
         return chat
 
     @property
     def engine(self) -> Engine:
         """The engine, loaded if it is not yet."""
-        if self._engine is None:
-            self._engine = shared_engine(
+        if self._engine is not None:
+            return self._engine
+        return self._take(
+            shared_engine(
                 self.model,
                 revision=self.revision,
                 dtype=self.dtype,
@@ -165,7 +167,15 @@ class ToolkenChat(BaseChatModel):
                 max_batch_size=self.max_batch_size,
                 **self.model_kwargs,
             )
-        return self._engine
+        )
+
+    def _take(self, engine: Engine) -> Engine:
+        self._engine = engine
+        self.profile = ModelProfile(**{"max_input_tokens": engine.context_length, **(self.profile or {})})
+        return engine
+
+    def _resolve_model_profile(self) -> ModelProfile:
+        return text_model_profile()  # the context's length comes with the LM, which is not loaded for being asked
 
     @property
     def prompt_format(self) -> PromptFormat:
