@@ -16,7 +16,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from langchain_toolken.decoding.engine import Sampling
-from langchain_toolken.tools import ToolSpec, tool_spec
+from langchain_toolken.tools import ToolError, ToolSpec, tool_spec
 
 ToolMode = Literal["toolken", "prompt", "hybrid"]
 
@@ -116,7 +116,27 @@ def spec_of(tool: object) -> ToolSpec:
     if isinstance(tool, ToolSpec | BaseTool):
         return tool_spec(tool)
     # LangChain knows more forms than ToolSpec does: TypedDicts, JSON schemas with a title, Anthropic's dicts.
-    return tool_spec(convert_to_openai_tool(cast(Any, tool)))
+    try:
+        converted = convert_to_openai_tool(cast(Any, tool))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ToolError(
+            f"{tool!r} is not a tool that LangChain can read ({error}): give a LangChain tool (@tool), a typed "
+            "function with a docstring, a pydantic model, a TypedDict, or an OpenAI-style dict."
+        ) from error
+    return tool_spec(converted)
+
+
+def specs_of(tools: Sequence[object]) -> list[ToolSpec]:
+    """The spec of each tool, once for each.
+
+    Raises:
+        ToolError: as `spec_of`; or two tools have one name.
+    """
+    found: dict[str, ToolSpec] = {}
+    for spec in map(spec_of, tools):
+        if found.setdefault(spec.name, spec) != spec:
+            raise ToolError(f"Two tools are named {spec.name!r}, and a call says no more than the name: rename one.")
+    return list(found.values())
 
 
 def schema_spec(schema: object) -> ToolSpec:

@@ -1,16 +1,14 @@
 """ToolkenChat: a local LM with toolkens behind LangChain's chat model interface (DESIGN §3).
 
-The class is thin: `chat_turn` decodes a turn, of which `reason` and `complete` are public here because `agents` runs
-them as nodes of a graph.
+The class is thin: it reads what LangChain hands it, and `chat_turn` decodes the turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -24,8 +22,7 @@ from langchain_core.tools import BaseTool
 from pydantic import Field, InstanceOf, PrivateAttr, field_validator
 
 from langchain_toolken import chat_turn
-from langchain_toolken.answers import Thought
-from langchain_toolken.backtracing import Validators, validators_of
+from langchain_toolken.backtracing import validators_of
 from langchain_toolken.binding import (
     OF_HOSTED_MODELS,
     SAMPLING_FIELDS,
@@ -34,7 +31,7 @@ from langchain_toolken.binding import (
     changed_fields,
     choice_among,
     sampling_of,
-    spec_of,
+    specs_of,
     warn_of_unknown,
 )
 from langchain_toolken.chat_turn import TurnSettings
@@ -50,8 +47,6 @@ from langchain_toolken.reranking import DEFAULT_MARGIN, MOST_CANDIDATES, Reranki
 from langchain_toolken.structured_output import structured_call, with_parsing
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec
-
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class ToolkenChat(BaseChatModel):
@@ -205,43 +200,7 @@ class ToolkenChat(BaseChatModel):
             forced: call one of the tools at once.
             **sampling: fields of `binding.SAMPLING_FIELDS` that differ from the instance's.
         """
-        return chat_turn.reason(self._turn(stop, sampling), messages, tools, forced=forced)
-
-    def stream_reason(
-        self,
-        messages: Sequence[BaseMessage],
-        *,
-        tools: Sequence[ToolSpec] = (),
-        stop: Sequence[str] | None = None,
-        forced: bool = False,
-        **sampling: Any,
-    ) -> Iterator[str | Thought | Reasoning]:
-        """`reason`, piece by piece: the message's text as it comes (without an answer's leading space), before it the
-        thought of an LM that thinks, the Reasoning last. Closing the iterator stops decoding."""
-        yield from chat_turn.stream_reason(self._turn(stop, sampling), messages, tools, forced=forced)
-
-    def text_of(self, messages: Sequence[BaseMessage], reasoning: Reasoning) -> str:
-        """The text that `reasoning` adds to `messages`, without the space that a new answer begins with and without
-        the thought before it."""
-        return chat_turn.answer_to(self._turn(), messages, reasoning).text
-
-    def complete(
-        self,
-        messages: Sequence[BaseMessage],
-        reasoning: Reasoning,
-        *,
-        tools: Sequence[ToolSpec] = (),
-        max_argument_tokens: int | None = None,
-        backtrace: int | None = None,
-        validators: Validators | None = None,
-    ) -> AIMessage:
-        """The message that `reasoning` comes to: its text and, if the LM called a tool, the call with its arguments.
-
-        `messages` and `tools` are those that `reasoning` was made from; max_argument_tokens and backtrace None are the
-        instance's. validators: pydantic models that back-trace has the arguments pass, by tool.
-        """
-        changed = {"max_argument_tokens": max_argument_tokens, "backtrace": backtrace}
-        return chat_turn.complete(self._turn(changed=changed), messages, reasoning, tools, validators)
+        return chat_turn.reason(self.turn(stop, **sampling), messages, tools, forced=forced)
 
     def rank_tools(
         self, messages: LanguageModelInput, k: int = 5, *, tools: Sequence[Any] | None = None
@@ -257,13 +216,21 @@ class ToolkenChat(BaseChatModel):
             ValueError: k is less than 1, or there are no tools.
         """
         given = self._toolkens.given
-        specs = given.specs if tools is None and given is not None else [spec_of(tool) for tool in tools or ()]
+        specs = given.specs if tools is None and given is not None else specs_of(tools or ())
         if k < 1 or not specs:
             raise ValueError(f"k must be 1 or more, not {k}." if k < 1 else "There are no tools to rank: give tools=….")
-        return list(chat_turn.rank(self._turn(), self._convert_input(messages).to_messages(), specs)[:k])
+        return list(chat_turn.rank(self.turn(), self._convert_input(messages).to_messages(), specs)[:k])
 
-    def _turn(self, stop: Sequence[str] | None = None, changed: Mapping[str, Any] = _NOTHING) -> TurnSettings:
-        """A turn's settings: this model's, and the fields of `SAMPLING_FIELDS` that a call changes."""
+    def turn(self, stop: Sequence[str] | None = None, **changed: Any) -> TurnSettings:
+        """How a turn is decoded, for `chat_turn`'s functions: this model's settings, and those that a call changes.
+
+        Args:
+            stop: strings that end an answer; None takes the instance's.
+            **changed: fields of `binding.SAMPLING_FIELDS`.
+
+        Raises:
+            ValueError: one of them is of another type, or outside its range.
+        """
         current = {field: getattr(self, field) for field in (*SAMPLING_FIELDS, "stop")}
         values = changed_fields(type(self), current, {**changed, "stop": stop})
         return TurnSettings(
@@ -286,7 +253,7 @@ class ToolkenChat(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         asked = call_settings(kwargs)
-        settings = self._named(kwargs.get("model"))._turn(stop, asked.sampling)
+        settings = self._named(kwargs.get("model")).turn(stop, **asked.sampling)
         message = chat_turn.message_of_turn(settings, messages, asked)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
@@ -298,7 +265,7 @@ class ToolkenChat(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         asked = call_settings(kwargs)
-        settings = self._named(kwargs.get("model"))._turn(stop, asked.sampling)
+        settings = self._named(kwargs.get("model")).turn(stop, **asked.sampling)
         for message in chat_turn.stream_turn(settings, messages, asked):
             chunk = ChatGenerationChunk(message=message)
             if run_manager is not None:
@@ -372,10 +339,10 @@ class ToolkenChat(BaseChatModel):
             **kwargs: further settings of the call, such as temperature.
 
         Raises:
-            ToolError: something among `tools` is not a tool, or has no description.
+            ToolError: something among `tools` is not a tool, or has no description; two tools have one name.
             ValueError: tool_choice is not understood, or names a tool that is not among `tools`.
         """
-        specs = [spec_of(tool) for tool in tools]
+        specs = specs_of(tools)
         choice_among(tool_choice, [spec.name for spec in specs])
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
@@ -418,7 +385,7 @@ class ToolkenChat(BaseChatModel):
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """How many tokens the LM reads before it answers `messages` with `tools` bound; see `chat_turn.prompt_length`
         for messages that nobody could answer."""
-        return chat_turn.prompt_length(self._turn(), messages, [spec_of(tool) for tool in tools or ()])
+        return chat_turn.prompt_length(self.turn(), messages, specs_of(tools or ()))
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

@@ -2,7 +2,8 @@
 §3).
 
 Plain functions over `TurnSettings`, which hold all that a turn depends on besides its messages and tools.
-`chat_models.ToolkenChat` makes them of its fields and of what a call changes.
+`ToolkenChat.turn` makes them of its fields and of what a call changes; `agents` runs `reason` and `complete` as nodes
+of a graph. Loads no torch.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
 
@@ -20,13 +21,15 @@ from langchain_toolken.backtracing import Validators, decode_first_valid
 from langchain_toolken.binding import CallSettings, ToolMode
 from langchain_toolken.calls import Prompt, only_call, prompt_for, with_name
 from langchain_toolken.decoding.engine import Candidate, Engine, Reasoning, Sampling
-from langchain_toolken.growing_toolkens import GrowingToolkens
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.thoughts import thought_of
 from langchain_toolken.reranking import Reranking
 from langchain_toolken.responses import chunk_of, closing_chunks, response, schema_response
-from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec
+
+if TYPE_CHECKING:
+    from langchain_toolken.growing_toolkens import GrowingToolkens
+    from langchain_toolken.toolkens import ToolkenSet
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("answers", "backtracing", "binding", "chat_turn", "decoding", "growing_toolkens", "identity", "prompts"),
         *("reranking", "structured_output", "toolkens", "tools"),
     },
-    "agents": {"answers", "backtracing", "chat_models", "decoding", "prompts", "toolkens", "tools"},
+    "agents": {"answers", "backtracing", "chat_models", "chat_turn", "decoding", "prompts", "toolkens", "tools"},
     "evaluation": {"agents", "chat_models", "decoding", "nano", "prompts", "toolkens", "tools"},
     "nano": {"prompts", "tools"},
 }
@@ -101,7 +101,8 @@ def test_the_chat_model_has_no_torch_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["", ".tools", ".prompts.demonstrations", ".prompts.messages", ".responses", ".cli", ".nano.tools"]
+    "module",
+    ["", ".tools", ".prompts.demonstrations", ".prompts.messages", ".responses", ".chat_turn", ".cli", ".nano.tools"],
 )
 def test_importing_it_does_not_load_torch(module: str) -> None:
     file = PACKAGE.joinpath(*module.strip(".").split(".")).with_suffix(".py")
