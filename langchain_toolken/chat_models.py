@@ -117,7 +117,7 @@ class ToolkenChat(BaseChatModel):
     revision: str | None = None
     dtype: str | None = None
     device: str | None = None
-    device_map: str | None = None
+    device_map: str | dict[str, Any] | None = None
     trust_remote_code: bool = False
     max_batch_size: int | None = Field(default=None, ge=1)
     model_kwargs: dict[str, Any] = Field(default_factory=dict)

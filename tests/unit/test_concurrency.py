@@ -291,7 +291,7 @@ def test_instances_that_differ_in_batch_size_share_an_lm_and_the_last_decides(fo
 def test_dtype_and_further_arguments_reach_the_lm_and_make_it_another_one(folder: str) -> None:
     plain = ToolkenChat(model=folder, device="cpu")
     eager = ToolkenChat(model=folder, device="cpu", model_kwargs={"attn_implementation": "eager"})
-    half = ToolkenChat(model=folder, device_map="cpu", dtype="bfloat16", max_tokens=3)
+    half = ToolkenChat(model=folder, device_map={"": "cpu"}, dtype="bfloat16", max_tokens=3)
     assert len({id(chat.engine) for chat in (plain, eager, half)}) == 3
     assert eager.engine.lm.model.config._attn_implementation == "eager"  # type: ignore[attr-defined]
     assert half.engine.lm.head.weight.dtype == torch.bfloat16  # type: ignore[attr-defined]
