@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+from itertools import accumulate
+from typing import Literal
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +17,7 @@ from langchain_toolken.training.features import Features
 from langchain_toolken.training.local_model import LocalModel, sample_positions
 from langchain_toolken.training.objective import Objective, toolken_mass
 from langchain_toolken.training.selection import select_lam
-from langchain_toolken.training.solver import ConvergenceWarning, solve
+from langchain_toolken.training.solver import ConvergenceWarning, peak_bytes, solve
 
 SIZE = 12
 
@@ -160,6 +165,52 @@ def test_large_matrices_go_to_the_stochastic_solver_by_themselves(monkeypatch: p
     by_name = solve(features, prior, 1e-2, solver="stochastic", tolerance=1e-3)
     monkeypatch.setattr(solver, "_STOCHASTIC_MATRIX", 10)
     assert torch.equal(solve(features, prior, 1e-2, tolerance=1e-3).matrix, by_name.matrix)
+
+
+def most_allocated(run: Callable[[], object]) -> int:
+    """The most bytes that torch had allocated at once while `run` ran, beside what it had before."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run()
+    events = profile.profiler.kineto_results.events()
+    changes = [(event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"]
+    return max(accumulate(change for _, change in sorted(changes, key=lambda at: at[0])))
+
+
+@pytest.mark.parametrize(
+    ("tools", "size", "method", "steps"),
+    [(400, 64, "lbfgs", 20), (40, 640, "lbfgs", 30), (400, 64, "stochastic", 2), (40, 640, "stochastic", 2)],
+)
+def test_a_solve_allocates_no_more_than_is_stated(
+    monkeypatch: pytest.MonkeyPatch, tools: int, size: int, method: Literal["lbfgs", "stochastic"], steps: int
+) -> None:
+    # So that matrices (K, d) and shares (n, K) are what counts.
+    for module in ("objective", "local_model", "solver"):
+        monkeypatch.setattr(f"langchain_toolken.training.{module}.CHUNK_ELEMENTS", 1 << 13)
+    monkeypatch.setattr(solver, "_SMALL", 0)
+    monkeypatch.setattr(solver, "_PAIRS", 12)
+    generator = torch.Generator().manual_seed(0)
+    target = torch.cat([torch.arange(200) % tools, torch.full((200,), -1)])
+    states = torch.randn(400, size, generator=generator)
+    features = Features(
+        hidden=states,
+        word_logsumexp=torch.full((400,), 5.0),
+        word_max=torch.full((400,), 4.0),
+        target=target,
+        target_logit=torch.where(target < 0, 4.0, 0.0),
+        weight=torch.ones(400),
+        demonstration=torch.arange(400),
+    )
+    prior = torch.randn(tools, size, generator=generator) / size**0.5
+    begin = torch.zeros_like(prior)
+
+    def run() -> None:
+        solve(features, prior, 1e-4, start=begin, max_iterations=steps, tolerance=1e-5, solver=method)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        used = most_allocated(run)
+    stated = peak_bytes(tools, size, 400, 200, solver=method, start=True)
+    assert stated / 3 < used <= stated
 
 
 def test_a_large_problem_is_held_out_once_and_chooses_as_the_small_one_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,7 @@ def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     features, prior = made_up()
     whole = Objective(features, prior, 1e-3)(prior.double())
     solution = solve(features, prior, 1e-3, tolerance=1e-8)
-    for module in ("objective", "local_model", "stochastic"):
+    for module in ("objective", "local_model"):
         monkeypatch.setattr(f"langchain_toolken.training.{module}.CHUNK_ELEMENTS", 21)
     parts = Objective(features, prior, 1e-3)(prior.double())
     assert parts[0] == pytest.approx(whole[0], rel=1e-12)
