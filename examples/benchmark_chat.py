@@ -25,17 +25,16 @@ from typing import Annotated
 import torch
 import typer
 from langchain_core.messages import AIMessage
+from random_lm import random_lm
 from rank_bm25 import BM25Okapi
 from rich.console import Console
 from rich.table import Table
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from langchain_toolken import ToolkenChat, ToolSpec
 from langchain_toolken.console import progress_bars
 from langchain_toolken.decoding.engine import Sampling
-from langchain_toolken.decoding.lm import LanguageModel, load_language_model
+from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
-from langchain_toolken.nano import NANO_PATH
 from langchain_toolken.toolkens import Provenance, ToolkenSet
 
 VERBS = (
@@ -112,27 +111,6 @@ def make_questions(tools: Sequence[ToolSpec], count: int) -> list[str]:
         f"Please {' a '.join(spec.name.split('_', 1))} number {100 + 13 * i} in the north."
         for i, spec in enumerate(picked)
     ]
-
-
-def random_lm(parameters: int, *, words: int | None = None, context: int = 1 << 17) -> LanguageModel:
-    """A Llama of about `parameters` million parameters (head and embeddings not counted) with nano's tokenizer."""
-    tokenizer: PreTrainedTokenizerBase = load_language_model(NANO_PATH).tokenizer
-    # A layer of width d has about 12 d² parameters; width 64 per layer keeps the usual proportions.
-    layers = max(2, round((parameters * 1e6 / (12 * 64 * 64)) ** (1 / 3)))
-    width = 64 * layers
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=words or len(tokenizer),
-        hidden_size=width,
-        intermediate_size=int(2.75 * width) // 64 * 64,
-        num_hidden_layers=layers,
-        num_attention_heads=layers,
-        num_key_value_heads=layers,
-        max_position_embeddings=context,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    return load_language_model(LlamaForCausalLM(config), tokenizer=tokenizer)
 
 
 def random_toolkens(lm: LanguageModel, tools: Sequence[ToolSpec]) -> ToolkenSet:

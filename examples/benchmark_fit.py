@@ -5,7 +5,8 @@
 For each dataset: our fit with everything on "auto" (LM pass, choice of λ, prior and bias, solve; timed apart), and what
 share of the test's tools it puts first; the same for every λ along the path (so that the chosen one can be held against
 the best in hindsight), for priors without training, for BM25 and for the nearest description by the frozen LM's own
-states. Where demonstrations are held out, the calibrated bias is held against the papers' constants.
+states. Where demonstrations are held out, the calibrated bias is held against the papers' constants. Where there are
+tools that nobody trained, they get their toolkens by the map (`decoding.new_tools`).
 
 The papers' recipes (`training.recipes`) run the LM in every step. Their time is that of so many steps of it, as
 --recipe-steps says, times the steps of the 10 epochs that the papers run. Their right tools come from the same training
@@ -34,6 +35,7 @@ from torch import Tensor
 
 from langchain_toolken.console import progress_bars
 from langchain_toolken.decoding.lm import LanguageModel, load_language_model
+from langchain_toolken.decoding.new_tools import add_tools
 from langchain_toolken.decoding.priors import PriorConfig, name_words, prior_rows
 from langchain_toolken.evaluation.datasets import (
     ToolDataset,
@@ -49,6 +51,7 @@ from langchain_toolken.evaluation.tool_choice import (
     toolken_scores,
     top1,
 )
+from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec
 from langchain_toolken.training.calibration import call_figures
 from langchain_toolken.training.demonstrations import gather_demonstrations
@@ -219,7 +222,7 @@ def measure(
             for name, matrices in trained.items()
         }
     if benchmark.unseen is not None:
-        result.unseen_top1 = unseen(lm, folder, benchmark, progress)
+        result.unseen_top1 = unseen(lm, fitted.toolkens, folder, benchmark, progress)
     return result
 
 
@@ -251,8 +254,8 @@ def held_out_loss(held_out: Features, matrix: Tensor) -> float:
 def untrained(lm: LanguageModel, tools: tuple[ToolSpec, ...]) -> dict[str, Tensor]:
     """Priors as they are, by method."""
     return {
-        f"prior alone ({text})": prior_rows(lm, tools, PriorConfig(text=text))  # type: ignore[arg-type]
-        for text in ("name", "description")
+        f"prior alone ({said})": prior_rows(lm, tools, PriorConfig.parse(prior))
+        for said, prior in (("name", "head/name/average"), ("hidden both", "hidden/both/average"))
     }
 
 
@@ -281,13 +284,21 @@ def held_out_features(lm: LanguageModel, data: ToolDataset, file: Path) -> Featu
     return compute_features(lm, loaded.demonstrations, [spec.name for spec in data.tools], "completion")
 
 
-def unseen(lm: LanguageModel, folder: Path, benchmark: Benchmark, progress: Any) -> dict[str, float]:
-    """The choice among tools that nobody trained."""
+def unseen(
+    lm: LanguageModel, fitted: ToolkenSet, folder: Path, benchmark: Benchmark, progress: Any
+) -> dict[str, float]:
+    """The choice among tools that nobody trained.
+
+    SimpleToolQuestions' list of 1,836 tools holds these too, without a call; they leave the set before they are added.
+    """
     assert benchmark.unseen is not None
     tools, names = load_tools(folder / benchmark.unseen[0])
     questions = load_tool_questions(folder / benchmark.unseen[1], names)
     states, due = states_where_due(lm, questions, progress), due_tools(questions, tools)
-    found = {name: top1(states @ rows.T, due) for name, rows in untrained(lm, tuple(tools)).items()}
+    base = fitted.remove([spec.name for spec in tools if spec.name in fitted.names])
+    added = add_tools(lm, base, tools)
+    found = {"ours + map": top1(states @ added.matrix[len(base) :].T, due)}
+    found |= {name: top1(states @ rows.T, due) for name, rows in untrained(lm, tuple(tools)).items()}
     found["BM25"] = top1(bm25_scores(tuple(tools), questions), due)
     found["nearest description"] = top1(embedding_scores(lm, tools, questions), due)
     return found

@@ -43,7 +43,7 @@ def main(
     engine, specs = shared_engine(model), tool_specs(MATH_TOOLS)
     names = {spec.name for spec in specs}
     file = data_dir / "funcqa" / "train.jsonl"
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").removesuffix("\n").split("\n")]
     rows = [row for row in rows if all(call["tool"].strip("<>") in names for call in row["calls"])]
     held_out = rows[4::5]
     training = [row for i, row in enumerate(rows) if i % 5 != 4]

@@ -3,8 +3,8 @@
     python examples/benchmark_synthesis.py --data-dir ../shared/benchmarks --model ../shared/models/mini-lm
 
 The generator is played by a script: six wordings for each of the 13 operations, as a chat model would write them, with
-numbers and names drawn. They were written without looking at FuncQA's and go through synthesis as drafts do, near-
-duplicates rejected, calls run. Judged on the call positions of FuncQA's dev set: is the right toolken the likeliest
+numbers and names drawn. Whoever wrote them had seen questions of FuncQA's training set before. They go through synthesis
+as drafts do, near-duplicates rejected, calls run. Judged on the call positions of FuncQA's dev set: is the right toolken the likeliest
 (top-1), and do greedy calls hit (recall, false calls)? --local measures the LM itself as the generator instead.
 """
 

@@ -38,7 +38,7 @@ _FUNCTION = re.compile(r"<(?P<tool>\w+)>\((?P<operands>[^()]*)\)")
 def load_funcqa_one_hop(path: str | Path) -> list[Question]:
     """FuncQA's one-hop test, rows `{"question", "answer", "func": "<power>(0.89, 8)=0.39"}`. Raises QuestionsError."""
     questions = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n"), 1):
         try:
             row = json.loads(line)
             match = _FUNCTION.search(row["func"])

@@ -78,6 +78,14 @@ def test_a_faulty_line_is_named(tmp_path: Path, content: str, said: str) -> None
         load_dataset(tmp_path)
 
 
+def test_a_line_separator_inside_a_text_ends_no_line(tmp_path: Path) -> None:
+    rows = [{"text": "Who wrote\u2028Emma?\x85 Austen", "calls": []}, *ROWS]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    written(tmp_path, tools=TOOLS)
+    assert len(load_dataset(tmp_path).demonstrations) == 4
+    assert "\u2028" in load_dataset(tmp_path).demonstrations[0]["text"]
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"tools\.jsonl can't be read"):
         load_dataset(tmp_path)
@@ -89,6 +97,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ("kamel", "train_synthetic.jsonl", 234, 8095),
         ("stquestions", "train.jsonl", 1836, 10483),
         ("funcqa", "train.jsonl", 13, 611),
+        ("gsm8k_xl", "train.jsonl", 4, 6159),
     ],
 )
 def test_the_papers_data_is_read_whole(name: str, train: str, tools: int, rows: int) -> None:
