@@ -18,6 +18,7 @@ from langchain_toolken.training.local_model import LocalModel, sample_positions
 from langchain_toolken.training.objective import Objective, toolken_mass
 from langchain_toolken.training.selection import select_lam
 from langchain_toolken.training.solver import ConvergenceWarning, peak_bytes, solve
+from langchain_toolken.training.stochastic import StochasticState
 
 SIZE = 12
 
@@ -158,6 +159,22 @@ def test_the_stochastic_solver_counts_epochs_and_says_when_they_run_out() -> Non
         )
     assert not found.converged
     assert steps[-1] == (2, 2, "solve")
+
+
+def test_an_epoch_for_the_worse_is_undone_and_the_next_takes_shorter_steps() -> None:
+    features, prior = rare_calls()
+    state = StochasticState(features, prior, 1e-2, 0.0, prior)
+    timid, loss, norm = state.step_size, state.loss, state.norm
+    state.step_size = 1e6
+    assert not state.epoch()
+    assert torch.equal(state.anchor, prior)
+    assert (state.loss, state.norm, state.step_size) == (loss, norm, 2.5e5)
+    # The gradient at the anchor is back too: without it the steps go astray.
+    state.step_size = timid
+    assert state.epoch()
+    other = StochasticState(features, prior, 1e-2, 0.0, prior)
+    assert other.epoch()
+    assert state.loss == pytest.approx(other.loss, rel=1e-3)
 
 
 def test_large_matrices_go_to_the_stochastic_solver_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
