@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from itertools import accumulate
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -95,6 +95,29 @@ def test_words_that_had_no_mass_at_the_start_are_found_when_they_get_some(monkey
     assert float((calls.matrix - full.matrix).abs().max()) > 0.5
 
 
+@pytest.mark.usefixtures("sampled")
+def test_every_round_draws_its_words_by_the_mass_they_have_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, prior = rare_calls()
+    drawn: list[torch.Tensor] = []
+    at: list[torch.Tensor] = []
+
+    def draw(features: Features, mass: torch.Tensor, words: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        drawn.append(mass)
+        return sample_positions(features, mass, words, seed)
+
+    class Model(LocalModel):
+        def __init__(self, objective: Objective, features: Features, *rest: Any) -> None:
+            at.append(rest[2])
+            super().__init__(objective, features, *rest)
+
+    monkeypatch.setattr(solver, "sample_positions", draw)
+    monkeypatch.setattr(solver, "LocalModel", Model)
+    solve(features, prior, 1e-3, tolerance=1e-4, bias=-0.5)
+    assert len(drawn) == len(at) > 2
+    for mass, matrix in zip(drawn, at, strict=True):
+        torch.testing.assert_close(mass, toolken_mass(features, matrix, -0.5, torch.float32), rtol=1e-4, atol=1e-6)
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), words=st.integers(1, 300))
 def test_the_sample_keeps_all_calls_and_is_unbiased_over_words(seed: int, words: int) -> None:
@@ -123,9 +146,10 @@ def test_sums_over_samples_average_to_the_sum_over_all_words() -> None:
     assert float(error) < 0.02 * every
 
 
-def test_the_model_of_all_positions_has_the_objectives_gradient_everywhere() -> None:
+@pytest.mark.parametrize("bias", [0.0, -1.5])
+def test_the_model_of_all_positions_has_the_objectives_gradient_everywhere(bias: float) -> None:
     features, prior = rare_calls()
-    objective = Objective(features, prior, 1e-2)
+    objective = Objective(features, prior, 1e-2, bias)
     matrix = prior.double() * 0.7
     kept, weight = sample_positions(features, torch.ones(len(features)), len(features))
     model = LocalModel(objective, features, kept, weight, matrix, objective.evaluate(matrix), torch.float32)
@@ -133,6 +157,23 @@ def test_the_model_of_all_positions_has_the_objectives_gradient_everywhere() -> 
         change = scale * torch.randn(prior.shape, generator=torch.Generator().manual_seed(0))
         expected = objective(matrix + change.double())[1].float()
         torch.testing.assert_close(model(change), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("position", [0, 100])
+def test_where_all_positions_are_alike_the_stochastic_steps_are_gradient_descent(position: int) -> None:
+    # One that calls, one where a word follows: then every batch has the gradient of all positions.
+    features, prior = rare_calls()
+    alike = features.rows(torch.full((40,), position))
+    alike.weight.fill_(0.7)
+    start = prior + 1
+    state = StochasticState(alike, prior, 0.3, -0.5, start, batch=10)
+    state.step_size = 0.1
+    objective = Objective(alike, prior, 0.3, -0.5)
+    matrix = start.double()
+    for _ in range(4):
+        matrix = matrix - 0.1 * objective(matrix)[1]
+    assert state.epoch()
+    torch.testing.assert_close(state.anchor, matrix.float(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("lam", [1e-3, 1e-2, 1e-1])
