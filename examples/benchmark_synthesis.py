@@ -3,9 +3,10 @@
     python examples/benchmark_synthesis.py --data-dir ../shared/benchmarks --model ../shared/models/mini-lm
 
 The generator is played by a script: six wordings for each of the 13 operations, as a chat model would write them, with
-numbers and names drawn. Whoever wrote them had seen questions of FuncQA's training set before. They go through synthesis
-as drafts do, near-duplicates rejected, calls run. Judged on the call positions of FuncQA's dev set: is the right toolken the likeliest
-(top-1), and do greedy calls hit (recall, false calls)? --local measures the LM itself as the generator instead.
+numbers and names drawn. Whoever wrote them had seen questions of FuncQA's training set before. They go through
+synthesis as drafts do, near-duplicates rejected, calls run. Judged on the call positions of FuncQA's dev set: is the
+right toolken the likeliest (top-1), and do greedy calls hit (recall, false calls)? --local measures the LM itself as
+the generator instead.
 """
 
 from __future__ import annotations
