@@ -164,7 +164,11 @@ def measure_calls(
         for timed, forced in ((calls, True), (firsts, False)):
             engine = TransformersEngine(lm)
             chat = ToolkenChat.from_engine(
-                engine, toolkens if tool_mode == "toolken" else None, tool_mode=tool_mode, style="chat", max_tokens=1
+                engine,
+                toolkens if tool_mode == "toolken" else None,
+                tool_mode=tool_mode,
+                style="chat",
+                max_tokens=256 if forced else 1,  # of a forced call all is timed, else the first token
             )
             for question in questions:
                 began = time.perf_counter()

@@ -22,6 +22,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode
 
+from langchain_toolken import chat_turn
 from langchain_toolken.answers import Thought
 from langchain_toolken.backtracing import validators_of
 from langchain_toolken.decoding.cancellation import in_thread
@@ -102,11 +103,11 @@ def create_toolken_agent(
     validators = validators_of(runnable)
 
     def reason(state: ToolkenAgentState) -> dict[str, Any]:
-        messages = state["messages"]
+        messages, turn = state["messages"], llm.turn()
         writer = get_stream_writer()
         before = answer_so_far(messages, llm.reinjection) or ""
         reasoning: Reasoning | None = None
-        for piece in llm.stream_reason(messages, tools=specs):
+        for piece in chat_turn.stream_reason(turn, messages, specs, forced=False):
             if isinstance(piece, Reasoning):
                 reasoning = piece
             elif isinstance(piece, Thought):
@@ -114,10 +115,10 @@ def create_toolken_agent(
             else:
                 writer({"kind": "reason", "text": piece})
         assert reasoning is not None
-        text = llm.text_of(messages, reasoning)
+        text = chat_turn.answer_to(turn, messages, reasoning).text
         step = Step(kind="reason", text=text)
         if reasoning.trigger is None:
-            answer = llm.complete(messages, reasoning, tools=specs)
+            answer = chat_turn.complete(turn, messages, reasoning, specs)
             return {"messages": [answer], "text": before + text, "steps": [step], "reasoning": None}
         step["tool"], step["probability"] = reasoning.trigger.tool, reasoning.trigger.probability
         step["runners_up"] = [(other.tool, other.probability) for other in reasoning.runners_up]
@@ -134,7 +135,7 @@ def create_toolken_agent(
     def complete(state: ToolkenAgentState) -> dict[str, Any]:
         data = state.get("reasoning")
         assert data is not None
-        message = llm.complete(state["messages"], _from_state(data), tools=specs, validators=validators)
+        message = chat_turn.complete(llm.turn(), state["messages"], _from_state(data), specs, validators)
         done: dict[str, Any] = {"reasoning": None}
         if message.tool_calls:
             call = message.tool_calls[0]

@@ -69,19 +69,21 @@ def decode_first_valid(
     tools: Sequence[ToolSpec],
     *,
     max_tokens: int,
+    budget: int | None = None,
     runners_up: int = 0,
     validators: Validators | None = None,
 ) -> tuple[Reasoning, DecodedCall]:
     """`decode_call`, and if its arguments fail, that of up to `runners_up` next likeliest tools.
 
-    Gives the call that passed and the reasoning with its tool as the trigger. If none does, the first one as it is,
-    with its error. With no runners-up nothing but a cut-off is an error: the tool itself says what it does not take.
+    max_tokens and budget are `decode_call`'s, for each of them. Gives the call that passed and the reasoning with its
+    tool as the trigger. If none does, the first one as it is, with its error. With no runners-up nothing but a cut-off
+    is an error: the tool itself says what it does not take.
 
     Raises:
         ValueError: the tool that fired is not among `tools`.
         PromptTooLongError: there is no room for the first call's arguments.
     """
-    first = decode_call(engine, prompt, reasoning, tools, max_tokens=max_tokens)
+    first = decode_call(engine, prompt, reasoning, tools, max_tokens=max_tokens, budget=budget)
     if not runners_up:
         return reasoning, first
     assert reasoning.trigger is not None
@@ -95,7 +97,7 @@ def decode_first_valid(
             break
         tried = replace(reasoning, trigger=candidate)
         try:
-            call = decode_call(engine, prompt, tried, tools, max_tokens=max_tokens)
+            call = decode_call(engine, prompt, tried, tools, max_tokens=max_tokens, budget=budget)
         except PromptTooLongError:  # the context has no room for another card
             break
         attempts.append((candidate, _checked(call, specs[candidate.tool], validators)))

@@ -5,16 +5,18 @@ LangChain hands these on as keyword arguments in OpenAI's form; `call_settings` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from functools import lru_cache
+from typing import Annotated, Any, Literal, cast
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from langchain_toolken.decoding.engine import Sampling
-from langchain_toolken.tools import ToolSpec, tool_spec
+from langchain_toolken.tools import ToolError, ToolSpec, tool_spec
 
 ToolMode = Literal["toolken", "prompt", "hybrid"]
 
@@ -24,6 +26,15 @@ SAMPLING_FIELDS = (
     *("rerank", "rerank_margin", "rerank_k", "backtrace"),
 )
 """The chat model's fields that a call may change."""
+
+_NONE_MEANS = frozenset({"seed", "top_logprobs", "rerank"})
+"""Of these None is a value; of the others it is nothing, as code that hands on an unset setting means it."""
+
+_UNDERSTOOD = frozenset(SAMPLING_FIELDS) | {
+    *("tools", "tool_choice", "response_format", "argument_models", "model", "stop"),
+    # Said of every call here anyway: it keeps to its schema, calls come one by one, streams tell their usage.
+    *("strict", "parallel_tool_calls", "stream_usage", "ls_structured_output_format"),
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,42 @@ class CallSettings:
     answer: ToolSpec | None
     sampling: dict[str, Any]
     argument_models: Mapping[str, type[BaseModel]]
+
+
+OF_HOSTED_MODELS = frozenset({"api_key", "base_url", "max_retries", "streaming", "timeout"})
+"""LangChain's standard arguments that mean nothing to an LM in this process."""
+
+
+def changed_fields(model: type[BaseModel], current: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """`current` values of fields of `model` with those that a call changes, each checked as the constructor does.
+
+    Raises:
+        ValueError: one of them is of another type, or outside its range; the message names it.
+    """
+    values = dict(current)
+    for field, value in changed.items():
+        if value is None and field not in _NONE_MEANS:
+            continue
+        try:
+            values[field] = _checker(model, field).validate_python(value)
+        except ValidationError as error:
+            raise ValueError(f"{field}={value!r}: {error.errors(include_url=False)[0]['msg']}.") from error
+    return values
+
+
+@lru_cache(maxsize=64)
+def _checker(model: type[BaseModel], field: str) -> TypeAdapter[Any]:
+    info = model.model_fields[field]
+    checked: Any = Annotated[info.annotation, info]  # what only a running program can make is no type to a checker
+    return TypeAdapter(checked)
+
+
+def warn_of_unknown(given: Collection[str], known: Collection[str], hint: str) -> None:
+    """Name what is `given` and not `known`, since code that was written for other models gives more than this one has,
+    and a slip of the pen would pass for it."""
+    if unknown := sorted(set(given) - set(known)):
+        named = ", ".join(map(repr, unknown))
+        warnings.warn(f"ToolkenChat has no {named} and leaves it out: {hint}.", UserWarning, stacklevel=3)
 
 
 def sampling_of(values: Mapping[str, Any]) -> Sampling:
@@ -69,7 +116,27 @@ def spec_of(tool: object) -> ToolSpec:
     if isinstance(tool, ToolSpec | BaseTool):
         return tool_spec(tool)
     # LangChain knows more forms than ToolSpec does: TypedDicts, JSON schemas with a title, Anthropic's dicts.
-    return tool_spec(convert_to_openai_tool(cast(Any, tool)))
+    try:
+        converted = convert_to_openai_tool(cast(Any, tool))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ToolError(
+            f"{tool!r} is not a tool that LangChain can read ({error}): give a LangChain tool (@tool), a typed "
+            "function with a docstring, a pydantic model, a TypedDict, or an OpenAI-style dict."
+        ) from error
+    return tool_spec(converted)
+
+
+def specs_of(tools: Sequence[object]) -> list[ToolSpec]:
+    """The spec of each tool, once for each.
+
+    Raises:
+        ToolError: as `spec_of`; or two tools have one name.
+    """
+    found: dict[str, ToolSpec] = {}
+    for spec in map(spec_of, tools):
+        if found.setdefault(spec.name, spec) != spec:
+            raise ToolError(f"Two tools are named {spec.name!r}, and a call says no more than the name: rename one.")
+    return list(found.values())
 
 
 def schema_spec(schema: object) -> ToolSpec:
@@ -135,6 +202,7 @@ def call_settings(kwargs: Mapping[str, Any]) -> CallSettings:
             given together with a forced call.
         ToolError: something among the tools is not a tool.
     """
+    warn_of_unknown(kwargs, _UNDERSTOOD, f"a call can change {', '.join(SAMPLING_FIELDS)}, stop and model")
     specs = {spec.name: spec for spec in map(tool_spec, kwargs.get("tools") or ())}
     choice = kwargs.get("tool_choice")
     chosen = choice_among(choice, list(specs))

@@ -130,9 +130,18 @@ def with_name(engine: Engine, prompt: Prompt, reasoning: Reasoning) -> Reasoning
 
 
 def decode_call(
-    engine: Engine, prompt: Prompt, reasoning: Reasoning, tools: Sequence[ToolSpec], *, max_tokens: int
+    engine: Engine,
+    prompt: Prompt,
+    reasoning: Reasoning,
+    tools: Sequence[ToolSpec],
+    *,
+    max_tokens: int,
+    budget: int | None = None,
 ) -> DecodedCall:
     """The arguments of the call that `reasoning` of `prompt` ended in.
+
+    max_tokens: most tokens of the arguments. budget: most tokens of the whole call, the toolken or the marker and the
+    name behind it included; None for no bound besides. At least one token is decoded.
 
     Raises:
         ValueError: the tool that fired is not among `tools`.
@@ -147,18 +156,25 @@ def decode_call(
     ids = [*prompt.ids, *reasoning.token_ids]
     if reasoning.marker is not None:
         head = encode_content(tokenizer, call_layout(tokenizer).head(spec.name), continued=True)
-        (completion,) = engine.complete([[*ids, reasoning.marker, *head]], [spec], max_tokens=max_tokens)
-        return DecodedCall(completion, card_tokens=0, written_tokens=1 + len(head), error=_cut_off(completion))
+        written = 1 + len(head)
+        most = _within(budget, written, max_tokens)
+        (completion,) = engine.complete([[*ids, reasoning.marker, *head]], [spec], max_tokens=most)
+        return DecodedCall(completion, card_tokens=0, written_tokens=written, error=_cut_off(completion))
     card = encode_content(tokenizer, tool_card(spec), continued=True)
-    (completion,) = engine.complete([[*ids, *card]], [spec], max_tokens=max_tokens)
+    most = _within(budget, 1, max_tokens)
+    (completion,) = engine.complete([[*ids, *card]], [spec], max_tokens=most)
     read = len(card) if completion.completion_tokens else 0
     return DecodedCall(completion, read, written_tokens=1, error=_cut_off(completion))
+
+
+def _within(budget: int | None, written: int, max_tokens: int) -> int:
+    return max_tokens if budget is None else max(1, min(max_tokens, budget - written))
 
 
 def _cut_off(completion: Completion) -> str | None:
     if completion.arguments is not None:
         return None
     return (
-        f"The arguments were cut off after {completion.completion_tokens} tokens (max_argument_tokens, or the LM's "
-        "context)."
+        f"The arguments were cut off after {completion.completion_tokens} tokens (max_tokens, max_argument_tokens, or "
+        "the LM's context)."
     )

@@ -1,60 +1,49 @@
 """ToolkenChat: a local LM with toolkens behind LangChain's chat model interface (DESIGN §3).
 
-The class is thin. `prompts` renders messages to ids, an engine decodes, and `responses` turns what comes back into
-messages. The two steps of a turn, `reason` and `complete`, are public: `agents` runs them as nodes of a graph.
+The class is thin: it reads what LangChain hands it, and `chat_turn` decodes the turn.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
 from pydantic import Field, InstanceOf, PrivateAttr, field_validator
 
-from langchain_toolken import reranking
-from langchain_toolken.answers import (
-    Answer,
-    Beginning,
-    Thought,
-    answer_of,
-    answer_pieces,
-    beginning,
-    closing_ids,
-    with_count,
-)
-from langchain_toolken.backtracing import Validators, decode_first_valid, validators_of
+from langchain_toolken import chat_turn
+from langchain_toolken.backtracing import validators_of
 from langchain_toolken.binding import (
+    OF_HOSTED_MODELS,
     SAMPLING_FIELDS,
-    CallSettings,
     ToolMode,
     call_settings,
+    changed_fields,
     choice_among,
     sampling_of,
-    spec_of,
+    specs_of,
+    warn_of_unknown,
 )
-from langchain_toolken.calls import Prompt, only_call, prompt_for, with_name
+from langchain_toolken.chat_turn import TurnSettings
 from langchain_toolken.decoding.cancellation import in_thread, iterate_in_thread
 from langchain_toolken.decoding.engine import DEFAULT_BATCH_SIZE, MOST_TOP_LOGPROBS, Candidate, Engine, Reasoning
-from langchain_toolken.decoding.new_tools import with_priors
 from langchain_toolken.decoding.shared import shared_engine
-from langchain_toolken.identity import langsmith_params, toolkens_identity
+from langchain_toolken.growing_toolkens import GrowingToolkens
+from langchain_toolken.identity import langsmith_params, text_model_profile
+from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat, Reinjection, Style
-from langchain_toolken.prompts.thoughts import thought_of
 from langchain_toolken.prompts.tool_lists import openai_tool
 from langchain_toolken.reranking import DEFAULT_MARGIN, MOST_CANDIDATES, Reranking, RerankMethod
-from langchain_toolken.responses import chunk_of, closing_chunks, response, schema_response
 from langchain_toolken.structured_output import structured_call, with_parsing
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec
@@ -81,9 +70,9 @@ class ToolkenChat(BaseChatModel):
             tool_mode="prompt" takes unless told otherwise: LMs that write calls were trained so).
         few_shot: completion style only: text put before everything else.
         temperature: 0 is greedy, the papers' setting.
-        max_tokens: most words per generation.
-        max_argument_tokens: most tokens of one call's arguments. A call that they cut off is reported in
-            `invalid_tool_calls`, with finish_reason "length".
+        max_tokens: most tokens of an answer, words and the call at its end together.
+        max_argument_tokens: most tokens of one call's arguments, within those. A call that either cuts off is reported
+            in `invalid_tool_calls`, with finish_reason "length".
         stop: strings that end an answer, besides the prompt style's own.
         logprobs: report the words' log-probabilities in `response_metadata`, in OpenAI's form.
         top_logprobs: and those of so many likeliest words at each place.
@@ -128,16 +117,13 @@ class ToolkenChat(BaseChatModel):
     revision: str | None = None
     dtype: str | None = None
     device: str | None = None
-    device_map: str | None = None
+    device_map: str | dict[str, Any] | None = None
     trust_remote_code: bool = False
     max_batch_size: int | None = Field(default=None, ge=1)
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     _engine: Engine | None = PrivateAttr(default=None)
-    _set: ToolkenSet | None = PrivateAttr(default=None)
-    _given: ToolkenSet | None = PrivateAttr(default=None)
-    _identity: str | None = PrivateAttr(default=None)
-    _lock: Any = PrivateAttr(default_factory=threading.RLock)
+    _toolkens: GrowingToolkens = PrivateAttr()
 
     @field_validator("model", "toolkens", mode="before")
     @classmethod
@@ -146,9 +132,10 @@ class ToolkenChat(BaseChatModel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        known = {*type(self).model_fields, *OF_HOSTED_MODELS}
+        warn_of_unknown(kwargs, known, "what AutoModelForCausalLM.from_pretrained takes goes into model_kwargs")
         # Not in a validator: pydantic would hide a ToolkenSetError behind a ValidationError.
-        given = self.toolkens
-        self._given = self._set = ToolkenSet.load(given) if isinstance(given, str | Path) else given
+        self._toolkens = GrowingToolkens(self.toolkens)
         if self.tool_mode == "prompt" and self.style != "completion" and "reinjection" not in self.model_fields_set:
             self.reinjection = "turn"
 
@@ -156,32 +143,41 @@ class ToolkenChat(BaseChatModel):
     def from_engine(cls, engine: Engine, toolkens: ToolkenSet | str | Path | None = None, **fields: Any) -> Self:
         """A ToolkenChat on an engine that is loaded already; `fields` are the constructor's others."""
         chat = cls(model=engine.model_id, toolkens=toolkens, **fields)
-        chat._engine = engine
+        chat._take(engine)
         return chat
 
     @property
     def engine(self) -> Engine:
         """The engine, loaded if it is not yet."""
-        with self._lock:
-            if self._engine is None:
-                self._engine = shared_engine(
-                    self.model,
-                    revision=self.revision,
-                    dtype=self.dtype,
-                    device=self.device,
-                    device_map=self.device_map,
-                    trust_remote_code=self.trust_remote_code,
-                    max_batch_size=self.max_batch_size,
-                    **self.model_kwargs,
-                )
+        if self._engine is not None:
             return self._engine
+        return self._take(
+            shared_engine(
+                self.model,
+                revision=self.revision,
+                dtype=self.dtype,
+                device=self.device,
+                device_map=self.device_map,
+                trust_remote_code=self.trust_remote_code,
+                max_batch_size=self.max_batch_size,
+                **self.model_kwargs,
+            )
+        )
+
+    def _take(self, engine: Engine) -> Engine:
+        self._engine = engine
+        self.profile = ModelProfile(**{"max_input_tokens": engine.context_length, **(self.profile or {})})
+        return engine
+
+    def _resolve_model_profile(self) -> ModelProfile:
+        return text_model_profile()  # the context's length comes with the LM, which is not loaded for being asked
 
     @property
     def prompt_format(self) -> PromptFormat:
         """How this model lays out its prompts; loads the engine where the tokenizer has to say."""
-        style = self.style
-        if style is None and self._given is not None and self.tool_mode != "prompt":
-            style = self._given.provenance.style
+        style, given = self.style, self._toolkens.given
+        if style is None and given is not None and self.tool_mode != "prompt":
+            style = given.provenance.style
         if style is None:
             style = "completion" if self.engine.tokenizer.chat_template is None else "chat"
         return PromptFormat(style, self.reinjection, self.few_shot)
@@ -204,72 +200,7 @@ class ToolkenChat(BaseChatModel):
             forced: call one of the tools at once.
             **sampling: fields of `binding.SAMPLING_FIELDS` that differ from the instance's.
         """
-        prompt = self._prompt(messages, tools)
-        if forced and len(tools) == 1:
-            return only_call(tools[0], prompt)
-        settings = self._settings(messages, prompt, stop, forced, sampling)
-        second_look = self._reranking(sampling)
-        reasoning = reranking.reason(self.engine, prompt.ids, prompt.by_toolken, second_look, settings)
-        return with_name(self.engine, prompt, reasoning)
-
-    def stream_reason(
-        self,
-        messages: Sequence[BaseMessage],
-        *,
-        tools: Sequence[ToolSpec] = (),
-        stop: Sequence[str] | None = None,
-        forced: bool = False,
-        **sampling: Any,
-    ) -> Iterator[str | Thought | Reasoning]:
-        """`reason`, piece by piece: the message's text as it comes (without an answer's leading space), before it the
-        thought of an LM that thinks, the Reasoning last. Closing the iterator stops decoding."""
-        if forced:  # a call happens at once: there are no words to stream
-            yield self.reason(messages, tools=tools, stop=stop, forced=True, **sampling)
-            return
-        prompt = self._prompt(messages, tools)
-        settings = self._settings(messages, prompt, stop, False, sampling)
-        pieces = reranking.stream(self.engine, prompt.ids, prompt.by_toolken, self._reranking(sampling), settings)
-        for piece in answer_pieces(pieces, self._beginning(messages)):
-            yield with_name(self.engine, prompt, piece) if isinstance(piece, Reasoning) else piece
-
-    def answer_of(self, messages: Sequence[BaseMessage], reasoning: Reasoning) -> Answer:
-        """What `reasoning` adds to `messages`: its text, without the space that a new answer begins with, and the
-        thought before it."""
-        begun = self._beginning(messages)
-        answer = answer_of(reasoning.text, begun)
-        return with_count(self.engine.tokenizer, answer, begun.layout, reasoning.token_ids)
-
-    def text_of(self, messages: Sequence[BaseMessage], reasoning: Reasoning) -> str:
-        """The text of `answer_of`."""
-        return self.answer_of(messages, reasoning).text
-
-    def complete(
-        self,
-        messages: Sequence[BaseMessage],
-        reasoning: Reasoning,
-        *,
-        tools: Sequence[ToolSpec] = (),
-        max_argument_tokens: int | None = None,
-        backtrace: int | None = None,
-        validators: Validators | None = None,
-    ) -> AIMessage:
-        """The message that `reasoning` comes to: its text and, if the LM called a tool, the call with its arguments.
-
-        `messages` and `tools` are those that `reasoning` was made from; max_argument_tokens and backtrace None are the
-        instance's. validators: pydantic models that back-trace has the arguments pass, by tool.
-        """
-        answer, call = self.answer_of(messages, reasoning), None
-        if reasoning.trigger is not None:
-            reasoning, call = decode_first_valid(
-                self.engine,
-                self._prompt(messages, tools),
-                reasoning,
-                tools,
-                max_tokens=self.max_argument_tokens if max_argument_tokens is None else max_argument_tokens,
-                runners_up=self.backtrace if backtrace is None else backtrace,
-                validators=validators,
-            )
-        return response(answer, reasoning, call, self.engine.model_id)
+        return chat_turn.reason(self.turn(stop, **sampling), messages, tools, forced=forced)
 
     def rank_tools(
         self, messages: LanguageModelInput, k: int = 5, *, tools: Sequence[Any] | None = None
@@ -284,51 +215,35 @@ class ToolkenChat(BaseChatModel):
         Raises:
             ValueError: k is less than 1, or there are no tools.
         """
-        specs = self._set.specs if tools is None and self._set is not None else [spec_of(tool) for tool in tools or ()]
+        given = self._toolkens.given
+        specs = given.specs if tools is None and given is not None else specs_of(tools or ())
         if k < 1 or not specs:
             raise ValueError(f"k must be 1 or more, not {k}." if k < 1 else "There are no tools to rank: give tools=….")
-        prompt = self._prompt(self._convert_input(messages).to_messages(), ())
-        names = frozenset(spec.name for spec in specs)
-        (ranking,) = self.engine.rank([prompt.ids], toolkens=self._toolkens_for(specs), active=names)
-        return list(ranking[:k])
+        return list(chat_turn.rank(self.turn(), self._convert_input(messages).to_messages(), specs)[:k])
 
-    def _beginning(self, messages: Sequence[BaseMessage]) -> Beginning:
-        return beginning(self.engine.tokenizer, messages, self.prompt_format)
+    def turn(self, stop: Sequence[str] | None = None, **changed: Any) -> TurnSettings:
+        """How a turn is decoded, for `chat_turn`'s functions: this model's settings, and those that a call changes.
 
-    def _prompt(self, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> Prompt:
-        with_toolken = self._given.names if self._given is not None else ()
-        return prompt_for(self.engine.tokenizer, messages, self.prompt_format, tools, self.tool_mode, with_toolken)
+        Args:
+            stop: strings that end an answer; None takes the instance's.
+            **changed: fields of `binding.SAMPLING_FIELDS`.
 
-    def _settings(
-        self,
-        messages: Sequence[BaseMessage],
-        prompt: Prompt,
-        stop: Sequence[str] | None,
-        forced: bool,
-        changed: dict[str, Any],
-    ) -> dict[str, Any]:
-        by_toolken = prompt.by_toolken
-        values = {field: changed.get(field, getattr(self, field)) for field in SAMPLING_FIELDS}
-        given = self.stop if stop is None else stop
-        return {
-            "toolkens": self._toolkens_for(by_toolken) if by_toolken else None,
-            "active": frozenset(spec.name for spec in by_toolken) if by_toolken else None,
-            "sampling": sampling_of(values),
-            "stop": (*self.prompt_format.stop, *(given or ())),
-            "after_result": self.reinjection == "inline" and isinstance(messages[-1], ToolMessage),
-            "markers": () if prompt.marker is None else (prompt.marker,),
-            "must_call": forced,
-        }
-
-    def _reranking(self, changed: Mapping[str, Any]) -> Reranking:
-        fields = ("rerank", "rerank_margin", "rerank_k")
-        return Reranking(*(changed.get(field, getattr(self, field)) for field in fields))
-
-    def _toolkens_for(self, tools: Sequence[ToolSpec]) -> ToolkenSet:
-        """The toolkens with one for each of `tools`; those made from a prior are kept."""
-        with self._lock:
-            self._set = with_priors(self.engine, self._set, tools, self.prompt_format.style)
-            return self._set
+        Raises:
+            ValueError: one of them is of another type, or outside its range.
+        """
+        current = {field: getattr(self, field) for field in (*SAMPLING_FIELDS, "stop")}
+        values = changed_fields(type(self), current, {**changed, "stop": stop})
+        return TurnSettings(
+            engine=self.engine,
+            prompt_format=self.prompt_format,
+            tool_mode=self.tool_mode,
+            toolkens=self._toolkens,
+            sampling=sampling_of(values),
+            stop=tuple(values["stop"] or ()),
+            second_look=Reranking(values["rerank"], values["rerank_margin"], values["rerank_k"]),
+            max_argument_tokens=values["max_argument_tokens"],
+            backtrace=values["backtrace"],
+        )
 
     def _generate(
         self,
@@ -337,13 +252,9 @@ class ToolkenChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        chat, settings = self._named(kwargs.get("model")), call_settings(kwargs)
-        reasoning = None
-        if settings.answer is None or settings.tools:
-            reasoning = chat.reason(
-                messages, tools=settings.tools, stop=stop, forced=settings.forced, **settings.sampling
-            )
-        message = chat._finish(messages, reasoning, settings)
+        asked = call_settings(kwargs)
+        settings = self._named(kwargs.get("model")).turn(stop, **asked.sampling)
+        message = chat_turn.message_of_turn(settings, messages, asked)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _stream(
@@ -353,32 +264,13 @@ class ToolkenChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        chat, settings = self._named(kwargs.get("model")), call_settings(kwargs)
-
-        def emit(message: AIMessageChunk) -> ChatGenerationChunk:
+        asked = call_settings(kwargs)
+        settings = self._named(kwargs.get("model")).turn(stop, **asked.sampling)
+        for message in chat_turn.stream_turn(settings, messages, asked):
             chunk = ChatGenerationChunk(message=message)
             if run_manager is not None:
                 run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            return chunk
-
-        if settings.answer is not None:
-            # Whether the text is the answer or a tool is called instead shows only at its end.
-            message = self._generate(messages, stop, **kwargs).generations[0].message
-            assert isinstance(message, AIMessage)
-            yield emit(chunk_of(Thought(thought_of(message))))
-            yield emit(AIMessageChunk(content=message.content))
-        else:
-            reasoning: Reasoning | None = None
-            for piece in chat.stream_reason(
-                messages, tools=settings.tools, stop=stop, forced=settings.forced, **settings.sampling
-            ):
-                if isinstance(piece, Reasoning):
-                    reasoning = piece
-                else:
-                    yield emit(chunk_of(piece))
-            message = chat._finish(messages, reasoning, settings)
-        for chunk in closing_chunks(message):
-            yield emit(chunk)
+            yield chunk
 
     async def _agenerate(
         self,
@@ -420,32 +312,12 @@ class ToolkenChat(BaseChatModel):
                 each["max_concurrency"] = self.max_batch_size or DEFAULT_BATCH_SIZE
         return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
-    def _finish(
-        self, messages: Sequence[BaseMessage], reasoning: Reasoning | None, settings: CallSettings
-    ) -> AIMessage:
-        """The message of a turn; where an answer has a schema and no tool was called, it is decoded here."""
-        if settings.answer is not None and (reasoning is None or reasoning.trigger is None):
-            closing = closing_ids(self.engine.tokenizer, self._beginning(messages))
-            ids = [*self._prompt(messages, settings.tools).ids, *closing]
-            most = settings.sampling.get("max_tokens", self.max_tokens)
-            (answer,) = self.engine.complete([ids], [settings.answer], max_tokens=most)
-            return schema_response(answer, self.engine.model_id)
-        assert reasoning is not None
-        return self.complete(
-            messages,
-            reasoning,
-            tools=settings.tools,
-            max_argument_tokens=settings.sampling.get("max_argument_tokens"),
-            backtrace=settings.sampling.get("backtrace"),
-            validators=settings.argument_models,
-        )
-
     def _named(self, model: str | None) -> Self:
         """This chat model with the LM that a call asks for."""
         if model is None or str(model) == self.model:
             return self
         other = self.model_copy(update={"model": str(model)})
-        other._engine, other._set = None, other._given
+        other._engine, other._toolkens = None, GrowingToolkens(self._toolkens.given)
         return other
 
     def bind_tools(
@@ -467,10 +339,10 @@ class ToolkenChat(BaseChatModel):
             **kwargs: further settings of the call, such as temperature.
 
         Raises:
-            ToolError: something among `tools` is not a tool, or has no description.
+            ToolError: something among `tools` is not a tool, or has no description; two tools have one name.
             ValueError: tool_choice is not understood, or names a tool that is not among `tools`.
         """
-        specs = [spec_of(tool) for tool in tools]
+        specs = specs_of(tools)
         choice_among(tool_choice, [spec.name for spec in specs])
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
@@ -505,6 +377,16 @@ class ToolkenChat(BaseChatModel):
         bound = self.bind(**structured_call(schema, method, strict), **kwargs)
         return with_parsing(bound, schema, include_raw=include_raw)
 
+    def get_token_ids(self, text: str) -> list[int]:
+        """The ids of `text` as a message's content: special tokens in it stay text."""
+        own = self.custom_get_token_ids
+        return encode_content(self.engine.tokenizer, text) if own is None else own(text)
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """How many tokens the LM reads before it answers `messages` with `tools` bound; see `chat_turn.prompt_length`
+        for messages that nobody could answer."""
+        return chat_turn.prompt_length(self.turn(), messages, specs_of(tools or ()))
+
     @classmethod
     def is_lc_serializable(cls) -> bool:
         """`dumps` writes the settings and no weights; toolkens come along only where they are given as a folder."""
@@ -512,7 +394,7 @@ class ToolkenChat(BaseChatModel):
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         # LangChain's key of cached answers is what `dumps` writes, which says nothing of what toolkens hold.
-        return f"{super()._get_llm_string(stop, **kwargs)} {self._toolkens_identity()}"
+        return f"{super()._get_llm_string(stop, **kwargs)} {self._toolkens.identity}"
 
     @property
     def _llm_type(self) -> str:
@@ -523,13 +405,11 @@ class ToolkenChat(BaseChatModel):
         """What decides this model's answers: what LangChain's caches and tracers key on."""
         fields = ("model", "revision", "dtype", "tool_mode", "style", "reinjection", "few_shot", "stop")
         params: dict[str, Any] = {field: getattr(self, field) for field in (*fields, *SAMPLING_FIELDS)}
-        return {**params, "toolkens": self._toolkens_identity()}
-
-    def _toolkens_identity(self) -> str | None:
-        if self._given is not None and self._identity is None:
-            self._identity = toolkens_identity(self._given)
-        return self._identity
+        return {**params, "toolkens": self._toolkens.identity}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        model, temperature = str(kwargs.get("model", self.model)), kwargs.get("temperature", self.temperature)
-        return langsmith_params(model, temperature, kwargs.get("max_tokens", self.max_tokens), stop or self.stop)
+        model, temperature, most = (
+            getattr(self, field) if kwargs.get(field) is None else kwargs[field]
+            for field in ("model", "temperature", "max_tokens")
+        )
+        return langsmith_params(str(model), temperature, most, stop or self.stop)

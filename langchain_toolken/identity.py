@@ -1,10 +1,11 @@
-"""What tells one chat model's answers from another's, for LangChain's caches and tracers."""
+"""What a chat model says of itself: to LangChain's caches and tracers, and to agents that ask what it can do."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 
+from langchain_core.language_models import ModelProfile
 from langchain_core.language_models.base import LangSmithParams
 
 from langchain_toolken.toolkens import ToolkenSet
@@ -29,3 +30,28 @@ def langsmith_params(model: str, temperature: float, max_tokens: int, stop: Sequ
     if stop:
         params["ls_stop"] = list(stop)
     return params
+
+
+def text_model_profile() -> ModelProfile:
+    """What an LM of text can do here, whichever it is; LangChain's agents choose by it.
+
+    With "structured_output" an agent's response_format is decoded under its grammar, and is not one more tool to call.
+    """
+    return ModelProfile(
+        text_inputs=True,
+        image_inputs=False,
+        image_url_inputs=False,
+        pdf_inputs=False,
+        audio_inputs=False,
+        video_inputs=False,
+        image_tool_message=False,
+        pdf_tool_message=False,
+        text_outputs=True,
+        image_outputs=False,
+        audio_outputs=False,
+        video_outputs=False,
+        tool_calling=True,
+        tool_choice=True,
+        tool_call_streaming=True,
+        structured_output=True,
+    )

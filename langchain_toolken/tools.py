@@ -11,12 +11,10 @@ import ast
 import hashlib
 import importlib
 import importlib.util
-import json
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, cast
@@ -24,17 +22,13 @@ from typing import Any, NoReturn, cast
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langchain_core.tools import tool as to_tool
 from langchain_core.utils.function_calling import convert_to_openai_function
-from llguidance import LLMatcher
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import is_typeddict
 
+from langchain_toolken.argument_schemas import faulty_field, resolve, schema_grammar, type_name, without_titles
+
 ToolLike = BaseTool | Callable[..., Any] | type[BaseModel] | Mapping[str, Any]
 """What LangChain binds as a tool: a `BaseTool`, a typed function, a pydantic model or an OpenAI-style dict."""
-
-# Where a JSON schema holds further schemas. Everything else (default, const, enum, examples) is data and left alone.
-_SCHEMA_MAPS = ("properties", "$defs", "definitions", "patternProperties")
-_SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-_SCHEMAS = ("items", "additionalProperties", "not", "contains", "propertyNames")
 
 # Modules that files given to `load_tools` imported from their own folders. Two such folders may each hold a helpers.py.
 _sibling_modules: set[str] = set()
@@ -61,7 +55,7 @@ class ToolSpec(BaseModel):
         """The tool as a typed call: `divide(a: number, b: number, digits?: integer)`; `?` marks an optional field."""
         required = self.json_schema.get("required", [])
         fields = (
-            f"{name}{'' if name in required else '?'}: {_type_name(field, self.json_schema)}"
+            f"{name}{'' if name in required else '?'}: {type_name(field, self.json_schema)}"
             for name, field in self.json_schema.get("properties", {}).items()
         )
         return f"{self.name}({', '.join(fields)})"
@@ -90,7 +84,7 @@ def tool_spec(tool: ToolLike | ToolSpec) -> ToolSpec:
         spec = _dict_spec(tool)
     elif isinstance(tool, type) and issubclass(tool, BaseModel):
         parameters = tool.model_json_schema()
-        top = _resolve(parameters, parameters)
+        top = resolve(parameters, parameters)
         spec = _spec(top.get("title", tool.__name__), top.get("description"), parameters)
     elif isinstance(tool, type) and is_typeddict(tool):
         spec = _dict_spec(convert_to_openai_function(tool))
@@ -127,10 +121,10 @@ def argument_grammar(spec: ToolSpec) -> str:
 
     Raises `ToolError` that names the tool and the field which llguidance cannot constrain.
     """
-    grammar, fault = _grammar(json.dumps(_closed(spec.json_schema)))
+    grammar, fault = schema_grammar(spec.json_schema)
     if not fault:
         return grammar
-    field, reason = _faulty_field(spec.json_schema)
+    field, reason = faulty_field(spec.json_schema)
     place = f"its argument {field!r}" if field else "its arguments"
     raise ToolError(
         f"tool {spec.name!r}: {place} cannot be constrained while decoding ({reason or fault}); use numbers, strings, "
@@ -171,12 +165,12 @@ def _spec(name: str, description: str | None, parameters: Mapping[str, Any]) -> 
             f"tool {name!r} has no description: give its function a docstring (or the tool a description); its first "
             "line is what the LM reads before it writes the arguments"
         )
-    schema = _without_titles(parameters)
+    schema = without_titles(parameters)
     schema.pop("description", None)
     top = schema.pop("$ref", None)
     if top is not None:
         # A model that contains itself: pydantic puts all of it into $defs. Its fields belong on top.
-        target = _resolve({"$ref": top}, schema)
+        target = resolve({"$ref": top}, schema)
         schema = {**target, **schema}
         schema.pop("description", None)
     schema.setdefault("type", "object")
@@ -224,114 +218,6 @@ def _function_tool(function: Callable[..., Any]) -> BaseTool:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:79] + "…"
-
-
-# --- schemas ---------------------------------------------------------------------------------------------------------
-
-
-def _map_schemas(schema: Mapping[str, Any], change: Callable[[Any, str], Any]) -> dict[str, Any]:
-    """A copy of `schema` with `change(subschema, keyword)` in place of every schema directly inside it."""
-    copy = dict(schema)
-    for key in _SCHEMA_MAPS:
-        if isinstance(copy.get(key), Mapping):
-            copy[key] = {name: change(inner, key) for name, inner in copy[key].items()}
-    for key in _SCHEMA_LISTS:
-        if isinstance(copy.get(key), list):
-            copy[key] = [change(inner, key) for inner in copy[key]]
-    for key in _SCHEMAS:
-        if isinstance(copy.get(key), Mapping):
-            copy[key] = change(copy[key], key)
-    return copy
-
-
-def _without_titles(schema: Any, _keyword: str = "") -> Any:
-    if not isinstance(schema, Mapping):
-        return schema
-    copy = _map_schemas(schema, _without_titles)
-    copy.pop("title", None)
-    return copy
-
-
-def _closed(schema: Any, keyword: str = "") -> Any:
-    """`schema` in which objects that list their properties take no others."""
-    if not isinstance(schema, Mapping):
-        return schema
-    copy = _map_schemas(schema, _closed)
-    # The branches of an allOf describe one object together: each closed by itself, they would contradict each other.
-    if keyword != "allOf" and "properties" in copy and "patternProperties" not in copy and "allOf" not in copy:
-        copy.setdefault("additionalProperties", False)
-    return copy
-
-
-def _resolve(schema: Any, root: Mapping[str, Any]) -> Any:
-    """What a local `$ref` points to, or `schema` itself; `{}` (anything) for one that points nowhere."""
-    for _ in range(32):
-        if not isinstance(schema, Mapping) or not isinstance(schema.get("$ref"), str):
-            break
-        target: Any = root
-        for part in schema["$ref"].removeprefix("#").strip("/").split("/"):
-            key = part.replace("~1", "/").replace("~0", "~")
-            target = target.get(key, {}) if isinstance(target, Mapping) else {}
-        schema = target
-    return schema
-
-
-def _type_name(schema: Any, root: Mapping[str, Any]) -> str:
-    """A field's type as the signature shows it."""
-    schema = _resolve(schema, root)
-    if not isinstance(schema, Mapping):
-        return "any"
-    if "const" in schema:
-        return _literal(schema["const"])
-    if isinstance(schema.get("enum"), list):
-        return " | ".join(_literal(value) for value in schema["enum"])
-    alternatives = schema.get("anyOf") or schema.get("oneOf")
-    if isinstance(alternatives, list):
-        return " | ".join(dict.fromkeys(_type_name(alternative, root) for alternative in alternatives))
-    if isinstance(schema.get("allOf"), list) and len(schema["allOf"]) == 1 and "type" not in schema:
-        return _type_name(schema["allOf"][0], root)
-    kind = schema.get("type")
-    if isinstance(kind, list):
-        return " | ".join(_type_name({**schema, "type": one}, root) for one in kind)
-    if kind == "array":
-        return f"list[{_type_name(schema['items'], root)}]" if isinstance(schema.get("items"), Mapping) else "list"
-    if isinstance(kind, str):
-        return kind
-    return "object" if "properties" in schema or "allOf" in schema else "any"
-
-
-def _literal(value: object) -> str:
-    return repr(value) if isinstance(value, str) else json.dumps(value)
-
-
-@lru_cache(maxsize=4096)
-def _grammar(schema: str) -> tuple[str, str]:
-    """The grammar of a JSON schema, and why llguidance refuses it ("" if it does not)."""
-    grammar = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
-    return grammar, LLMatcher.validate_grammar(grammar).strip()
-
-
-def _faulty_field(root: Mapping[str, Any]) -> tuple[str, str]:
-    """The path of the innermost field that fails by itself, such as "person.birthday", and llguidance's reason."""
-    path: list[str] = []
-    reason = ""
-    schema: Any = root
-    definitions = {key: root[key] for key in ("$defs", "definitions") if key in root}
-    while len(path) < 32:
-        if isinstance(schema, Mapping) and isinstance(schema.get("items"), Mapping):
-            schema = _resolve(schema["items"], root)
-        fields = schema.get("properties", {}) if isinstance(schema, Mapping) else {}
-        for name, field in fields.items():
-            alone = {**definitions, "type": "object", "properties": {name: field}, "required": [name]}
-            fault = _grammar(json.dumps(_closed(alone)))[1]
-            if fault:
-                path.append(name)
-                reason = " ".join(fault.split())
-                schema = _resolve(field, root)
-                break
-        else:
-            break
-    return ".".join(path), reason
 
 
 # --- files and modules -----------------------------------------------------------------------------------------------

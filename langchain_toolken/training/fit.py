@@ -7,26 +7,18 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from langchain_toolken import __version__
 from langchain_toolken.decoding.lm import LanguageModel, load_language_model
 from langchain_toolken.decoding.priors import PriorConfig, prior_rows, says_nothing
 from langchain_toolken.prompts.format import ANSWER, Reinjection, Style
-from langchain_toolken.toolkens import Calibration, Provenance, ToolkenSet
+from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolLike, ToolSpec, load_tools, tool_specs
-from langchain_toolken.training.calibration import (
-    BiasChoice,
-    TemperatureChoice,
-    call_figures,
-    choose_bias,
-    choose_temperature,
-)
+from langchain_toolken.training.calibration import BiasChoice, TemperatureChoice, choose_bias
 from langchain_toolken.training.demonstrations import (
     Demonstration,
     DemonstrationError,
@@ -36,7 +28,8 @@ from langchain_toolken.training.demonstrations import (
     gather_demonstrations,
 )
 from langchain_toolken.training.features import Features, Progress, compute_features
-from langchain_toolken.training.processes import Processes, processes
+from langchain_toolken.training.fitted_set import calibrate, make_toolken_set, share_toolkens
+from langchain_toolken.training.processes import processes
 from langchain_toolken.training.recipes import RECIPES, Recipe, train_through_lm
 from langchain_toolken.training.selection import LAMS, Selection, select_lam
 from langchain_toolken.training.solver import Solution, solve
@@ -202,7 +195,7 @@ def fit(
             "no demonstrations were given: these are prior toolkens, made from the tools' names or descriptions alone"
         )
         name, rows = next(iter(priors.items()))
-        toolkens = _toolken_set(lm, specs, rows, rows, fitted_bias, style, name, None, 0, None)
+        toolkens = make_toolken_set(lm, specs, rows, rows, fitted_bias, style, name, None, 0, None)
         return FitResult(toolkens, lm, None, style, 0, 0.0, 0.0, 0, 0, 0, None, loaded.dropped, tuple(names))
 
     style = style or _style_of(loaded.demonstrations, lm)
@@ -227,7 +220,7 @@ def fit(
     unseen = tuple(name for k, name in enumerate(names) if k not in seen)
     if not crew.main:
         return FitResult(
-            toolkens=_told(crew),
+            toolkens=share_toolkens(crew),
             lm=lm,
             features=features,
             style=style,
@@ -295,15 +288,15 @@ def fit(
         )
         matrix, chosen_prior = trained.matrix, f"{recipe.name}: {chosen_prior}"
     solve_seconds = time.perf_counter() - began
-    toolkens = _toolken_set(lm, specs, matrix, rows, fitted_bias, style, chosen_prior, chosen_lam, used, features)
+    toolkens = make_toolken_set(lm, specs, matrix, rows, fitted_bias, style, chosen_prior, chosen_lam, used, features)
     choice = temperature = None
     if selection is not None and selection.logits is not None and selection.held_out is not None:
         held_out = selection.held_out
         if bias == "auto":
             choice = choose_bias(held_out, selection.logits, selection.folds, max_false_call_rate)
-        toolkens, temperature = _calibrated(toolkens, held_out, selection.logits, choice, max_false_call_rate)
+        toolkens, temperature = calibrate(toolkens, held_out, selection.logits, choice, max_false_call_rate)
     return FitResult(
-        toolkens=_told(crew, toolkens),
+        toolkens=share_toolkens(crew, toolkens),
         lm=lm,
         features=features,
         style=style,
@@ -332,22 +325,6 @@ def fit_toolkens(
     return fit(model, tools, demonstrations, **options).toolkens
 
 
-def _told(crew: Processes, toolkens: ToolkenSet | None = None) -> ToolkenSet:
-    """The main process's toolkens, in every process; only it gives them."""
-    if crew.count == 1 and toolkens is not None:
-        return toolkens
-    with TemporaryDirectory() as folder:
-        made = Path(folder, "toolkens")
-        if toolkens is not None:
-            toolkens.save(made)
-        names = sorted(file.name for file in made.iterdir()) if toolkens is not None else []
-        made.mkdir(exist_ok=True)
-        for name in crew.tell("\n".join(names).encode()).decode().split("\n"):
-            content = (made / name).read_bytes() if toolkens is not None else b""
-            (made / name).write_bytes(crew.tell(content))
-        return ToolkenSet.load(made)
-
-
 def _style_of(demonstrations: Sequence[Demonstration], lm: LanguageModel) -> Style:
     questions = sum(d.text.startswith("Q:") and ANSWER in d.text for d in demonstrations)
     if 2 * questions > len(demonstrations) or not lm.tokenizer.chat_template:
@@ -372,30 +349,6 @@ def candidate_priors(
     return found
 
 
-def _calibrated(
-    toolkens: ToolkenSet, features: Features, logits: Tensor, choice: BiasChoice | None, cap: float | None
-) -> tuple[ToolkenSet, TemperatureChoice]:
-    """The set with the chosen biases and calibrated probabilities. logits: (N, K) held-out, with the set's bias."""
-    chosen: float | Tensor = 0.0
-    if choice is not None:
-        chosen = choice.bias if choice.tool_biases is None else choice.tool_biases + choice.bias
-    temperature = choose_temperature(features, logits, chosen)
-    calls = call_figures(features, logits, chosen)
-    calibration = Calibration(
-        temperature=temperature.temperature,
-        fitted_bias=toolkens.bias,
-        ece_before=temperature.ece_before,
-        ece_after=temperature.ece_after,
-        f1=calls.f1,
-        recall=calls.recall,
-        false_call_rate=calls.false_call_rate,
-        max_false_call_rate=cap,
-    )
-    if choice is not None:
-        toolkens = replace(toolkens, bias=toolkens.bias + choice.bias, tool_biases=choice.tool_biases)
-    return replace(toolkens, calibration=calibration), temperature
-
-
 def _warn(message: str) -> None:
     warnings.warn(message, ToolkenFitWarning, stacklevel=3)
 
@@ -417,37 +370,3 @@ def _warn_of_names(specs: Sequence[ToolSpec]) -> None:
         if names:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             warnings.warn(f"the names {shown} {advice}", ToolkenFitWarning, stacklevel=3)
-
-
-def _toolken_set(
-    lm: LanguageModel,
-    specs: Sequence[ToolSpec],
-    matrix: Tensor,
-    prior: Tensor,
-    bias: float,
-    style: Style,
-    prior_kind: str,
-    lam: float | None,
-    demonstrations: int,
-    features: Features | None,
-) -> ToolkenSet:
-    return ToolkenSet(
-        specs=tuple(specs),
-        matrix=matrix.to(torch.float32).cpu(),
-        prior=prior.to(torch.float32).cpu(),
-        bias=bias,
-        call_states=None if features is None else features.call_states(len(specs)),
-        provenance=Provenance(
-            model_id=lm.model_id,
-            revision=lm.revision,
-            head_fingerprint=lm.head_fingerprint,
-            tokenizer_fingerprint=lm.tokenizer_fingerprint,
-            style=style,
-            prior=prior_kind,
-            lam=lam,
-            demonstrations=demonstrations,
-            tool_positions=features.tool_positions if features else 0,
-            word_positions=features.word_positions if features else 0,
-            package_version=__version__,
-        ),
-    )

@@ -24,6 +24,11 @@ class SolveError(ValueError):
     """The problem can't be solved as given; the message names the value at fault."""
 
 
+def chunk_rows(tools: int, size: int) -> int:
+    """How many positions a chunk holds, so that neither its logits nor its hidden states are over `CHUNK_ELEMENTS`."""
+    return max(1, CHUNK_ELEMENTS // max(tools, size))
+
+
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """The loss at a matrix, its gradient (K, d) float64, and how much of each position goes to tools, (N,) float32."""
@@ -51,7 +56,8 @@ class Objective:
     the gradient is off by about 1e-6 of its norm at the prior and an evaluation takes half the time.
 
     Hidden states stay where and as they are (a memory-mapped tensor does); a chunk is converted when its turn comes.
-    Peak memory beside them: 3 x 2^20 logits of the precision, and four (K, d) matrices in float64.
+    Peak memory beside them: 4 x 2^20 numbers of the precision; the prior and the calls' pull, (K, d) in float64 each;
+    and while it is evaluated two more and one of the precision.
     """
 
     def __init__(
@@ -77,7 +83,7 @@ class Objective:
         # The targets' part of the loss is linear in W: its gradient is this constant, so it is summed once.
         calls = (features.target >= 0).nonzero()[:, 0]
         pull = torch.zeros(tools, size, dtype=torch.float64)
-        for part in calls.split(1 << 16):
+        for part in calls.split(chunk_rows(1, size)):
             pull.index_add_(0, features.target[part], features.hidden[part].double() * weight[part, None])
         self._pull = pull.to(device)
         words = features.target < 0
@@ -99,10 +105,10 @@ class Objective:
         return evaluation.loss, evaluation.gradient
 
     def evaluate(self, matrix: Tensor) -> Evaluation:
-        loss = -self._constant - float((self._pull * matrix).sum())
+        loss = -self._constant - float(torch.dot(self._pull.view(-1), matrix.reshape(-1)))
         gradient = -self._pull
         rows = matrix.to(self._precision)
-        step = max(1, CHUNK_ELEMENTS // len(matrix))
+        step = chunk_rows(*matrix.shape)
         masses = []
         for start in range(0, len(self._weight), step):
             part = slice(start, start + step)
@@ -113,18 +119,17 @@ class Objective:
             gradient += share.T @ hidden
             masses.append(mass.float())
         away = matrix - self._prior
-        return Evaluation(
-            loss / self._total + self._lam * float((away * away).sum()),
-            gradient / self._total + 2 * self._lam * away,
-            torch.cat(masses).cpu(),
-        )
+        loss = loss / self._total + self._lam * float(torch.dot(away.view(-1), away.view(-1)))
+        # In place: each (K, d) of float64 counts where K and d are large.
+        gradient.div_(self._total).add_(away, alpha=2 * self._lam)
+        return Evaluation(loss, gradient, torch.cat(masses).cpu())
 
     def shares_at(self, matrix: Tensor, kept: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Each tool's probability at the positions `kept` (indices), (n, K) of `dtype`; all words', (n,) float32."""
         found = torch.empty(len(kept), len(matrix), dtype=dtype, device=matrix.device)
         words = torch.empty(len(kept), device=matrix.device)
         rows = matrix.float()
-        step = max(1, CHUNK_ELEMENTS // len(matrix))
+        step = chunk_rows(*matrix.shape)
         for start in range(0, len(kept), step):
             part = kept[start : start + step]
             hidden = self._hidden[part].to(device=matrix.device, dtype=torch.float32)
@@ -141,7 +146,7 @@ def toolken_mass(
     """How much of each position's probability goes to tools, (N,) float32, from products of `dtype`."""
     rows = matrix.to(device=device, dtype=dtype)
     words = features.word_logsumexp.to(device) - bias
-    step = max(1, CHUNK_ELEMENTS // len(matrix))
+    step = chunk_rows(*matrix.shape)
     masses = []
     for start in range(0, len(features), step):
         part = slice(start, start + step)

@@ -40,10 +40,9 @@ _SAMPLED = 1 << 24
 _HELD_OUT_ONCE = 1 << 29
 _WORDS_PER_CALL = 0.5
 _LEAST_WORDS = 4096
-# Held-out logits are kept of all positions up to so many elements (64 MB), of the sampled ones beyond.
+# Held-out logits are kept of all positions up to so many elements (64 MB), of the sampled ones beyond; and so many
+# elements are read at once.
 _LOGIT_ELEMENTS = 1 << 24
-# Positions whose logits are made at once.
-_CHUNK = 1 << 16
 # A step along the path ends when the gradient is this part of what it was at the step's start, but within these
 # bounds, relative to the gradient at the prior; the loosest holds on the one hold-out of large problems.
 _STEP = 0.1
@@ -210,6 +209,7 @@ def select_lam(
             break
     best_on_path = _best_lam(points)
     lam = best_on_path.lam
+    matrices = {(first, lam): matrices[first, lam]}
     if work.once:
         others = others[:_SHORTLIST]
         total = done + len(others)
@@ -237,7 +237,7 @@ def _untrained_top1(features: Features, prior: Tensor, device: torch.device | st
     """The share of the calls whose tool has the largest logit with toolkens `prior`, (K, d), as they are."""
     rows, right = prior.to(device), 0
     calls = (features.target >= 0).nonzero()[:, 0]
-    for part in calls.split(max(1, _LOGIT_ELEMENTS // len(prior))):
+    for part in calls.split(max(1, _LOGIT_ELEMENTS // max(prior.shape))):
         logits = features.hidden[part].to(device, rows.dtype) @ rows.T
         right += int((logits.argmax(dim=1).cpu() == features.target[part]).sum())
     return right / len(calls)
@@ -342,7 +342,7 @@ def _error(share: float, count: int) -> float:
 def toolken_logits(features: Features, matrix: Tensor, biases: float | Tensor) -> Tensor:
     """Logits (N, K) float32 of toolken rows (K, d) with one bias or one each, hidden states read chunk by chunk."""
     logits = torch.empty(len(features), matrix.shape[0])
-    for part in torch.arange(len(features)).split(_CHUNK):
+    for part in torch.arange(len(features)).split(max(1, _LOGIT_ELEMENTS // max(matrix.shape))):
         logits[part] = features.hidden[part] @ matrix.T + biases
     return logits
 

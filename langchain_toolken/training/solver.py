@@ -4,6 +4,19 @@ The objective is `objective`'s. For lam > 0 it is strongly convex: one optimum, 
 the true gradient over all positions, minimises a cheap model of the objective around that point (`local_model`: a
 sample of the word positions, bfloat16 products) by L-BFGS, and moves there if the loss falls; else the next model
 gets a larger sample, in the end all positions. Only the true gradient decides when it is done.
+
+What it takes at most beside the features and the prior (`peak_bytes`), with K tools, size d, N positions, C of which
+call:
+
+    L-BFGS      K d (120 + 8 P + 16 max(3, P / 4)) + n (4 K + 8 d) bytes, with P = 2^26 / (K d) curvature pairs (at
+                least 3, at most 40) and n = max(C + 4,096, 2^27 / K) positions in the model (at most N)
+    stochastic  12 K d (16 with a start) + m (12 K + 16 d) bytes, with m = max(256, 2^20 / max(K, d))
+
+and for either 64 N and 64 MB. L-BFGS takes 80 + 8 P instead as long as no model fails, and 2 K + 6 d with bfloat16.
+Features that stay on disk (`feature_store`) are read in pieces; what the system keeps of them in memory, it gives back.
+
+Measured (examples/benchmark_scale.py): 2,000 tools of d=512 and 16,000 positions, L-BFGS, held 816 MB where this says
+876; 47,000 tools of d=4,096 and 2,048 positions, stochastic, 2,406 MB where this says 2,539.
 """
 
 from __future__ import annotations
@@ -19,8 +32,8 @@ from torch import Tensor
 from langchain_toolken.training.features import Features, Progress
 from langchain_toolken.training.lbfgs import Curvature, minimise
 from langchain_toolken.training.local_model import LocalModel, products_dtype, sample_positions
-from langchain_toolken.training.objective import Objective, SolveError, check_problem
-from langchain_toolken.training.stochastic import StochasticState
+from langchain_toolken.training.objective import CHUNK_ELEMENTS, Objective, SolveError, check_problem, chunk_rows
+from langchain_toolken.training.stochastic import BATCH, StochasticState
 
 # Below so many multiplications per evaluation (FuncQA has 6e7) all positions stay in the model and products are
 # float32: a sample or bfloat16 would save milliseconds.
@@ -36,6 +49,7 @@ _LEAST_SHARE = 1 / 6
 # Curvature pairs that L-BFGS remembers. FuncQA converges in 167, 126, 110 steps with 20, 40, 60 of them (lam 1e-4).
 # Together they hold at most so many floats (512 MB): 2 K d each.
 _PAIRS = 40
+_LEAST_PAIRS = 3
 _PAIRS_ELEMENTS = 1 << 27
 # How far a model is minimised, relative to the true gradient it starts from: a model of a sample,
 # or of all positions, where only the products' precision sets it apart from the objective.
@@ -56,6 +70,42 @@ _UNDONE = 8
 
 class ConvergenceWarning(UserWarning):
     """The solver stopped before the gradient was small enough, or the optimum may not be unique."""
+
+
+def choose_solver(tools: int, size: int, calls: int) -> Literal["lbfgs", "stochastic"]:
+    """Which solver takes `tools` toolkens of `size` numbers, called at `calls` positions, where none is named.
+
+    The stochastic one for more than 2^26 elements of the toolken matrix, or 2^31 calls x tools.
+    """
+    large = tools * size > _STOCHASTIC_MATRIX or calls * tools > _STOCHASTIC_SHARES
+    return "stochastic" if large else "lbfgs"
+
+
+def peak_bytes(
+    tools: int,
+    size: int,
+    positions: int,
+    calls: int,
+    *,
+    solver: Literal["auto", "lbfgs", "stochastic"] = "auto",
+    start: bool = False,
+) -> int:
+    """The most memory that `solve` takes beside the features and the prior, by the formulas at the module's head.
+
+    positions: N; calls: how many of them call a tool. start: whether one is given.
+    """
+    every = 64 * positions + 64 * CHUNK_ELEMENTS
+    if (choose_solver(tools, size, calls) if solver == "auto" else solver) == "stochastic":
+        rows = min(positions, max(BATCH, chunk_rows(tools, size)))
+        return every + (16 if start else 12) * tools * size + rows * (12 * tools + 16 * size)
+    pairs = _pairs(tools, size)
+    kept = min(positions, max(calls + _LEAST_WORDS, _MODEL_ELEMENTS // tools))
+    copies = 120 + 8 * pairs + 16 * max(_LEAST_PAIRS, pairs // 4)
+    return every + copies * tools * size + kept * (4 * tools + 8 * size)
+
+
+def _pairs(tools: int, size: int) -> int:
+    return max(_LEAST_PAIRS, min(_PAIRS, _PAIRS_ELEMENTS // (2 * tools * size)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +153,8 @@ def solve(
     (ConvergenceWarning) and leaves `converged` False. max_iterations: L-BFGS steps, all models together; of the
     stochastic solver, epochs.
 
-    solver: "stochastic" (`stochastic`) for what doesn't fit: slower, to the same optimum. "auto" takes it for more than
-    2^26 elements of the toolken matrix (K d) or 2^31 calls x tools.
-
-    Peak memory beside the features, in bytes, with n positions in the model: 80 K d (8 more K d a curvature pair, of
-    which there are 40, fewer beyond 512 MB), n (2 K + 2 d) and about 12 MB of chunks. n is the number of calls and
-    as many word positions, growing only if the model proves too poor, and n K at most 2^27 unless calls alone are more.
+    solver: "stochastic" (`stochastic`) for what doesn't fit: slower, to the same optimum. "auto" is `choose_solver`'s.
+    Peak memory: `peak_bytes`.
 
     lam=0 is allowed, and warned about: with more dimensions than positions there are many optima or, if the positions
     can be told apart perfectly, none.
@@ -126,8 +172,7 @@ def solve(
     check_problem(features, prior, lam)
     tools, size = prior.shape
     if solver == "auto":
-        large = tools * size > _STOCHASTIC_MATRIX or features.tool_positions * tools > _STOCHASTIC_SHARES
-        solver = "stochastic" if large else "lbfgs"
+        solver = choose_solver(tools, size, features.tool_positions)
     if solver == "stochastic":
         return _solve_stochastically(
             features, prior, lam, bias, start, reference_norm, tolerance, max_iterations, device, progress
@@ -150,14 +195,14 @@ def solve(
         raise SolveError("the features, the prior or the start hold values that are not finite")
     target = tolerance * reference_norm
 
-    words = features.word_positions
+    words = most_words = features.word_positions
     if not small:
         calls = features.tool_positions
-        room = max(_LEAST_WORDS, _MODEL_ELEMENTS // tools - calls)
-        words = min(words, room, max(_LEAST_WORDS, calls, int(_LEAST_SHARE * len(features))))
-    curvature = Curvature(max(3, min(_PAIRS, _PAIRS_ELEMENTS // (2 * tools * size))))
+        most_words = min(words, max(_LEAST_WORDS, _MODEL_ELEMENTS // tools - calls))
+        words = min(most_words, max(_LEAST_WORDS, calls, int(_LEAST_SHARE * len(features))))
+    curvature = Curvature(_pairs(tools, size))
     iterations = failures = sampled = 0
-    # Where the model of all positions fails too (shares that float32 can't hold, far from any optimum), L-BFGS gets the
+    # Where the largest model fails too (shares that float32 can't hold, far from any optimum), L-BFGS gets the
     # objective's own gradients until one round goes well.
     exact = False
 
@@ -175,7 +220,8 @@ def solve(
                 lambda change, at=matrix: objective(at + change)[1],  # type: ignore[misc]
                 torch.zeros_like(matrix),
                 max(0.5 * target, _MODEL_TOLERANCE * norm),
-                Curvature(curvature.most),
+                # Of float64, and beside the others: a quarter as many, for rounds that end soon.
+                Curvature(max(_LEAST_PAIRS, curvature.most // 4)),
                 max_steps=max_iterations - iterations,
                 step_done=step_done,
             )
@@ -197,8 +243,8 @@ def solve(
         better = there.loss < here.loss or new_norm < norm
         if better and new_norm <= 0.5 * norm:
             failures, exact = 0, False
-        elif not whole:
-            words = min(4 * words, features.word_positions)
+        elif words < most_words:
+            words = min(4 * words, most_words)
         else:
             gained = better and here.loss - there.loss > _GAIN * abs(here.loss)
             failures += exact and not gained

@@ -13,9 +13,9 @@ The first step size is 1/L for L = 2 lam + mean_i(v_i ||h_i||^2) / 2, a bound on
 where calls are rare among words, so an epoch that brings the loss and the gradient down is followed by one of 1.5
 times the step; one that doesn't is undone and the step quartered. Only exact gradients decide when it is done.
 
-What it takes for K tools, size d, N positions, batches of m: 16 K d bytes (prior, W, A, G in float32) and 12 m K; an
-epoch is 4 N K d FLOP for G and 6 N K d for the steps. 47,000 tools of d=4096: 3.1 GB and 36 MB, and 1.9 TFLOP per
-thousand positions and epoch. L-BFGS would want 15 GB for its state in float64 and 1.5 GB more for each pair.
+What it takes for K tools, size d, N positions, batches of m: 16 K d bytes (prior, W, A, G in float32; 4 K d more where
+a start is given), 12 m K for a batch's shares and 16 m d for its states; an epoch is 4 N K d FLOP for G and 6 N K d for
+the steps, and reads the hidden states twice, once in order and once in batches drawn at random.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ import torch
 from torch import Tensor
 
 from langchain_toolken.training.features import Features
-from langchain_toolken.training.objective import CHUNK_ELEMENTS, shares
+from langchain_toolken.training.objective import chunk_rows, shares
 
-_BATCH = 256
+# Positions in a batch, and at least in a chunk of the exact gradient: with fewer, reading (K, d) matrices from memory
+# is what takes the time: 22 positions, which 2^20 logits of 47,000 tools would be, take 1.6 times as long each.
+BATCH = 256
 
 
 class StochasticState:
@@ -40,7 +42,7 @@ class StochasticState:
         bias: float,
         start: Tensor,
         *,
-        batch: int = _BATCH,
+        batch: int = BATCH,
         seed: int = 0,
     ) -> None:
         self._features, self._prior, self._lam, self._bias = features, prior, lam, bias
@@ -51,18 +53,18 @@ class StochasticState:
         self.anchor = start.clone()
         self._gradient = torch.empty_like(self.anchor)
         self.loss, self.norm = self._measure()
-        rows = CHUNK_ELEMENTS // 16
+        rows = chunk_rows(1, prior.shape[1])
         squares = torch.cat(
             [
-                features.hidden[start : start + rows].to(torch.float32).square().sum(dim=1)
-                for start in range(0, len(features), rows)
+                features.hidden[first : first + rows].to(torch.float32).square().sum(dim=1)
+                for first in range(0, len(features), rows)
             ]
         )
         curvature = float((squares * features.weight).double().sum()) / self._total / 2 + 2 * lam
         self.step_size = 1 / curvature
 
     def epoch(self) -> bool:
-        """One pass of steps and a measurement. False: it was for the worse and undone, and the step size is halved."""
+        """One pass of steps and a measurement. False: it was for the worse and undone, the step size is quartered."""
         matrix = self.anchor.clone()
         order = torch.randperm(len(self._features), generator=self._generator)
         for batch in order.split(self._batch):
@@ -95,7 +97,7 @@ class StochasticState:
         """The loss at the anchor, and its gradient's norm; the gradient is left in place."""
         features, gradient = self._features, self._gradient.zero_()
         loss = 0.0
-        step = max(1, CHUNK_ELEMENTS // len(self.anchor))
+        step = max(self._batch, chunk_rows(*self.anchor.shape))
         for start in range(0, len(features), step):
             part = slice(start, start + step)
             hidden = features.hidden[part].to(device=self._device, dtype=torch.float32)

@@ -9,6 +9,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
 from langchain_toolken import ToolkenChat
+from langchain_toolken.chat_turn import answer_to
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
@@ -57,7 +58,7 @@ def test_a_real_lm_calls_a_tool_in_the_agent_whose_history_is_the_live_text() ->
     prompt = render(lm.tokenizer, question, PromptFormat("completion"))
     steps = [[*prompt, *begun.token_ids[:count]] for count in range(4)]
     toolkens = toolken_firing_after(lm, tool_spec(lamp), steps[-1:], steps[:-1], "completion")
-    llm = ToolkenChat.from_engine(engine, toolkens, max_tokens=4)
+    llm = ToolkenChat.from_engine(engine, toolkens, max_tokens=32)
     agent = create_agent(llm, tools=[lamp])
     messages = []
     for part in agent.stream({"messages": question}, stream_mode="updates", config={"recursion_limit": 4}):
@@ -65,7 +66,7 @@ def test_a_real_lm_calls_a_tool_in_the_agent_whose_history_is_the_live_text() ->
         if len(messages) == 3:  # whether the random LM calls again after that is nobody's concern here
             break
     call, result, _ = messages
-    assert call.content == plain.text_of(question, begun)
+    assert call.content == answer_to(plain.turn(), question, begun).text
     assert result.content == f"the lamp is {call.tool_calls[0]['args']['state']} </s>"
     ids = render(lm.tokenizer, [*question, call, result], PromptFormat("completion"))
     assert not set(ids) & set(lm.tokenizer.added_tokens_decoder)

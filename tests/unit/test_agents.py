@@ -11,6 +11,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_toolken.agents import create_toolken_agent
 from langchain_toolken.chat_models import ToolkenChat
+from langchain_toolken.chat_turn import answer_to
 from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
 from langchain_toolken.prompts.format import PromptFormat
@@ -177,7 +178,7 @@ def lm() -> LanguageModel:
 
 
 def test_the_whole_loop_runs_on_a_real_lm(lm: LanguageModel) -> None:
-    words = 4
+    words, most = 4, 24  # tokens until the call, and of an answer, the call's arguments included
     engine = TransformersEngine(lm)
     plain = ToolkenChat.from_engine(engine, style="completion", max_tokens=words)
     question = [HumanMessage("Is the lamp on?")]
@@ -190,17 +191,17 @@ def test_the_whole_loop_runs_on_a_real_lm(lm: LanguageModel) -> None:
         call = {"name": "lamp", "args": {}, "id": "1"}
         history = [
             *question,
-            AIMessage(plain.text_of(question, begun), tool_calls=[call]),
+            AIMessage(answer_to(plain.turn(), question, begun).text, tool_calls=[call]),
             ToolMessage(f"the lamp is {state}", tool_call_id="1"),
         ]
         ids = render(lm.tokenizer, history, completion_style)
-        rest = plain.reason(history)
-        silent += [[*ids, *rest.token_ids[:count]] for count in range(words + 1)]
+        rest = plain.reason(history, max_tokens=most)
+        silent += [[*ids, *rest.token_ids[:count]] for count in range(most)]
     toolkens = toolken_firing_after(lm, tool_spec(lamp), steps[-1:], silent, "completion")
-    agent = create_toolken_agent(ToolkenChat.from_engine(engine, toolkens, max_tokens=words + 1), [lamp])
+    agent = create_toolken_agent(ToolkenChat.from_engine(engine, toolkens, max_tokens=most), [lamp])
     state = agent.invoke({"messages": question})
     _, call_message, result, answer = state["messages"]
-    assert call_message.content == plain.text_of(question, begun)
+    assert call_message.content == answer_to(plain.turn(), question, begun).text
     assert result.content == f"the lamp is {call_message.tool_calls[0]['args']['state']}"
     assert answer.tool_calls == []
     assert state["text"].startswith(str(call_message.content))

@@ -8,9 +8,9 @@ import pytest
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from langchain_toolken.binding import call_settings, choice_among, schema_spec
+from langchain_toolken.binding import call_settings, choice_among, schema_spec, specs_of
 from langchain_toolken.prompts.tool_lists import openai_tool
-from langchain_toolken.tools import ToolSpec
+from langchain_toolken.tools import ToolError, ToolSpec
 
 NAMES = ["add", "divide"]
 ADD, DIVIDE = (ToolSpec(name=name, description="Do it.", json_schema={"type": "object"}) for name in NAMES)
@@ -54,7 +54,7 @@ def test_a_forced_call_without_tools_is_refused() -> None:
 def test_a_choice_leaves_the_tools_that_may_be_called() -> None:
     settings = call_settings({"tools": TOOLS, "tool_choice": "divide"})
     assert ([spec.name for spec in settings.tools], settings.forced) == (["divide"], True)
-    settings = call_settings({"tools": TOOLS, "tool_choice": "none", "temperature": 1.0, "unknown": 1})
+    settings = call_settings({"tools": TOOLS, "tool_choice": "none", "temperature": 1.0})
     assert (settings.tools, settings.forced, settings.sampling) == ((), False, {"temperature": 1.0})
 
 
@@ -93,3 +93,23 @@ def test_a_response_format_is_a_schema_and_nothing_looser() -> None:
         call_settings({"response_format": {"type": "json_object"}})
     with pytest.raises(ValueError, match="one of them"):
         call_settings({"response_format": given, "tools": TOOLS, "tool_choice": "any"})
+
+
+class Callable:
+    """Not a function."""
+
+    def __call__(self, number: int) -> int:
+        return number
+
+
+@pytest.mark.parametrize("thing", [5, "multiply", Callable(), {"type": "web_search"}])
+def test_what_is_no_tool_is_a_tool_error_that_says_what_to_give(thing: object) -> None:
+    with pytest.raises(ToolError, match=r"give .*(@tool|\"name\")"):
+        specs_of([thing])
+
+
+def test_a_tool_given_twice_is_one_and_two_of_one_name_are_refused() -> None:
+    other = {**TOOLS[0], "function": {**TOOLS[0]["function"], "description": "Something else."}}
+    assert [spec.name for spec in specs_of([*TOOLS, TOOLS[0]])] == NAMES
+    with pytest.raises(ToolError, match=f"Two tools are named '{NAMES[0]}'"):
+        specs_of([*TOOLS, other])

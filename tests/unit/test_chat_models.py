@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from langchain_core.tools import tool
 
 from langchain_toolken.chat_models import ToolkenChat
+from langchain_toolken.chat_turn import answer_to
 from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.shared import shared_engine
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
@@ -255,12 +256,14 @@ def lamp_toolken(lm: LanguageModel, words: int = 3) -> tuple[ToolkenSet, str]:
     assert len(begun.token_ids) == words
     prompt = render(lm.tokenizer, QUESTION, PromptFormat("completion"))
     steps = [[*prompt, *begun.token_ids[:count]] for count in range(words + 1)]
-    return toolken_firing_after(lm, spec, steps[-1:], steps[:-1], "completion"), plain.text_of(QUESTION, begun)
+    return toolken_firing_after(lm, spec, steps[-1:], steps[:-1], "completion"), answer_to(
+        plain.turn(), QUESTION, begun
+    ).text
 
 
 def test_a_real_lm_reasons_fires_and_completes_under_the_tools_schema(lm: LanguageModel) -> None:
     toolkens, text = lamp_toolken(lm)
-    chat = ToolkenChat.from_engine(TransformersEngine(lm), toolkens, max_tokens=8)
+    chat = ToolkenChat.from_engine(TransformersEngine(lm), toolkens, max_tokens=32)
     message = chat.bind_tools([lamp]).invoke(QUESTION)
     assert message.content == text
     (call,) = message.tool_calls
@@ -292,7 +295,7 @@ def test_a_bound_tool_without_toolken_gets_its_prior_once_and_a_warning(lm: Lang
 
 def test_a_prior_joins_fitted_toolkens_without_changing_them(lm: LanguageModel) -> None:
     toolkens, text = lamp_toolken(lm)
-    chat = ToolkenChat.from_engine(TransformersEngine(lm), toolkens, max_tokens=8)
+    chat = ToolkenChat.from_engine(TransformersEngine(lm), toolkens, max_tokens=32)
     with pytest.warns(UserWarning, match="'multiply'"):
         message = chat.bind_tools([lamp, multiply]).invoke([*QUESTION])
     assert message.tool_calls

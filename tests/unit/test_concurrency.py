@@ -83,13 +83,13 @@ async def test_a_batch_of_sixteen_runs_as_one(lm: LanguageModel, passes: Passes,
 
 
 def test_calls_of_a_batch_complete_their_arguments_together(lm: LanguageModel, passes: Passes) -> None:
-    alone, _ = chat_on(lm)
+    alone, _ = chat_on(lm, max_tokens=512)
     forced = {"tools": [lamp, pens], "tool_choice": "any"}
     expected = [content(alone.bind_tools(**forced).invoke(question)) for question in QUESTIONS]
     assert all(calls for _, calls in expected)
     needed = len(passes)
-    chat, engine = chat_on(lm)
-    chat.bind_tools([lamp, pens]).invoke("Warm up.")  # the grammars' tokenizer and the priors
+    chat, engine = chat_on(lm, max_tokens=512)
+    chat.bind_tools([lamp, pens]).invoke("Warm up.", max_tokens=12)  # the grammars' tokenizer and the priors
     gather(engine, passes, 16)
     assert [content(answer) for answer in chat.bind_tools(**forced).batch(QUESTIONS)] == expected
     assert len(passes) * 3 < needed
@@ -291,7 +291,7 @@ def test_instances_that_differ_in_batch_size_share_an_lm_and_the_last_decides(fo
 def test_dtype_and_further_arguments_reach_the_lm_and_make_it_another_one(folder: str) -> None:
     plain = ToolkenChat(model=folder, device="cpu")
     eager = ToolkenChat(model=folder, device="cpu", model_kwargs={"attn_implementation": "eager"})
-    half = ToolkenChat(model=folder, device_map="cpu", dtype="bfloat16", max_tokens=3)
+    half = ToolkenChat(model=folder, device_map={"": "cpu"}, dtype="bfloat16", max_tokens=3)
     assert len({id(chat.engine) for chat in (plain, eager, half)}) == 3
     assert eager.engine.lm.model.config._attn_implementation == "eager"  # type: ignore[attr-defined]
     assert half.engine.lm.head.weight.dtype == torch.bfloat16  # type: ignore[attr-defined]

@@ -14,7 +14,8 @@ PACKAGE = ROOT / "langchain_toolken"
 
 # layer -> the layers that its modules may import, beside their own
 MAY_IMPORT: dict[str, set[str]] = {
-    "tools": set(),
+    "argument_schemas": set(),
+    "tools": {"argument_schemas"},
     "toolken_folder": set(),
     "toolkens": {"toolken_folder", "tools"},
     "prompts": {"tools"},
@@ -28,11 +29,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backtracing": {"calls", "decoding", "tools"},
     "responses": {"answers", "calls", "decoding", "prompts"},
     "structured_output": {"binding", "prompts", "tools"},
-    "chat_models": {
-        *("answers", "backtracing", "binding", "calls", "decoding", "identity", "prompts", "reranking", "responses"),
-        *("structured_output", "toolkens", "tools"),
+    "growing_toolkens": {"decoding", "identity", "prompts", "toolkens", "tools"},
+    "chat_turn": {
+        *("answers", "backtracing", "binding", "calls", "decoding", "growing_toolkens", "prompts", "reranking"),
+        *("responses", "toolkens", "tools"),
     },
-    "agents": {"answers", "backtracing", "chat_models", "decoding", "prompts", "toolkens", "tools"},
+    "chat_models": {
+        *("answers", "backtracing", "binding", "chat_turn", "decoding", "growing_toolkens", "identity", "prompts"),
+        *("reranking", "structured_output", "toolkens", "tools"),
+    },
+    "agents": {"answers", "backtracing", "chat_models", "chat_turn", "decoding", "prompts", "toolkens", "tools"},
     "evaluation": {"agents", "chat_models", "decoding", "nano", "prompts", "toolkens", "tools"},
     "nano": {"prompts", "tools"},
 }
@@ -95,7 +101,8 @@ def test_the_chat_model_has_no_torch_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["", ".tools", ".prompts.demonstrations", ".prompts.messages", ".responses", ".cli", ".nano.tools"]
+    "module",
+    ["", ".tools", ".prompts.demonstrations", ".prompts.messages", ".responses", ".chat_turn", ".cli", ".nano.tools"],
 )
 def test_importing_it_does_not_load_torch(module: str) -> None:
     file = PACKAGE.joinpath(*module.strip(".").split(".")).with_suffix(".py")

@@ -6,6 +6,7 @@ import warnings
 from typing import Any, Literal
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -15,6 +16,7 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
+from langchain_toolken.binding import ToolMode
 from langchain_toolken.chat_models import ToolkenChat
 from langchain_toolken.prompts.format import Reinjection
 from langchain_toolken.tools import tool_spec
@@ -233,3 +235,41 @@ def test_an_unknown_tool_is_named_with_those_that_are_bound() -> None:
         scripted(ScriptedEngine()).bind_tools([lamp, door], tool_choice="window")
     with pytest.raises(ValueError, match=r"'window' names a tool that is not bound"):
         scripted(ScriptedEngine()).bind_tools([lamp]).invoke(QUESTION, tool_choice="window")
+
+
+# --- agents ----------------------------------------------------------------------------------------------------------
+
+
+class Found(BaseModel):
+    """What was found."""
+
+    state: Literal["on", "off"]
+
+
+@pytest.mark.parametrize("mode", ["toolken", "prompt", "hybrid"])
+def test_an_agents_response_format_is_decoded_under_its_grammar_and_no_tool_to_call(mode: ToolMode) -> None:
+    """`create_agent` asks the profile; without one it makes a tool of the format and forces a call at every turn."""
+    engine = ScriptedEngine(
+        [reasoning("", "lamp"), reasoning("Done.")],
+        [completion('{"state":"on"}', {"state": "on"}), completion('{"state":"off"}', {"state": "off"})],
+        tokenizer=make_tokenizer(),
+    )
+    llm = scripted(engine, tool_mode=mode, style="chat")
+    end = create_agent(llm, tools=[lamp], response_format=Found).invoke({"messages": QUESTION})
+    assert end["structured_response"] == Found(state="off")
+    assert [type(message).__name__ for message in end["messages"]] == (
+        ["HumanMessage", "AIMessage", "ToolMessage", "AIMessage"]
+    )
+    assert [call["must_call"] for call in engine.calls] == [False, False]
+
+
+def test_the_profile_says_what_an_lm_of_text_can_do_and_its_context_once_it_is_loaded() -> None:
+    chat = ToolkenChat(model="nano")
+    assert chat.profile is not None
+    assert (chat.profile["structured_output"], chat.profile["image_inputs"]) == (True, False)
+    assert "max_input_tokens" not in chat.profile
+    key = chat._get_llm_string()
+    assert chat.engine.context_length == chat.profile["max_input_tokens"]
+    assert chat._get_llm_string() == key
+    own = ToolkenChat.from_engine(ScriptedEngine(), profile={"max_input_tokens": 7})
+    assert own.profile == {"max_input_tokens": 7}

@@ -21,6 +21,7 @@ from langchain_toolken.prompts.messages import render
 from langchain_toolken.prompts.tool_calls import call_layout
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec, tool_spec
+from tests.passes import Passes
 from tests.unit.tiny_chat import (
     ScriptedEngine,
     completion,
@@ -246,9 +247,20 @@ def test_ranking_is_the_trigger_distribution(lm: LanguageModel) -> None:
     assert [candidate.tool for candidate in chat.rank_tools(QUESTION, tools=[door])] == ["door"]
 
 
+def test_ranking_takes_one_pass_and_knows_only_the_tools_that_were_given(
+    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = ToolkenChat.from_engine(TransformersEngine(lm), firing_at_once(lm), max_tokens=1)
+    with pytest.warns(UserWarning, match="'door'"):  # it gets a toolken, which is nobody's choice for a ranking
+        chat.bind_tools([door]).invoke("Open it.")
+    passes = Passes(monkeypatch)
+    assert [candidate.tool for candidate in chat.rank_tools(QUESTION)] == ["lamp"]
+    assert len(passes) == 1
+
+
 def test_the_agent_runs_written_calls() -> None:
     lm = lm_writing_calls(prompt_with(SPECS))
-    chat = ToolkenChat.from_engine(TransformersEngine(lm), tool_mode="prompt", max_tokens=3)
+    chat = ToolkenChat.from_engine(TransformersEngine(lm), tool_mode="prompt", max_tokens=96)
     end = create_toolken_agent(chat, [lamp, door]).invoke({"messages": QUESTION})
     assert [step["kind"] for step in end["steps"][:3]] == ["reason", "complete", "execute"]
     assert end["steps"][0]["tool"] == end["steps"][2]["tool"]

@@ -173,3 +173,23 @@ def test_a_demonstration_without_calls_teaches_when_not_to_call(tiny_llama: Lang
 def test_no_negatives_at_all_is_refused(tiny_llama: LanguageModel) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         compute_features(tiny_llama, [demonstration()], NAMES, "completion", negatives_per_demonstration=0)
+
+
+def test_a_tools_call_state_is_the_mean_over_its_calls_and_nothing_where_none_calls_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target = torch.tensor([1, -1, 0, 1, 1, -1, 0])
+    hidden = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
+    features = Features(
+        hidden=hidden,
+        word_logsumexp=torch.zeros(7),
+        word_max=torch.zeros(7),
+        target=target,
+        target_logit=torch.zeros(7),
+        weight=torch.ones(7),
+        demonstration=torch.arange(7),
+    )
+    expected = torch.stack([hidden[[2, 6]].mean(dim=0), hidden[[0, 3, 4]].mean(dim=0), torch.zeros(4)])
+    torch.testing.assert_close(features.call_states(3), expected)
+    monkeypatch.setattr("langchain_toolken.training.features._CALLS_AT_ONCE", 2)
+    torch.testing.assert_close(features.call_states(3), expected)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+from itertools import accumulate
+from typing import Any, Literal
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +17,8 @@ from langchain_toolken.training.features import Features
 from langchain_toolken.training.local_model import LocalModel, sample_positions
 from langchain_toolken.training.objective import Objective, toolken_mass
 from langchain_toolken.training.selection import select_lam
-from langchain_toolken.training.solver import ConvergenceWarning, solve
+from langchain_toolken.training.solver import ConvergenceWarning, peak_bytes, solve
+from langchain_toolken.training.stochastic import StochasticState
 
 SIZE = 12
 
@@ -89,6 +95,29 @@ def test_words_that_had_no_mass_at_the_start_are_found_when_they_get_some(monkey
     assert float((calls.matrix - full.matrix).abs().max()) > 0.5
 
 
+@pytest.mark.usefixtures("sampled")
+def test_every_round_draws_its_words_by_the_mass_they_have_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, prior = rare_calls()
+    drawn: list[torch.Tensor] = []
+    at: list[torch.Tensor] = []
+
+    def draw(features: Features, mass: torch.Tensor, words: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        drawn.append(mass)
+        return sample_positions(features, mass, words, seed)
+
+    class Model(LocalModel):
+        def __init__(self, objective: Objective, features: Features, *rest: Any) -> None:
+            at.append(rest[2])
+            super().__init__(objective, features, *rest)
+
+    monkeypatch.setattr(solver, "sample_positions", draw)
+    monkeypatch.setattr(solver, "LocalModel", Model)
+    solve(features, prior, 1e-3, tolerance=1e-4, bias=-0.5)
+    assert len(drawn) == len(at) > 2
+    for mass, matrix in zip(drawn, at, strict=True):
+        torch.testing.assert_close(mass, toolken_mass(features, matrix, -0.5, torch.float32), rtol=1e-4, atol=1e-6)
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), words=st.integers(1, 300))
 def test_the_sample_keeps_all_calls_and_is_unbiased_over_words(seed: int, words: int) -> None:
@@ -117,9 +146,10 @@ def test_sums_over_samples_average_to_the_sum_over_all_words() -> None:
     assert float(error) < 0.02 * every
 
 
-def test_the_model_of_all_positions_has_the_objectives_gradient_everywhere() -> None:
+@pytest.mark.parametrize("bias", [0.0, -1.5])
+def test_the_model_of_all_positions_has_the_objectives_gradient_everywhere(bias: float) -> None:
     features, prior = rare_calls()
-    objective = Objective(features, prior, 1e-2)
+    objective = Objective(features, prior, 1e-2, bias)
     matrix = prior.double() * 0.7
     kept, weight = sample_positions(features, torch.ones(len(features)), len(features))
     model = LocalModel(objective, features, kept, weight, matrix, objective.evaluate(matrix), torch.float32)
@@ -127,6 +157,23 @@ def test_the_model_of_all_positions_has_the_objectives_gradient_everywhere() -> 
         change = scale * torch.randn(prior.shape, generator=torch.Generator().manual_seed(0))
         expected = objective(matrix + change.double())[1].float()
         torch.testing.assert_close(model(change), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("position", [0, 100])
+def test_where_all_positions_are_alike_the_stochastic_steps_are_gradient_descent(position: int) -> None:
+    # One that calls, one where a word follows: then every batch has the gradient of all positions.
+    features, prior = rare_calls()
+    alike = features.rows(torch.full((40,), position))
+    alike.weight.fill_(0.7)
+    start = prior + 1
+    state = StochasticState(alike, prior, 0.3, -0.5, start, batch=10)
+    state.step_size = 0.1
+    objective = Objective(alike, prior, 0.3, -0.5)
+    matrix = start.double()
+    for _ in range(4):
+        matrix = matrix - 0.1 * objective(matrix)[1]
+    assert state.epoch()
+    torch.testing.assert_close(state.anchor, matrix.float(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("lam", [1e-3, 1e-2, 1e-1])
@@ -155,11 +202,73 @@ def test_the_stochastic_solver_counts_epochs_and_says_when_they_run_out() -> Non
     assert steps[-1] == (2, 2, "solve")
 
 
+def test_an_epoch_for_the_worse_is_undone_and_the_next_takes_shorter_steps() -> None:
+    features, prior = rare_calls()
+    state = StochasticState(features, prior, 1e-2, 0.0, prior)
+    timid, loss, norm = state.step_size, state.loss, state.norm
+    state.step_size = 1e6
+    assert not state.epoch()
+    assert torch.equal(state.anchor, prior)
+    assert (state.loss, state.norm, state.step_size) == (loss, norm, 2.5e5)
+    # The gradient at the anchor is back too: without it the steps go astray.
+    state.step_size = timid
+    assert state.epoch()
+    other = StochasticState(features, prior, 1e-2, 0.0, prior)
+    assert other.epoch()
+    assert state.loss == pytest.approx(other.loss, rel=1e-3)
+
+
 def test_large_matrices_go_to_the_stochastic_solver_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     features, prior = rare_calls()
     by_name = solve(features, prior, 1e-2, solver="stochastic", tolerance=1e-3)
     monkeypatch.setattr(solver, "_STOCHASTIC_MATRIX", 10)
     assert torch.equal(solve(features, prior, 1e-2, tolerance=1e-3).matrix, by_name.matrix)
+
+
+def most_allocated(run: Callable[[], object]) -> int:
+    """The most bytes that torch had allocated at once while `run` ran, beside what it had before."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run()
+    events = profile.profiler.kineto_results.events()
+    changes = [(event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"]
+    return max(accumulate(change for _, change in sorted(changes, key=lambda at: at[0])))
+
+
+@pytest.mark.parametrize(
+    ("tools", "size", "method", "steps"),
+    [(400, 64, "lbfgs", 20), (40, 640, "lbfgs", 30), (400, 64, "stochastic", 2), (40, 640, "stochastic", 2)],
+)
+def test_a_solve_allocates_no_more_than_is_stated(
+    monkeypatch: pytest.MonkeyPatch, tools: int, size: int, method: Literal["lbfgs", "stochastic"], steps: int
+) -> None:
+    # So that matrices (K, d) and shares (n, K) are what counts.
+    for module in ("objective", "local_model", "solver"):
+        monkeypatch.setattr(f"langchain_toolken.training.{module}.CHUNK_ELEMENTS", 1 << 13)
+    monkeypatch.setattr(solver, "_SMALL", 0)
+    monkeypatch.setattr(solver, "_PAIRS", 12)
+    generator = torch.Generator().manual_seed(0)
+    target = torch.cat([torch.arange(200) % tools, torch.full((200,), -1)])
+    states = torch.randn(400, size, generator=generator)
+    features = Features(
+        hidden=states,
+        word_logsumexp=torch.full((400,), 5.0),
+        word_max=torch.full((400,), 4.0),
+        target=target,
+        target_logit=torch.where(target < 0, 4.0, 0.0),
+        weight=torch.ones(400),
+        demonstration=torch.arange(400),
+    )
+    prior = torch.randn(tools, size, generator=generator) / size**0.5
+    begin = torch.zeros_like(prior)
+
+    def run() -> None:
+        solve(features, prior, 1e-4, start=begin, max_iterations=steps, tolerance=1e-5, solver=method)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        used = most_allocated(run)
+    stated = peak_bytes(tools, size, 400, 200, solver=method, start=True)
+    assert stated / 3 < used <= stated
 
 
 def test_a_large_problem_is_held_out_once_and_chooses_as_the_small_one_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from langchain_toolken.training.features import Features
 from langchain_toolken.training.selection import DEFAULT_LAM, assign_folds, held_out_logits, select_lam
-from langchain_toolken.training.solver import solve
+from langchain_toolken.training.solver import Solution, solve
 
 SIZE = 8
 
@@ -119,6 +121,28 @@ def test_the_warm_path_equals_cold_solves() -> None:
         words = features.word_logsumexp[:, None]
         loss = torch.nn.functional.cross_entropy(torch.cat([words, logits], 1), features.target + 1)
         assert point.loss == pytest.approx(float(loss), rel=1e-4)
+
+
+def test_along_the_path_each_fold_goes_on_from_its_own_solution(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Another fold's was fitted on what this one holds out.
+    found: list[tuple[tuple[int, ...], torch.Tensor | None, torch.Tensor]] = []
+
+    def watched(features: Features, *args: Any, **options: Any) -> Solution:
+        solution = solve(features, *args, **options)
+        found.append((tuple(features.demonstration.tolist()), options["start"], solution.matrix))
+        return solution
+
+    monkeypatch.setattr("langchain_toolken.training.selection.solve", watched)
+    select_lam(made(0, 30, signal=8.0), {"zero": torch.zeros(2, SIZE)}, (1e-1, 1e-2, 1e-3))
+    assert len(found) == 15
+    assert len({fold for fold, _, _ in found}) == 5
+    for place, (fold, start, _) in enumerate(found):
+        if place < 5:
+            assert start is None
+        else:
+            assert start is not None
+            before = [matrix for other, _, matrix in found[:place] if other == fold][-1]
+            assert torch.equal(start, before)
 
 
 def test_the_same_seed_chooses_the_same() -> None:

@@ -16,6 +16,7 @@ from langchain_toolken.training.demonstrations import Call, Demonstration
 from langchain_toolken.training.features import Features, compute_features
 from langchain_toolken.training.objective import Objective, SolveError
 from langchain_toolken.training.solver import ConvergenceWarning, solve
+from langchain_toolken.training.stochastic import StochasticState
 
 TEXT = "Q: A box holds 12 pens. How many are in 7 boxes?\nA: There are 12*7=84 pens in 7 boxes."
 
@@ -87,13 +88,24 @@ def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     features, prior = made_up()
     whole = Objective(features, prior, 1e-3)(prior.double())
     solution = solve(features, prior, 1e-3, tolerance=1e-8)
-    for module in ("objective", "local_model", "stochastic"):
+    for module in ("objective", "local_model"):
         monkeypatch.setattr(f"langchain_toolken.training.{module}.CHUNK_ELEMENTS", 21)
     parts = Objective(features, prior, 1e-3)(prior.double())
     assert parts[0] == pytest.approx(whole[0], rel=1e-12)
     torch.testing.assert_close(parts[1], whole[1])
     in_parts = solve(features, prior, 1e-3, tolerance=1e-8)
     torch.testing.assert_close(in_parts.matrix, solution.matrix, rtol=0, atol=1e-5)
+
+
+def test_chunks_make_no_difference_to_the_stochastic_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, prior = made_up()
+    whole = StochasticState(features, prior, 1e-3, -0.5, prior, batch=60)
+    monkeypatch.setattr("langchain_toolken.training.objective.CHUNK_ELEMENTS", 21)
+    parts = StochasticState(features, prior, 1e-3, -0.5, prior, batch=7)
+    for one, other in ((parts.loss, whole.loss), (parts.norm, whole.norm), (parts.step_size, whole.step_size)):
+        assert one == pytest.approx(other, rel=1e-5)
+    loss, gradient = Objective(features, prior, 1e-3, -0.5)(prior.double())
+    assert (parts.loss, parts.norm) == pytest.approx((loss, float(gradient.norm())), rel=1e-5)
 
 
 @pytest.mark.parametrize("lam", [1e-4, 1e-2, 1.0])

@@ -1,0 +1,54 @@
+"""The toolkens of one chat model: those it was given, and ones that are made for tools bound without (DESIGN §3)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from langchain_toolken.decoding.engine import Engine
+from langchain_toolken.decoding.new_tools import with_priors
+from langchain_toolken.identity import toolkens_identity
+from langchain_toolken.prompts.format import Style
+from langchain_toolken.toolkens import ToolkenSet
+from langchain_toolken.tools import ToolSpec
+
+
+class GrowingToolkens:
+    """A set that gets a toolken for every tool it is asked for; safe to use from several threads.
+
+    Args:
+        given: a set, a folder that one was saved to, or None.
+
+    Attributes:
+        given: the set as it was given; None if there is none.
+
+    Raises:
+        ToolkenSetError: the folder can't be read.
+    """
+
+    def __init__(self, given: ToolkenSet | str | Path | None) -> None:
+        self.given = ToolkenSet.load(given) if isinstance(given, str | Path) else given
+        self._grown = self.given
+        self._lock = threading.Lock()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tools that have a toolken in the set that was given."""
+        return () if self.given is None else self.given.names
+
+    @cached_property
+    def identity(self) -> str | None:
+        """A text that differs where what was given differs; None where nothing was given."""
+        return None if self.given is None else toolkens_identity(self.given)
+
+    def for_tools(self, engine: Engine, tools: Sequence[ToolSpec], style: Style) -> ToolkenSet:
+        """A set with a toolken for each of `tools`. Those that are made are kept, and a warning names them.
+
+        Raises:
+            ToolkenSetError, ValueError: as `decoding.new_tools.with_priors`.
+        """
+        with self._lock:
+            self._grown = with_priors(engine, self._grown, tools, style)
+            return self._grown
