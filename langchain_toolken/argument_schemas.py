@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from types import NoneType
+from typing import Any, NotRequired, Required, get_args, get_origin, get_type_hints
 
+from langchain_core.utils.function_calling import convert_to_openai_function
 from llguidance import LLMatcher
 
 # Where a JSON schema holds further schemas. Everything else (default, const, enum, examples) is data and left alone.
@@ -71,6 +73,21 @@ def schema_grammar(schema: Mapping[str, Any]) -> tuple[str, str]:
     properties take no others.
     """
     return _grammar(json.dumps(_closed(schema)))
+
+
+def typed_dict_function(typed_dict: type) -> dict[str, Any]:
+    """LangChain's function dict of a TypedDict, in which fields of a type "… | None" may be null.
+
+    LangChain reads them as optional, and a value that is given as one that is not None.
+    """
+    function = convert_to_openai_function(typed_dict)
+    properties = function.get("parameters", {}).get("properties", {})
+    for name, hint in get_type_hints(typed_dict).items():  # without the Annotated around it
+        hint = get_args(hint)[0] if get_origin(hint) in (Required, NotRequired) else hint
+        if name in properties and NoneType in get_args(hint) and "null" not in type_name(properties[name], function):
+            said = {key: properties[name].pop(key) for key in ("description",) if key in properties[name]}
+            properties[name] = {**said, "anyOf": [properties[name], {"type": "null"}]}
+    return function
 
 
 def faulty_field(root: Mapping[str, Any]) -> tuple[str, str]:

@@ -14,7 +14,9 @@ from typing import Annotated, Any, Literal, cast
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from typing_extensions import is_typeddict
 
+from langchain_toolken.argument_schemas import typed_dict_function
 from langchain_toolken.decoding.engine import Sampling
 from langchain_toolken.tools import ToolError, ToolSpec, tool_spec
 
@@ -113,9 +115,9 @@ def spec_of(tool: object) -> ToolSpec:
     Raises:
         ToolError: it is no tool, has no description, or has arguments that can't be constrained.
     """
-    if isinstance(tool, ToolSpec | BaseTool):
+    if isinstance(tool, ToolSpec | BaseTool) or (isinstance(tool, type) and is_typeddict(tool)):
         return tool_spec(tool)
-    # LangChain knows more forms than ToolSpec does: TypedDicts, JSON schemas with a title, Anthropic's dicts.
+    # LangChain knows more forms than ToolSpec does: JSON schemas with a title, Anthropic's dicts.
     try:
         converted = convert_to_openai_tool(cast(Any, tool))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -155,7 +157,10 @@ def schema_spec(schema: object) -> ToolSpec:
             '"title", "type": "object" and "properties".'
         )
     try:
-        function = dict(convert_to_openai_tool(cast(Any, schema))["function"])
+        if isinstance(schema, type) and is_typeddict(schema):
+            function = typed_dict_function(schema)
+        else:
+            function = dict(convert_to_openai_tool(cast(Any, schema))["function"])
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{schema!r} can't be read as a schema ({error}). Give a pydantic model, a TypedDict, or a JSON schema "

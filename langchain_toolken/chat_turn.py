@@ -21,7 +21,8 @@ from langchain_toolken.backtracing import Validators, decode_first_valid
 from langchain_toolken.binding import CallSettings, ToolMode
 from langchain_toolken.calls import Prompt, only_call, prompt_for, with_name
 from langchain_toolken.decoding.engine import Candidate, Engine, Reasoning, Sampling
-from langchain_toolken.prompts.format import PromptFormat
+from langchain_toolken.prompts.content import encode_content
+from langchain_toolken.prompts.format import PromptFormat, tool_card
 from langchain_toolken.prompts.thoughts import thought_of
 from langchain_toolken.reranking import Reranking
 from langchain_toolken.responses import chunk_of, closing_chunks, response, schema_response
@@ -190,7 +191,9 @@ def _finished(
     if asked.answer is not None and (reasoning is None or reasoning.trigger is None):
         engine = settings.engine
         closing = closing_ids(engine.tokenizer, beginning(engine.tokenizer, messages, settings.prompt_format))
-        ids = [*settings.prompt(messages, asked.tools).ids, *closing]
+        # The grammar holds the LM to the schema; only the card tells it what is asked.
+        card = encode_content(engine.tokenizer, tool_card(asked.answer), continued=True)
+        ids = [*settings.prompt(messages, asked.tools).ids, *closing, *card]
         (answer,) = engine.complete([ids], [asked.answer], max_tokens=settings.sampling.max_tokens)
         return schema_response(answer, engine.model_id)
     assert reasoning is not None

@@ -25,7 +25,14 @@ from langchain_core.utils.function_calling import convert_to_openai_function
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import is_typeddict
 
-from langchain_toolken.argument_schemas import faulty_field, resolve, schema_grammar, type_name, without_titles
+from langchain_toolken.argument_schemas import (
+    faulty_field,
+    resolve,
+    schema_grammar,
+    type_name,
+    typed_dict_function,
+    without_titles,
+)
 
 ToolLike = BaseTool | Callable[..., Any] | type[BaseModel] | Mapping[str, Any]
 """What LangChain binds as a tool: a `BaseTool`, a typed function, a pydantic model or an OpenAI-style dict."""
@@ -87,7 +94,7 @@ def tool_spec(tool: ToolLike | ToolSpec) -> ToolSpec:
         top = resolve(parameters, parameters)
         spec = _spec(top.get("title", tool.__name__), top.get("description"), parameters)
     elif isinstance(tool, type) and is_typeddict(tool):
-        spec = _dict_spec(convert_to_openai_function(tool))
+        spec = _dict_spec(typed_dict_function(tool))
     elif callable(tool):
         return tool_spec(_function_tool(tool))
     else:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, ClassVar
 
 import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.load import load
+from langchain_core.tools import tool
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_toolken import ToolkenChat
+from langchain_toolken.decoding.shared import shared_engine
+from langchain_toolken.nano.corpus.plain_texts import small_talk
+from langchain_toolken.nano.corpus.tool_requests import request_with_call
+from langchain_toolken.training.demonstrations import Call, Demonstration
+from langchain_toolken.training.fit import fit
 from tests.unit.tiny_chat import make_model, make_tokenizer
 
 
@@ -22,6 +31,49 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = make_tokenizer()
     make_model(tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@tool
+def get_weather(location: str) -> str:
+    """Get the weather at a location."""
+    return "fine"
+
+
+@tool
+def magic_function(input: int) -> int:
+    """Apply a magic function to an input."""
+    return input + 2
+
+
+def weather_and_magic() -> list[Demonstration]:
+    """25 requests for either tool and 25 without, worded by nano's corpus.
+
+    Other words and places than those of LangChain's tests, and the corpus knows neither tool.
+    """
+    made: dict[str, list[Demonstration]] = {"get_weather": [], "magic_function": [], "": []}
+    for seed in count():
+        if all(len(found) >= 25 for found in made.values()):
+            return [demonstration for found in made.values() for demonstration in found[:25]]
+        rng = Random(f"demonstrations {seed}")
+        said, answer = small_talk(rng)[0]
+        made[""].append(Demonstration(text=f"Q: {said}\nA: {answer}", calls=()))
+        asked = request_with_call(rng)
+        about = asked.call.tool.description.lower()
+        for word, name in (("weather", "get_weather"), ("temperature", "get_weather"), ("a number", "magic_function")):
+            if word in about:
+                text = f"Q: {asked.request}\nA: "
+                call = Call(start=len(text), tool=name, result=asked.result)
+                made[name].append(Demonstration(text=text + asked.result, calls=(call,)))
+                break
+    raise AssertionError("unreachable")
+
+
+@pytest.fixture(scope="session")
+def fitted_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fitted") / "toolkens"
+    lm = shared_engine("nano").lm
+    fit(lm, [get_weather, magic_function], weather_and_magic(), style="chat").toolkens.save(folder)
     return folder
 
 
@@ -44,29 +96,20 @@ class TestToolkenChat(ChatModelUnitTests):
         monkeypatch.setattr("langchain_tests.unit_tests.chat_models.load", loads_it)
 
 
-BABBLES = (
-    "nano, which knows sums and not jokes, ends no free text inside JSON: measured, its string fields run on to the "
-    "limit of 256 tokens, which is reported as cut off. Schemas without free text: tests/unit/test_structured_output.py"
-)
-KNOWS_NO_SUCH_TOOL = "nano calls get_weather neither by its prior toolken nor by its description: measured, it talks on"
-KNOWS_NO_CHINESE = "nano, whose pre-training text is English, writes 'cher' or 'cre' for 你好啊集团"
-
-NEED_WIT = {
-    "test_structured_output": BABBLES,
-    "test_structured_output_async": BABBLES,
-    "test_structured_output_pydantic_2_v1": BABBLES,
-    "test_structured_output_optional_param": BABBLES,
-    "test_agent_loop": KNOWS_NO_SUCH_TOOL,
-    "test_unicode_tool_call_integration": KNOWS_NO_CHINESE,
-}
+KNOWS_NO_SUCH_TOOL = "the prior toolken of get_weather does not fire, as README says of priors: measured, nano talks on"
+KNOWS_NO_CHINESE = "nano copies no Chinese name: measured, it writes 'plelouplex_name' for 你好啊集团, or never ends"
+RUNS_ON = "told of the runnable's tool in the prompt, nano writes its call without end: measured, cut off at 256 tokens"
 
 
 class OnNano(ChatModelIntegrationTests):
+    """need_wit: the tests that nano does not pass in this mode, and why."""
+
     folder: Path
+    need_wit: ClassVar[Mapping[str, str]] = {}
 
     @pytest.fixture(autouse=True)
     def _skip_what_needs_wit(self, request: pytest.FixtureRequest) -> None:
-        if reason := NEED_WIT.get(request.node.originalname):
+        if reason := self.need_wit.get(request.node.originalname):
             pytest.skip(reason)
 
     @pytest.fixture(autouse=True)
@@ -85,14 +128,41 @@ class OnNano(ChatModelIntegrationTests):
     def supports_anthropic_inputs(self) -> bool:
         return True
 
+    @property
+    def supports_json_mode(self) -> bool:
+        return True
 
-class TestWithToolkens(OnNano):
+
+class TestWithPriorToolkens(OnNano):
+    need_wit: ClassVar[Mapping[str, str]] = {
+        "test_agent_loop": KNOWS_NO_SUCH_TOOL,
+        "test_unicode_tool_call_integration": KNOWS_NO_CHINESE,
+    }
+
     @property
     def chat_model_params(self) -> dict[str, Any]:
         return {"model": "nano"}
 
 
+class TestWithFittedToolkens(OnNano):
+    need_wit: ClassVar[Mapping[str, str]] = {"test_unicode_tool_call_integration": KNOWS_NO_CHINESE}
+    toolkens: Path
+
+    @pytest.fixture(autouse=True)
+    def _fit(self, fitted_folder: Path) -> None:
+        type(self).toolkens = fitted_folder
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"model": "nano", "toolkens": str(self.toolkens)}
+
+
 class TestWithTheToolsInThePrompt(OnNano):
+    need_wit: ClassVar[Mapping[str, str]] = {
+        "test_unicode_tool_call_integration": KNOWS_NO_CHINESE,
+        "test_bind_runnables_as_tools": RUNS_ON,
+    }
+
     @property
     def chat_model_params(self) -> dict[str, Any]:
         return {"model": "nano", "tool_mode": "prompt"}
