@@ -253,7 +253,8 @@ def test_an_answer_by_a_schema_closes_the_thought_that_the_prompt_opened() -> No
     engine = ScriptedEngine([], [completion('{"x":1}', {"x": 1})], tokenizer=thinking(OPENED))
     schema = {"title": "point", "type": "object", "properties": {"x": {"type": "integer"}}}
     assert chat(engine).with_structured_output(schema).invoke(QUESTION) == {"x": 1}
-    assert engine.decoded()[0].endswith("<think>\n\n</think>\n\n")
+    card = "\nTool: point(x?: integer)\nGive a point.\nArguments: "
+    assert engine.decoded()[0].endswith(f"<think>\n\n</think>\n\n{card}")
 
 
 def test_the_agent_tells_thoughts_from_words_and_answers_with_the_words() -> None:

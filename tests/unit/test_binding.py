@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from langchain_toolken.binding import call_settings, choice_among, schema_spec, specs_of
 from langchain_toolken.prompts.tool_lists import openai_tool
@@ -73,6 +73,24 @@ def test_a_schema_needs_no_description(schema: Any) -> None:
     spec = schema_spec(schema)
     assert set(spec.json_schema["properties"]) == {"x", "y"}
     assert spec.description
+
+
+class NoteDict(TypedDict):
+    """A note."""
+
+    text: Annotated[str, ..., "what it says"]
+    by: Annotated[str | None, None, "who wrote it"]
+    pages: NotRequired[int | None]
+    lines: NotRequired[int]
+
+
+def test_a_typed_dicts_field_that_may_be_none_may_be_null() -> None:
+    for spec in (schema_spec(NoteDict), spec_of(NoteDict)):
+        fields = spec.json_schema["properties"]
+        nullable = {name for name in fields if {"type": "null"} in fields[name].get("anyOf", ())}
+        assert nullable == {"by", "pages"}
+        assert fields["by"]["description"] == "who wrote it"
+        assert spec.json_schema["required"] == ["text"]
 
 
 @pytest.mark.parametrize(

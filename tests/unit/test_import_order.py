@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "prompts": {"tools"},
     "decoding": {"toolkens", "tools", "nano"},
     "training": {"decoding", "prompts", "toolkens", "tools"},
-    "binding": {"decoding", "tools"},
+    "binding": {"argument_schemas", "decoding", "tools"},
     "calls": {"binding", "decoding", "prompts", "tools"},
     "answers": {"decoding", "prompts"},
     "identity": {"toolkens"},
