@@ -26,10 +26,18 @@ def main(per_tool: int = 18, longer: int = 16, without_calls: int = 12) -> None:
     for problem in problems:
         row = as_demonstration(problem)
         calls = tuple(call.model_copy(update={"tool": NAMES[call.tool]}) for call in row.calls)
-        print(row.model_copy(update={"calls": calls}).model_dump_json(exclude={"before", "line", "source"}, exclude_none=True))
+        print(
+            row.model_copy(update={"calls": calls}).model_dump_json(
+                exclude={"before", "line", "source"}, exclude_none=True
+            )
+        )
     for _ in range(without_calls):
         said, answer = small_talk(rng)[0]
-        print(Demonstration(text=f"Q: {said}\nA: {answer}", calls=()).model_dump_json(exclude={"before", "line", "source"}))
+        print(
+            Demonstration(text=f"Q: {said}\nA: {answer}", calls=()).model_dump_json(
+                exclude={"before", "line", "source"}
+            )
+        )
 
 
 if __name__ == "__main__":

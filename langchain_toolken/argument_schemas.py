@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import NoneType
-from typing import Any, NotRequired, Required, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from langchain_core.utils.function_calling import convert_to_openai_function
 from llguidance import LLMatcher
@@ -83,7 +83,6 @@ def typed_dict_function(typed_dict: type) -> dict[str, Any]:
     function = convert_to_openai_function(typed_dict)
     properties = function.get("parameters", {}).get("properties", {})
     for name, hint in get_type_hints(typed_dict).items():  # without the Annotated around it
-        hint = get_args(hint)[0] if get_origin(hint) in (Required, NotRequired) else hint
         if name in properties and NoneType in get_args(hint) and "null" not in type_name(properties[name], function):
             said = {key: properties[name].pop(key) for key in ("description",) if key in properties[name]}
             properties[name] = {**said, "anyOf": [properties[name], {"type": "null"}]}
