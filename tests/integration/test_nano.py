@@ -125,7 +125,7 @@ def test_fit_toolkens_from_files_gives_toolkens_for_ones_own_tools() -> None:
     toolkens = fit_toolkens("nano", tools=examples / "mytools.py", demonstrations=examples / "demos.jsonl")
     assert isinstance(toolkens, ToolkenSet)
     assert toolkens.names == ("total_price", "what_is_left", "fair_share")
-    assert toolkens.provenance.demonstrations == 70
+    assert toolkens.provenance.demonstrations == 82
 
 
 def test_an_operation_without_a_result_is_reported_and_not_computed(
