@@ -34,11 +34,9 @@ from langchain_toolken.training.recipes import RECIPES, Recipe, train_through_lm
 from langchain_toolken.training.selection import LAMS, Selection, select_lam
 from langchain_toolken.training.solver import Solution, solve
 
-# What prior="auto" chooses among, in the order that decides between equals. The name's head rows stand where nothing
-# can be chosen. The hidden states are what pays: with mini-lm, 5 demonstrations a tool and λ=1e-3, those of name and
-# description put 0.48 of KAMEL-30's test tools first and 0.33 of KAMEL-60's, the name's head rows 0.28 and 0.24, with
-# held-out losses of 0.128 and 0.129, 0.153 and 0.146; on FuncQA all are about equal. Input embeddings that aren't the
-# head's rows too, and head rows of an unweighted description, were not the best anywhere by more than chance.
+# What prior="auto" chooses among, in the order that decides between equals; the first stands where nothing can be
+# chosen. Input embeddings that aren't the head's rows too, and head rows of an unweighted description, were not the
+# best anywhere by more than chance (`examples/benchmark_priors.py`).
 AUTO_PRIORS = tuple(
     map(
         PriorConfig.parse,
@@ -126,10 +124,8 @@ def fit(
     call. "auto" fits with 0 and then adds what serves held-out calls best: the best F1, or with `max_false_call_rate`
     (0.01: a call at no more than 1% of the places where a word should follow) the most right calls under that cap. A
     number is used while fitting and kept in the set. Where anything is "auto", the probabilities are calibrated too.
-    Auto is the default because, fitted on FuncQA's train set with two LMs, it makes calls of F1 0.93 and 0.91 on its
-    dev set, and of 0.81 and 0.68 on word problems of another origin, where lam=1e-5, the name's prior and no bias make
-    0.91 and 0.91, 0.77 and 0.55 (measured when the priors to choose among were six of head and
-    input). With fewer than 10 demonstrations nothing can be chosen and defaults stand.
+    Auto is the default because no constant serves all: with mini-lm λ=1e-2 puts 0.32 of KAMEL-234's test tools first
+    and 0.20 of SimpleToolQuestions', λ=1e-6 0.18 and 0.58 (`examples/benchmark_fit.py`). With fewer than 10 demonstrations nothing can be chosen and defaults stand.
 
     style: how demonstrations are laid out, and what ToolkenChat then does by default. None: "completion" if more than
     half of the demonstrations are "Q: … A: …" texts, because that is how they read; for others, and without any, "chat"
