@@ -125,7 +125,8 @@ def fit(
     (0.01: a call at no more than 1% of the places where a word should follow) the most right calls under that cap. A
     number is used while fitting and kept in the set. Where anything is "auto", the probabilities are calibrated too.
     Auto is the default because no constant serves all: with mini-lm λ=1e-2 puts 0.32 of KAMEL-234's test tools first
-    and 0.20 of SimpleToolQuestions', λ=1e-6 0.18 and 0.58 (`examples/benchmark_fit.py`). With fewer than 10 demonstrations nothing can be chosen and defaults stand.
+    and 0.20 of SimpleToolQuestions', λ=1e-6 0.18 and 0.58 (`examples/benchmark_fit.py`).
+    With fewer than 10 demonstrations nothing can be chosen and defaults stand.
 
     style: how demonstrations are laid out, and what ToolkenChat then does by default. None: "completion" if more than
     half of the demonstrations are "Q: … A: …" texts, because that is how they read; for others, and without any, "chat"
