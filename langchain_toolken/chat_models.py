@@ -365,8 +365,8 @@ class ToolkenChat(BaseChatModel):
             schema: a pydantic model (which the answer then is), a TypedDict or a JSON schema (the answer is a dict).
             include_raw: give {"raw", "parsed", "parsing_error"} instead of raising when an answer was cut off.
             method: "json_schema": the answer's text is JSON of this schema; "function_calling": a forced call of the
-                schema as a tool, whose fields the LM is shown on a card. The first puts nothing into the prompt. Both
-                are decoded greedily, as all JSON is. "json_mode" is taken for "json_schema", which gives no less.
+                schema as a tool. The LM is shown the fields on a card and decodes greedily, as all JSON is, in both.
+                "json_mode" is taken for "json_schema", which gives no less.
             strict: accepted for code that gives it; answers always keep to the schema.
             **kwargs: further settings of the call, such as max_tokens.
 

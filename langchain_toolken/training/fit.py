@@ -182,7 +182,9 @@ def fit(
     lm = model if isinstance(model, LanguageModel) else load_language_model(model, **load)
     if prior == "auto" or prior.text != "description":
         _warn_of_names(specs)
-    priors = candidate_priors(lm, specs, AUTO_PRIORS if prior == "auto" else (prior,), progress=progress)
+    configs = AUTO_PRIORS if prior == "auto" else (prior,)
+    # Without demonstrations there is nothing to choose by; the hidden ones cost LM passes.
+    priors = candidate_priors(lm, specs, configs if loaded.demonstrations else configs[:1], progress=progress)
     fitted_bias = 0.0 if bias == "auto" else bias
 
     if not loaded.demonstrations:

@@ -185,6 +185,7 @@ def update(
         priors[chosen_prior],
         chosen_lam,
         bias=bias,
+        start=None if selection is None else selection.start,
         tolerance=tolerance,
         max_iterations=max_iterations,
         device=device,
