@@ -43,7 +43,7 @@ def chat(
 
         loaded = ToolkenSet.load(toolkens)
         runnable = load_tools(tools) if tools else [_asking_tool(spec) for spec in loaded.specs]
-        llm = ToolkenChat(model=model, toolkens=loaded, style=None if style is None else style.value)
+        llm = ToolkenChat(model=model, toolkens=loaded, style=style)
         agent = create_toolken_agent(llm, runnable, checkpointer=None if tools else InMemorySaver())
 
         def ask_for_result(call: str) -> str:

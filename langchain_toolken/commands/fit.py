@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from langchain_toolken.commands.cross_validation import path_table
 from langchain_toolken.commands.options import AsJson, Model, PromptStyle, reported
 from langchain_toolken.commands.synthesis import synthesis_facts, synthesis_table, synthesized, together
 
@@ -21,39 +21,14 @@ if TYPE_CHECKING:
     from langchain_toolken.decoding.priors import PriorConfig
     from langchain_toolken.training.demonstrations import DemonstrationRow
     from langchain_toolken.training.fit import FitResult
-    from langchain_toolken.training.selection import PathPoint
+    from langchain_toolken.training.report import FitReport
     from langchain_toolken.training.synthesis import Synthesis
 
 
-class Precision(StrEnum):
-    """What the LM is loaded in."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-class RecipeName(StrEnum):
-    """A paper whose training is done."""
-
-    toolkengpt = "toolkengpt"
-    tokenlearning = "tokenlearning"
-
-
-class PriorText(StrEnum):
-    """What text of a tool its prior is made of."""
-
-    name = "name"
-    description = "description"
-    both = "both"
-
-
-class Pooling(StrEnum):
-    """How a text's tokens become one row."""
-
-    average = "average"
-    max = "max"
-    weighted = "weighted"
+Precision = Literal["float32", "bfloat16", "float16"]
+RecipeName = Literal["toolkengpt", "tokenlearning"]
+PriorText = Literal["name", "description", "both"]
+Pooling = Literal["average", "max", "weighted"]
 
 
 def fit(
@@ -147,7 +122,6 @@ def fit(
     if execute and execute_tool:
         raise typer.BadParameter("--execute runs all tools; give it, or name some with --execute-tool")
     made: Synthesis | None = None
-    precision = None if dtype is None else dtype.value
     with reported(console):
         from langchain_toolken.console import progress_bars
         from langchain_toolken.decoding.lm import load_language_model
@@ -161,7 +135,7 @@ def fit(
             lm: LanguageModel | str = model
             demonstrations: Path | list[DemonstrationRow] | None = demos
             if synthesize is not None:
-                lm = load_language_model(model, dtype=precision)
+                lm = load_language_model(model, dtype=dtype)
                 made = synthesized(
                     lm,
                     tools,
@@ -169,7 +143,7 @@ def fit(
                     generator=generator,
                     execute=execute_tool or execute,
                     out=synthesis_out or out.with_name(f"{out.name}.synthesized.jsonl"),
-                    style=None if style is None else style.value,
+                    style=style,
                     seed=synthesis_seed,
                     give_up_after=give_up_after,
                     console=console,
@@ -188,7 +162,7 @@ def fit(
                     docstring_examples=docstring_examples,
                     strict=strict,
                     progress=progress,
-                    dtype=precision,
+                    dtype=dtype,
                 )
             else:
                 result = fit_tools(
@@ -199,18 +173,18 @@ def fit(
                     lam=_number_or_auto("--lam", lam, least=0.0),
                     bias=_number_or_auto("--bias", bias),
                     max_false_call_rate=max_false_call_rate,
-                    style=None if style is None else style.value,
+                    style=style,
                     docstring_examples=docstring_examples,
                     strict=strict,
-                    recipe=None if recipe is None else recipe.value,
+                    recipe=recipe,
                     features_dir=features,
-                    dtype=precision,
+                    dtype=dtype,
                     progress=progress,
                 )
         if os.environ.get("RANK", "0") != "0":  # under torchrun the first process writes for all
             return
-        save_with_report(result, out)
-    facts = _facts(result, out, features)
+        report = save_with_report(result, out)
+    facts = _facts(result, report, out, features)
     if made is not None:
         facts["synthesis"] = synthesis_facts(made)
     if as_json:
@@ -218,15 +192,9 @@ def fit(
         return
     if made is not None:
         console.print(synthesis_table(facts.pop("synthesis")))
-    path = facts.pop("path")
-    if path:
-        tried = Table("prior", "λ", "held-out loss", "±", "right tool", "F1", "best F1", title="cross-validation")
-        for point in path:
-            chosen = (point["prior"], point["lam"]) == (facts["prior"], facts["lam"])
-            numbers = [f"{point[key]:.4f}" for key in ("loss", "error")]
-            numbers += [f"{point[key]:.3f}" for key in ("top1", "f1", "best_f1")]
-            tried.add_row(point["prior"], f"{point['lam']:g}", *numbers, style="bold" if chosen else None)
-        console.print(tried)
+    facts.pop("path")
+    if report.path:
+        console.print(path_table(report))
     table = Table(show_header=False, box=None)
     for name, value in facts.items():
         table.add_row(name.replace("_", " "), str(value))
@@ -260,7 +228,7 @@ def _number_or_auto(option: str, text: str, least: float = -float("inf")) -> flo
     return number
 
 
-def _facts(result: FitResult, out: Path, features: Path | None) -> dict[str, Any]:
+def _facts(result: FitResult, report: FitReport, out: Path, features: Path | None) -> dict[str, Any]:
     solution, selection, calibration = result.solution, result.selection, result.toolkens.calibration
     own = result.toolkens.tool_biases
     return {
@@ -273,7 +241,7 @@ def _facts(result: FitResult, out: Path, features: Path | None) -> dict[str, Any
         "tool_biases": None if own is None else dict(zip(result.toolkens.names, own.tolist(), strict=True)),
         "calibration": None if calibration is None else calibration.model_dump(),
         "selection_seconds": None if selection is None else round(selection.seconds, 3),
-        "path": [] if selection is None else [_point(point) for point in selection.path],
+        "path": [point.model_dump() for point in report.path],
         "style": result.style,
         "demonstrations": result.demonstrations,
         "dropped": len(result.dropped),
@@ -285,16 +253,4 @@ def _facts(result: FitResult, out: Path, features: Path | None) -> dict[str, Any
         "solve_seconds": round(result.solve_seconds, 3),
         "solve_converged": None if solution is None else solution.converged,
         "tools_without_demonstrations": list(result.unseen),
-    }
-
-
-def _point(point: PathPoint) -> dict[str, Any]:
-    return {
-        "prior": point.prior,
-        "lam": point.lam,
-        "loss": point.loss,
-        "error": point.error,
-        "top1": point.calls.top1,
-        "f1": point.calls.f1,
-        "best_f1": point.best_f1,
     }

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from langchain_toolken.commands.cross_validation import path_table
 from langchain_toolken.commands.options import AsJson, reported
 
 if TYPE_CHECKING:
@@ -64,13 +65,7 @@ def _show(console: Console, report: FitReport, limit: int) -> None:
     if report.selection_note:
         console.print(Text(f"note: {report.selection_note}", style="yellow"))
     if report.path:
-        tried = Table("prior", "λ", "held-out loss", "±", "right tool", "F1", "best F1", title="cross-validation")
-        for point in report.path:
-            numbers = [f"{point.loss:.4f}", f"{point.error:.4f}"]
-            numbers += [f"{share:.3f}" for share in (point.top1, point.f1, point.best_f1)]
-            bold = (point.prior, point.lam) == (report.prior, report.lam)
-            tried.add_row(Text(point.prior), f"{point.lam:g}", *numbers, style="bold" if bold else None)
-        console.print(tried)
+        console.print(path_table(report))
     if report.confusions:
         pairs = Table("due", "called", "positions", title="most frequent held-out confusions")
         for pair in report.confusions[:_CONFUSIONS_SHOWN]:

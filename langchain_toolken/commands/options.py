@@ -5,8 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -14,13 +13,7 @@ from rich.text import Text
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Model = Annotated[str, typer.Option(help='"nano" (the bundled LM), a folder, or a Hugging Face Hub id.')]
-
-
-class PromptStyle(StrEnum):
-    """How prompts are laid out."""
-
-    completion = "completion"
-    chat = "chat"
+PromptStyle = Literal["completion", "chat"]
 
 
 @contextmanager

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from langchain_toolken.training.fit import FitResult
 
 REPORT_FILE = "report.json"
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 # What stands for "no call" among the tools of a confusion.
 NO_CALL = "(no call)"
 
@@ -62,6 +62,7 @@ class LamTried(_Record):
     top1: float
     f1: float
     best_f1: float
+    untrained: float
 
 
 class Dropped(_Record):
@@ -206,6 +207,7 @@ def make_report(result: FitResult) -> FitReport:
                 top1=point.calls.top1,
                 f1=point.calls.f1,
                 best_f1=point.best_f1,
+                untrained=point.untrained,
             )
             for point in (() if selection is None else selection.path)
         ],

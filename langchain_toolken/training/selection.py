@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from random import Random
 
 import torch
@@ -58,7 +58,8 @@ class PathPoint:
 
     loss: mean over positions of -log p(the tool called), or of -log p(no call here) where a word follows. It is the
     objective's loss less the words' own, which no toolken changes. error: its standard error, demonstrations being the
-    sampled units. calls: at bias 0. best_f1: at the best bias.
+    sampled units. calls: at bias 0. best_f1: at the best bias. untrained: of all calls, the share whose tool the prior
+    puts first as it is.
     """
 
     prior: str
@@ -68,14 +69,14 @@ class PathPoint:
     calls: CallFigures
     best_f1: float
     iterations: int
+    untrained: float
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
     """What was chosen, and why.
 
-    path: in the order of the solves; empty if the data was too small to choose. untrained: by prior, the share of all
-    calls whose tool it puts first as it is; empty if there was nothing to choose. held_out: the n positions that were
+    path: in the order of the solves; empty if the data was too small to choose. held_out: the n positions that were
     judged, with their weights: all of them, or a sample of the large problem's; positions: (n,) int64, which they are
     of the given ones; logits: (n, K) float32, theirs, at the chosen λ and prior, and folds: (n,) int64, which fold a
     position was held out in. None where nothing was.
@@ -94,7 +95,6 @@ class Selection:
     seconds: float
     note: str = ""
     start: Tensor | None = None
-    untrained: Mapping[str, float] = field(default_factory=dict)
 
 
 def assign_folds(features: Features, folds: int, seed: int) -> Tensor:
@@ -198,7 +198,8 @@ def select_lam(
 
         solutions = work.fit(priors[prior], lam, starts, one_done)
         matrices[prior, lam] = [solution.matrix for solution in solutions]
-        points.append(_judge(work.held_out, work.logits(matrices[prior, lam]), prior, lam, solutions))
+        logits = work.logits(matrices[prior, lam])
+        points.append(_judge(work.held_out, logits, prior, untrained[prior], lam, solutions))
 
     starts = None
     calls = work.held_out.tool_positions
@@ -230,7 +231,6 @@ def select_lam(
         folds=work.held_out_folds,
         seconds=time.perf_counter() - began,
         start=found_matrices[0],
-        untrained=untrained,
     )
 
 
@@ -360,7 +360,9 @@ def held_out_logits(features: Features, fold: Tensor, matrices: Sequence[Tensor]
     return logits
 
 
-def _judge(features: Features, logits: Tensor, prior: str, lam: float, solutions: Sequence[Solution]) -> PathPoint:
+def _judge(
+    features: Features, logits: Tensor, prior: str, untrained: float, lam: float, solutions: Sequence[Solution]
+) -> PathPoint:
     words, weight = features.word_logsumexp.double(), features.weight.double()
     at = logits.double()
     said = torch.where(features.target >= 0, at.gather(1, features.target.clamp(min=0)[:, None])[:, 0], words)
@@ -376,4 +378,5 @@ def _judge(features: Features, logits: Tensor, prior: str, lam: float, solutions
         calls=call_figures(features, logits),
         best_f1=call_figures(features, logits, best_f1_bias(features, logits)).f1,
         iterations=sum(solution.iterations for solution in solutions),
+        untrained=untrained,
     )

@@ -82,7 +82,7 @@ def test_the_prior_that_points_at_the_tools_is_chosen() -> None:
         selection = select_lam(features, {first: priors[first], second: priors[second]}, (1.0, 1e-2))
         assert selection.prior == "good"
         assert [point.prior for point in selection.path] == ["good", "good", "bad"]
-        assert selection.untrained == {"good": 1.0, "bad": 0.0}
+        assert {point.prior: point.untrained for point in selection.path} == {"good": 1.0, "bad": 0.0}
 
 
 def test_a_prior_that_ranks_first_untrained_gives_way_to_one_that_holds_out_better() -> None:
@@ -91,8 +91,8 @@ def test_a_prior_that_ranks_first_untrained_gives_way_to_one_that_holds_out_bett
     astray = 5 * torch.eye(SIZE)[1:3]
     astray[0, 3], astray[1, 3] = 30.0, -30.0
     selection = select_lam(features, {"astray": astray, "zero": torch.zeros(2, SIZE)}, (0.1,))
-    assert selection.untrained["astray"] > selection.untrained["zero"]
     assert [point.prior for point in selection.path] == ["astray", "zero"]
+    assert selection.path[0].untrained > selection.path[1].untrained
     assert selection.prior == "zero"
 
 
