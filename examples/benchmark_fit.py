@@ -56,7 +56,8 @@ from langchain_toolken.tools import ToolSpec
 from langchain_toolken.training.calibration import call_figures
 from langchain_toolken.training.demonstrations import gather_demonstrations
 from langchain_toolken.training.features import Features, compute_features
-from langchain_toolken.training.fit import FitResult, ToolkenFitWarning, fit
+from langchain_toolken.training.fit import FitResult, fit
+from langchain_toolken.training.fit_warnings import ToolkenFitWarning
 from langchain_toolken.training.recipes import (
     TOKENLEARNING,
     TOOLKENGPT,

@@ -33,7 +33,8 @@ from langchain_toolken.tools import ToolSpec, tool_specs
 from langchain_toolken.training.calibration import call_figures
 from langchain_toolken.training.demonstrations import load_demonstrations
 from langchain_toolken.training.features import Features, compute_features
-from langchain_toolken.training.fit import ToolkenFitWarning, fit
+from langchain_toolken.training.fit import fit
+from langchain_toolken.training.fit_warnings import ToolkenFitWarning
 from langchain_toolken.training.synthesis import Synthesis, synthesize
 from langchain_toolken.training.synthesis_file import SynthesisWarning
 from langchain_toolken.training.synthesis_writers import RESULT, Draft, SynthesisError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from langchain_toolken.decoding.lm import LanguageModel, load_language_model
-from langchain_toolken.decoding.priors import PriorConfig, prior_rows, says_nothing
+from langchain_toolken.decoding.priors import PriorConfig, prior_rows
 from langchain_toolken.prompts.format import ANSWER, Reinjection, Style
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolLike, ToolSpec, load_tools, tool_specs
@@ -28,6 +27,7 @@ from langchain_toolken.training.demonstrations import (
     gather_demonstrations,
 )
 from langchain_toolken.training.features import Features, Progress, compute_features
+from langchain_toolken.training.fit_warnings import warn, warn_of_dropped, warn_of_names, warn_of_unseen
 from langchain_toolken.training.fitted_set import calibrate, make_toolken_set, share_toolkens
 from langchain_toolken.training.processes import processes
 from langchain_toolken.training.recipes import RECIPES, Recipe, train_through_lm
@@ -49,10 +49,6 @@ AUTO_PRIORS = tuple(
         ),
     )
 )
-
-
-class ToolkenFitWarning(UserWarning):
-    """Toolkens were made, but not from what a user might think: rows dropped, tools without demonstrations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,18 +177,16 @@ def fit(
     crew = processes()
     lm = model if isinstance(model, LanguageModel) else load_language_model(model, **load)
     if prior == "auto" or prior.text != "description":
-        _warn_of_names(specs)
+        warn_of_names(specs)
     configs = AUTO_PRIORS if prior == "auto" else (prior,)
     # Without demonstrations there is nothing to choose by; the hidden ones cost LM passes.
     priors = candidate_priors(lm, specs, configs if loaded.demonstrations else configs[:1], progress=progress)
     fitted_bias = 0.0 if bias == "auto" else bias
 
     if not loaded.demonstrations:
-        _warn_of(loaded.dropped)
+        warn_of_dropped(loaded.dropped)
         style = style or ("chat" if lm.tokenizer.chat_template else "completion")
-        _warn(
-            "no demonstrations were given: these are prior toolkens, made from the tools' names or descriptions alone"
-        )
+        warn("no demonstrations were given: these are prior toolkens, made from the tools' names or descriptions alone")
         name, rows = next(iter(priors.items()))
         toolkens = make_toolken_set(lm, specs, rows, rows, fitted_bias, style, name, None, 0, None)
         return FitResult(toolkens, lm, None, style, 0, 0.0, 0.0, 0, 0, 0, None, loaded.dropped, tuple(names))
@@ -233,10 +227,8 @@ def fit(
             dropped=dropped,
             unseen=unseen,
         )
-    _warn_of(dropped)
-    if unseen:
-        shown = ", ".join(unseen[:10]) + (f" and {len(unseen) - 10} more" if len(unseen) > 10 else "")
-        _warn(f"no demonstration calls {shown}: their toolkens only learn when not to fire, and stay near their priors")
+    warn_of_dropped(dropped)
+    warn_of_unseen(unseen)
 
     # Only there is float64 both at hand and faster than on the CPU.
     device = lm.device if lm.device.type == "cuda" else torch.device("cpu")
@@ -254,7 +246,7 @@ def fit(
         )
         chosen_prior, chosen_lam = selection.prior, selection.lam
         if selection.note:
-            _warn(selection.note)
+            warn(selection.note)
     assert chosen_lam != "auto"
     rows = priors[chosen_prior]
     began = time.perf_counter()
@@ -346,26 +338,3 @@ def candidate_priors(
         if not any(torch.allclose(rows, other) for other in found.values()):
             found[str(config)] = rows
     return found
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, ToolkenFitWarning, stacklevel=3)
-
-
-def _warn_of(dropped: Sequence[DroppedRow]) -> None:
-    if dropped:
-        shown = "; ".join(map(str, dropped[:5])) + ("; …" if len(dropped) > 5 else "")
-        message = f"{len(dropped)} demonstrations were dropped. {shown}"
-        warnings.warn(message, ToolkenFitWarning, stacklevel=3)
-
-
-def _warn_of_names(specs: Sequence[ToolSpec]) -> None:
-    """Of those that say nothing, where a prior would be made of them."""
-    for described, advice in (
-        (True, "say nothing, so the descriptions take their place in the priors"),
-        (False, "say nothing and there is no description, so the priors are noise: describe the tools or rename them"),
-    ):
-        names = [spec.name for spec in specs if says_nothing(spec.name) and bool(spec.description.strip()) == described]
-        if names:
-            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-            warnings.warn(f"the names {shown} {advice}", ToolkenFitWarning, stacklevel=3)

@@ -8,7 +8,6 @@ objective as a function of the new rows alone, and the same solver takes it.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +31,8 @@ from langchain_toolken.training.demonstrations import (
     gather_demonstrations,
 )
 from langchain_toolken.training.features import Features, Progress, compute_features
-from langchain_toolken.training.fit import AUTO_PRIORS, FitResult, ToolkenFitWarning, candidate_priors
+from langchain_toolken.training.fit import AUTO_PRIORS, FitResult, candidate_priors
+from langchain_toolken.training.fit_warnings import warn, warn_of_dropped, warn_of_unseen
 from langchain_toolken.training.selection import LAMS, select_lam, toolken_logits
 from langchain_toolken.training.solver import solve
 
@@ -116,7 +116,7 @@ def update(
     loaded = gather_demonstrations(demonstrations, [*made, *kept], docstrings=docstring_examples, strict=strict)
     started = add_tools(lm, toolkens, new)
     if not new or not loaded.demonstrations:
-        _warn(
+        warn(
             "the set holds a toolken for each of the tools already: nothing was fitted"
             if not new
             else "no demonstrations were given: the new toolkens are "
@@ -138,13 +138,10 @@ def update(
     if strict and features.dropped:
         raise DemonstrationError(bad_rows("the demonstrations, laid out for this LM", features.dropped))
     dropped = tuple(sorted((*loaded.dropped, *features.dropped), key=lambda row: (row.source, row.line)))
-    if dropped:
-        shown = "; ".join(map(str, dropped[:5])) + ("; …" if len(dropped) > 5 else "")
-        _warn(f"{len(dropped)} demonstrations were dropped. {shown}")
+    warn_of_dropped(dropped)
     seen = set(features.target.tolist())
     unseen = tuple(spec.name for k, spec in enumerate(new, start=len(toolkens)) if k not in seen)
-    if unseen:
-        _warn(f"no demonstration calls {', '.join(unseen[:10])}{' …' if len(unseen) > 10 else ''}")
+    warn_of_unseen(unseen)
 
     calibration = toolkens.calibration
     bias = toolkens.bias if calibration is None else calibration.fitted_bias
@@ -170,7 +167,7 @@ def update(
         )
         chosen_prior, chosen_lam = selection.prior, selection.lam
         if selection.note:
-            _warn(selection.note)
+            warn(selection.note)
         if selection.held_out is not None:
             assert selection.positions is not None
             assert selection.logits is not None
@@ -237,7 +234,3 @@ def _joined(
         }
     )
     return replace(grown, prior=torch.cat([toolkens.prior, prior.float()]), call_states=calls, provenance=provenance)
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, ToolkenFitWarning, stacklevel=3)

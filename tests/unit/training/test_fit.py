@@ -19,7 +19,8 @@ from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec
 from langchain_toolken.training.demonstrations import DemonstrationError
-from langchain_toolken.training.fit import ToolkenFitWarning, fit, fit_toolkens
+from langchain_toolken.training.fit import fit, fit_toolkens
+from langchain_toolken.training.fit_warnings import ToolkenFitWarning
 from langchain_toolken.training.recipes import Recipe, train_on_features
 
 SPECS = [

@@ -15,7 +15,8 @@ from langchain_toolken.toolkens import ToolkenSet, ToolkenSetError
 from langchain_toolken.tools import ToolSpec
 from langchain_toolken.training.demonstrations import gather_demonstrations
 from langchain_toolken.training.features import compute_features
-from langchain_toolken.training.fit import ToolkenFitWarning, fit
+from langchain_toolken.training.fit import fit
+from langchain_toolken.training.fit_warnings import ToolkenFitWarning
 from langchain_toolken.training.update import update
 
 SIGNS = {"add": "+", "multiply": "*", "divide": "/", "subtract": "-"}
