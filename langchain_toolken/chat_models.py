@@ -88,6 +88,7 @@ class ToolkenChat(BaseChatModel):
         max_batch_size: most sequences that run through the LM together, of all instances that share it: the last one
             that sets it decides. None leaves it at 16. `batch` starts as many calls at a time, unless its config has a
             max_concurrency.
+        compile_decoding: DOC
         model_kwargs: further arguments of `AutoModelForCausalLM.from_pretrained`, such as a quantization_config.
 
     Raises:
@@ -120,6 +121,7 @@ class ToolkenChat(BaseChatModel):
     device_map: str | dict[str, Any] | None = None
     trust_remote_code: bool = False
     max_batch_size: int | None = Field(default=None, ge=1)
+    compile_decoding: bool = False
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     _engine: Engine | None = PrivateAttr(default=None)
@@ -160,6 +162,7 @@ class ToolkenChat(BaseChatModel):
                 device_map=self.device_map,
                 trust_remote_code=self.trust_remote_code,
                 max_batch_size=self.max_batch_size,
+                compile_decoding=self.compile_decoding,
                 **self.model_kwargs,
             )
         )
