@@ -98,8 +98,8 @@ class CompiledStep:
             return self._thread.run(self._step, inputs, slots.first(rows))[: len(tokens)]
         except (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit) as error:
             raise RuntimeError(
-                f"{_FLAG}: torch.compile failed on {self.lm.model_id} for {rows} rows of {slots.columns} tokens "
-                f"({_first_line(error)}). Leave {_FLAG} off"
+                f"{_FLAG}: torch.compile failed on {self.lm.model_id} for {rows} rows of {slots.columns} tokens. "
+                f"Leave {_FLAG} off. Reason: {_reason(error)}"
             ) from error
 
     def _check(self) -> None:
@@ -124,8 +124,8 @@ class CompiledStep:
                 own = lm.head.word_logits(torch.cat(plain))
         except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
             raise UnsupportedModelError(
-                f"{name} cannot be decoded with {_FLAG}: its one-token step cannot be compiled over a static cache "
-                f"({type(error).__name__}: {_first_line(error)}). Leave {_FLAG} off"
+                f"{name} cannot be decoded with {_FLAG}: its one-token step cannot be compiled over a static cache. "
+                f"Leave {_FLAG} off. Reason: {_reason(error.__cause__ or error)}"
             ) from error
         tolerance = 10 * TOLERANCES.get(lm.head.weight.dtype, max(TOLERANCES.values()))
         if different := difference(ours, own, tolerance):
@@ -268,5 +268,8 @@ def _power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _reason(error: BaseException) -> str:
+    """An error in a few lines; Dynamo's go on for pages, and hide what was raised in the model."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    hidden = [line for line in lines[2:] if line.startswith("Developer debug context:")]
+    return f"{type(error).__name__}: {' '.join([*lines[:2], *hidden[:1]])}"
