@@ -1,55 +1,34 @@
-"""Decoding by a compiled step: the same words, calls and log-probabilities as without, few graphs, clear refusals."""
+"""Decoding by a compiled step: the same words, calls and log-probabilities as without, in few graphs, to any end."""
 
 from __future__ import annotations
 
 import gc
-import os
-import shutil
 import threading
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import cache, partial
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Literal
+from functools import cache
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_core.tools import tool
 from torch import Tensor
-from transformers import (
-    BloomConfig,
-    BloomForCausalLM,
-    DynamicCache,
-    Gemma4ForCausalLM,
-    Gemma4TextConfig,
-    GPTNeoConfig,
-    GPTNeoForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-)
+from transformers import DynamicCache
 
-from langchain_toolken.chat_models import ToolkenChat
-from langchain_toolken.decoding import scheduler, shared
+from langchain_toolken.decoding import scheduler
 from langchain_toolken.decoding.batch import Batch, Row
 from langchain_toolken.decoding.cancellation import Cancellation, DecodingCancelledError, current_cancellation
 from langchain_toolken.decoding.compiled_batch import CompiledBatch, CompiledStep
 from langchain_toolken.decoding.engine import Completion, Reasoning, Sampling
-from langchain_toolken.decoding.lm import LanguageModel, UnsupportedModelError, load_language_model
+from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.static_slots import Slots, states_of
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
-from langchain_toolken.prompts.format import PromptFormat
-from langchain_toolken.prompts.messages import render
-from langchain_toolken.tools import ToolSpec, tool_spec
+from langchain_toolken.tools import ToolSpec
+from tests.compiled import Compiled, Steps, check_same, one_layer
 from tests.passes import wait_until
-from tests.tiny import HIDDEN_SIZE, WINDOW, make_model, make_tokenizer, make_toolkens
-from tests.unit.tiny_chat import make_language_model, toolken_firing_after
+from tests.tiny import WINDOW, make_toolkens
 
 Lm = Callable[..., LanguageModel]
 
@@ -68,65 +47,15 @@ SPEC = ToolSpec(
 )
 
 
-class Compiled:
-    """A compiled step whose backend only counts the graphs: what torch captured runs as it is."""
-
-    def __init__(self, lm: LanguageModel, shortest: int = 512) -> None:
-        self.lm = lm
-        self.graphs = 0
-        self.step = CompiledStep(lm, backend=self._backend, shortest=shortest)
-
-    def _backend(self, graph: torch.fx.GraphModule, _: Any) -> Callable[..., Any]:
-        self.graphs += 1
-        return graph.forward
-
-    def engine(self, **settings: Any) -> TransformersEngine:
-        return TransformersEngine(self.lm, compiled=self.step, **settings)
-
-
 @pytest.fixture(scope="module")
 def compiled(tiny_lm: Lm) -> Callable[[str], Compiled]:
     """compiled(architecture): shared, so that each graph is made once."""
     return cache(lambda architecture: Compiled(tiny_lm(architecture)))
 
 
-class Steps:
-    """All compiled steps while it is installed, by their number of rows; `before` as in `Passes`."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.rows: list[int] = []
-        self.before: Callable[[int], None] | None = None
-        call = CompiledStep.__call__
-
-        def counted(step: CompiledStep, tokens: Sequence[int], positions: Sequence[int], slots: Slots) -> Tensor:
-            self.rows.append(len(tokens))
-            if self.before is not None:
-                self.before(len(self.rows))
-            return call(step, tokens, positions, slots)
-
-        monkeypatch.setattr(CompiledStep, "__call__", counted)
-
-
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     return Steps(monkeypatch)
-
-
-def check_same(ours: Reasoning | Completion, plain: Reasoning | Completion) -> None:
-    """Everything is the same, and probabilities to float32's precision: sums come in another order."""
-    if isinstance(ours, Completion) or isinstance(plain, Completion):
-        assert ours == plain
-        return
-    for mine, its in zip(ours.logprobs, plain.logprobs, strict=True):
-        assert (mine.token, [token for token, _ in mine.top]) == (its.token, [token for token, _ in its.top])
-        assert [mine.logprob, *(p for _, p in mine.top)] == pytest.approx(
-            [its.logprob, *(p for _, p in its.top)], abs=1e-4
-        )
-    candidates = [[*filter(None, [each.trigger]), *each.runners_up] for each in (ours, plain)]
-    assert [each.tool for each in candidates[0]] == [each.tool for each in candidates[1]]
-    assert [c.probability for c in candidates[0]] == pytest.approx([c.probability for c in candidates[1]], abs=1e-5)
-    bare = {"trigger": None, "runners_up": (), "logprobs": ()}
-    assert replace(ours, **bare) == replace(plain, **bare)
 
 
 # --- the same answers -------------------------------------------------------------------------------------------------
@@ -168,54 +97,6 @@ def test_an_agents_steps_are_the_same(tiny_lm: Lm, compiled: Callable[[str], Com
     assert any(isinstance(each, Reasoning) and each.trigger for each in ours)
     for mine, its in zip(ours, run(TransformersEngine(lm)), strict=True):
         check_same(mine, its)  # what came out of the prefix cache included
-
-
-@tool
-def lamp(state: Literal["on", "off"], room: Literal["hall", "attic"]) -> str:
-    """Turn the lamp on or off."""
-    return f"the lamp in the {room} is {state}"
-
-
-def check_close(ours: Any, plain: Any) -> None:
-    """Equal, but for floats' last digits and the calls' ids."""
-    if isinstance(plain, dict):
-        assert ours.keys() == plain.keys()
-        for key in plain.keys() - {"id"}:
-            check_close(ours[key], plain[key])
-    elif isinstance(plain, list):
-        assert len(ours) == len(plain)
-        for mine, its in zip(ours, plain, strict=True):
-            check_close(mine, its)
-    else:
-        assert ours == (pytest.approx(plain, abs=1e-4) if isinstance(plain, float) else plain)
-
-
-def test_a_chat_models_call_and_what_follows_its_result_are_the_same() -> None:
-    lm = make_language_model()
-    question = [HumanMessage("How many pens do 27 boxes hold?")]
-    begun = ToolkenChat.from_engine(TransformersEngine(lm), style="completion", max_tokens=3).reason(question)
-    prompt = render(lm.tokenizer, question, PromptFormat("completion"))
-    before = [[*prompt, *begun.token_ids[:count]] for count in range(4)]
-    toolkens = toolken_firing_after(lm, tool_spec(lamp), before[-1:], before[:-1], "completion")
-
-    def conversation(engine: TransformersEngine) -> list[AIMessage]:
-        chat = ToolkenChat.from_engine(engine, toolkens, max_tokens=32, logprobs=True, top_logprobs=2)
-        bound = chat.bind_tools([lamp])
-        calling = bound.invoke(question)
-        (call,) = calling.tool_calls
-        result = ToolMessage("the lamp is on", tool_call_id=call["id"])
-        return [calling, chat.invoke([*question, calling, result])]
-
-    ours, plain = conversation(Compiled(lm).engine()), conversation(TransformersEngine(lm))
-    for mine, its in zip(ours, plain, strict=True):
-        for part in ("content", "tool_calls", "response_metadata", "usage_metadata"):
-            check_close(getattr(mine, part), getattr(its, part))
-    calling, following = ours
-    assert calling.text
-    assert calling.tool_calls[0]["name"] == "lamp"
-    assert len(following.text) > 3
-    assert following.usage_metadata is not None
-    assert following.usage_metadata["input_token_details"]["cache_read"] >= len(prompt)
 
 
 def last_state(lm: LanguageModel, ids: Sequence[int]) -> Tensor:
@@ -292,7 +173,7 @@ def test_callers_join_and_leave_and_each_answers_as_alone(
         TransformersEngine(tiny_llama).reason([prompt], toolkens=None, sampling=sampling)[0]
         for prompt, sampling in zip(PROMPTS, samplings, strict=True)
     ]
-    engine = compiled("llama").engine(max_batch_size=3, cached_prefixes=0)
+    engine = compiled("llama").engine(max_batch_size=2, cached_prefixes=0)
     steps.before = lambda number: wait_until(lambda: engine.running == 5) if number == 1 else None
     with ThreadPoolExecutor(5) as pool:
         futures = [
@@ -301,7 +182,7 @@ def test_callers_join_and_leave_and_each_answers_as_alone(
         ]
         for future, its in zip(futures, plain, strict=True):
             check_same(future.result(timeout=60)[0], its)
-    assert max(steps.rows) == 3
+    assert max(steps.rows) == 2
 
 
 def test_text_ends_before_a_stop_string(tiny_llama: LanguageModel, compiled: Callable[[str], Compiled]) -> None:
@@ -315,9 +196,7 @@ def test_text_ends_before_a_stop_string(tiny_llama: LanguageModel, compiled: Cal
 
 
 def test_slots_grow_with_the_text_to_the_end_of_the_context(tiny_tokenizer: Any) -> None:
-    model = make_model("llama")
-    model.config.max_position_embeddings = 100
-    lm = load_language_model(model, tokenizer=tiny_tokenizer)
+    lm = one_layer(tiny_tokenizer, context_length=100)
     small = Compiled(lm, shortest=32)
     sampling = Sampling(max_tokens=1000, top_logprobs=0)
     (ours,) = small.engine().reason([PROMPTS[0]], toolkens=None, sampling=sampling)
@@ -328,8 +207,8 @@ def test_slots_grow_with_the_text_to_the_end_of_the_context(tiny_tokenizer: Any)
     assert small.graphs == 1 + 3  # the check's two rows, and one row in slots of 32, 64 and 100
 
 
-def test_graphs_are_one_per_power_of_two_of_rows_and_length(tiny_llama: LanguageModel) -> None:
-    small = Compiled(tiny_llama, shortest=32)
+def test_graphs_are_one_per_power_of_two_of_rows_and_length(tiny_tokenizer: Any) -> None:
+    small = Compiled(one_layer(tiny_tokenizer), shortest=32)
     engine = small.engine()
 
     def vary(lengths: Sequence[int]) -> None:
@@ -421,7 +300,8 @@ def test_what_a_longer_row_left_in_a_slot_does_not_reach_the_next() -> None:
     assert slots.cache_of(1, 2).get_seq_length() == 2
 
 
-def test_a_graph_that_cannot_be_made_later_names_the_flag_and_the_size(tiny_llama: LanguageModel) -> None:
+def test_a_graph_that_cannot_be_made_later_names_the_flag_and_the_size(tiny_tokenizer: Any) -> None:
+    lm = one_layer(tiny_tokenizer)
     broken = False
 
     def backend(graph: torch.fx.GraphModule, _: Any) -> Callable[..., Any]:
@@ -429,7 +309,7 @@ def test_a_graph_that_cannot_be_made_later_names_the_flag_and_the_size(tiny_llam
             raise RuntimeError("no more graphs")
         return graph.forward
 
-    engine = TransformersEngine(tiny_llama, compiled=CompiledStep(tiny_llama, backend=backend))
+    engine = TransformersEngine(lm, compiled=CompiledStep(lm, backend=backend))
     broken = True
     with pytest.raises(RuntimeError, match="compile_decoding.*1 rows of 512 tokens.*off.*no more graphs"):
         engine.reason([PROMPTS[0]], toolkens=None, sampling=Sampling(max_tokens=4))
@@ -445,7 +325,7 @@ def test_an_engine_with_a_compiled_step_can_be_collected_and_its_thread_ends(
         return {thread for thread in threading.enumerate() if thread.name.startswith("toolken-compiled")}
 
     others = threads()
-    lm = load_language_model(make_model("llama"), tokenizer=tiny_tokenizer)
+    lm = one_layer(tiny_tokenizer)
     engine = TransformersEngine(lm, compiled=CompiledStep(lm, backend="eager"))
     engine.reason(PROMPTS[:2], toolkens=None, sampling=Sampling(max_tokens=4))
     assert len(threads() - others) == 1
@@ -455,138 +335,3 @@ def test_an_engine_with_a_compiled_step_can_be_collected_and_its_thread_ends(
     gc.collect()
     assert gone() is None
     wait_until(lambda: not threads() - others)
-
-
-# --- which LMs --------------------------------------------------------------------------------------------------------
-
-SIZES: dict[str, Any] = {
-    "vocab_size": 345,
-    "hidden_size": HIDDEN_SIZE,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 2,
-}
-
-
-def bloom() -> PreTrainedModel:
-    return BloomForCausalLM(BloomConfig(n_layer=2, n_head=4, **SIZES))
-
-
-def gpt_neo() -> PreTrainedModel:
-    kinds = [[["global", "local"], 1]]
-    return GPTNeoForCausalLM(
-        GPTNeoConfig(num_layers=2, num_heads=4, attention_types=kinds, max_position_embeddings=512, **SIZES)
-    )
-
-
-def offloaded() -> PreTrainedModel:
-    model = make_model("llama")
-    model.hf_device_map = {"model": 0, "lm_head": "cpu"}
-    return model
-
-
-def quantized() -> PreTrainedModel:
-    model = make_model("llama")
-    model.hf_quantizer = SimpleNamespace(is_compileable=False)
-    return model
-
-
-@pytest.mark.parametrize(
-    ("model", "reason"),
-    [
-        (bloom, "cannot be compiled over a static cache.*unpack"),
-        (gpt_neo, "it gives other logits"),
-        (offloaded, "offloaded"),
-        (quantized, "without quantization_config"),
-    ],
-)
-def test_an_lm_that_cannot_be_compiled_is_refused_with_the_reason(
-    model: Callable[[], PreTrainedModel], reason: str, tiny_tokenizer: Any
-) -> None:
-    torch.manual_seed(0)
-    lm = load_language_model(model().eval(), tokenizer=tiny_tokenizer)
-    with pytest.raises(UnsupportedModelError, match=f"(?s)compile_decoding.*{reason}") as refused:
-        CompiledStep(lm, backend="eager")
-    assert "off" in str(refused.value)
-    assert lm.model_id in str(refused.value)
-
-
-def test_an_attention_without_static_masks_is_refused(tiny_tokenizer: Any) -> None:
-    lm = load_language_model(make_model("llama"), tokenizer=tiny_tokenizer)
-    lm.model.set_attn_implementation("flex_attention")
-    with pytest.raises(
-        UnsupportedModelError, match="compile_decoding: its attention is 'flex_attention'; load it with .*sdpa"
-    ):
-        CompiledStep(lm, backend="eager")
-
-
-def test_an_older_torch_is_refused(tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "__version__", "2.12.1+cu128")
-    with pytest.raises(ValueError, match="compile_decoding needs torch 2.13 or later, this is 2.12.1"):
-        CompiledStep(tiny_llama)
-
-
-def test_layers_that_use_anothers_states_need_none_of_their_own(tiny_tokenizer: Any) -> None:
-    torch.manual_seed(0)
-    config = Gemma4TextConfig(
-        num_hidden_layers=4,
-        num_kv_shared_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        global_head_dim=8,
-        intermediate_size=64,
-        vocab_size_per_layer_input=345,
-        hidden_size_per_layer_input=8,
-        sliding_window=WINDOW,
-        layer_types=["sliding_attention", "full_attention"] * 2,
-        **SIZES,
-    )
-    lm = load_language_model(Gemma4ForCausalLM(config).eval(), tokenizer=tiny_tokenizer)
-    sampling = Sampling(max_tokens=2 * WINDOW, top_logprobs=1)
-    engines = (Compiled(lm).engine(), TransformersEngine(lm))
-    ours, plain = (engine.reason(PROMPTS[:2], toolkens=None, sampling=sampling) for engine in engines)
-    for mine, its in zip(ours, plain, strict=True):
-        check_same(mine, its)
-
-
-def test_a_step_of_another_lm_is_refused(compiled: Callable[[str], Compiled], tiny_lm: Lm) -> None:
-    with pytest.raises(ValueError, match="compiled step is"):
-        TransformersEngine(tiny_lm("gpt2"), compiled=compiled("llama").step)
-
-
-# --- the flag ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_flag_makes_an_engine_of_its_own_that_others_with_it_share(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: Steps
-) -> None:
-    make_tokenizer().save_pretrained(tmp_path)
-    make_model("llama").save_pretrained(tmp_path)
-    monkeypatch.setattr(shared, "CompiledStep", partial(CompiledStep, backend="eager"))
-    plain = ToolkenChat(model=str(tmp_path), device="cpu", style="completion", max_tokens=5)
-    flagged = ToolkenChat(
-        model=str(tmp_path), device="cpu", style="completion", max_tokens=5, compile_decoding=True, logprobs=True
-    )
-    expected = plain.invoke("How many pens?").content
-    assert not steps.rows
-    assert flagged.invoke("How many pens?").content == expected
-    assert steps.rows[-4:] == [1] * 4
-    again = ToolkenChat(model=str(tmp_path), device="cpu", compile_decoding=True, max_batch_size=3)
-    assert again.engine is flagged.engine is not plain.engine
-
-
-@pytest.mark.skipif(
-    not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++")),
-    reason="torch.compile's inductor needs a C++ compiler (g++ or clang++) on a CPU, and there is none",
-)
-def test_inductor_gives_the_same_words(tiny_tokenizer: Any) -> None:
-    model = LlamaForCausalLM(
-        LlamaConfig(num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, initializer_range=0.5, **SIZES)
-    )
-    lm = load_language_model(model.eval(), tokenizer=tiny_tokenizer)
-    sampling = Sampling(max_tokens=12, top_logprobs=2)
-    engines = (TransformersEngine(lm, compiled=CompiledStep(lm)), TransformersEngine(lm))
-    ours, plain = (engine.reason(PROMPTS[:2], toolkens=None, sampling=sampling) for engine in engines)
-    for mine, its in zip(ours, plain, strict=True):
-        check_same(mine, its)
