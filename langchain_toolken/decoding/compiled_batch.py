@@ -27,7 +27,7 @@ from langchain_toolken.decoding.static_slots import Slots, slot_cache, slot_mask
 Backend = str | Callable[..., Any]
 
 _FLAG = "compile_decoding"
-_NEEDS_TORCH = "2.13"  # the first whose compiled functions can have a recompile limit of their own
+_NEEDS_TORCH = "2.13"  # has recompile limits per function, and CUDA graphs in any thread; older ones were not tried
 _ATTENTION = ("sdpa", "eager")  # others take no mask of a static shape
 _MOST_GRAPHS = 256
 _CHECKED = ((1, 5, 9, 2, 7, 11, 3, 8, 6, 4), (1, 3, 5))  # two rows of unequal length, as multiples of a stride
@@ -186,9 +186,9 @@ class CompiledBatch:
             self._slots = None
 
     def _room(self, rows: int, tokens: int, like: DynamicCache | None = None) -> Slots:
-        """The slots of the present rows, moved to longer ones if they have to be, with room for `rows` in all."""
+        """The slots of the present rows, moved if others fit their length now, with room for `rows` in all."""
         present = self._slots
-        columns = max(self._step.columns(tokens), 0 if present is None else present.columns)
+        columns = self._step.columns(tokens)
         slots = self._of_length.get(columns)
         if slots is None:
             like = like if present is None else present.like
@@ -245,7 +245,7 @@ def _serve(jobs: SimpleQueue[Any]) -> None:
         done, step, args = job
         try:
             done.set_result(step(*args).clone())
-        except Exception as error:  # noqa: BLE001 - handed to the caller
+        except BaseException as error:  # noqa: BLE001 - handed to the caller, who would wait for ever
             done.set_exception(error)
         del job, done, step, args  # or they would be held until the next one
 
