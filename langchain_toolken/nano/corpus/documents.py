@@ -89,11 +89,14 @@ def card_after_trigger(rng: Random) -> Document:
     """A worked answer up to one of its results; there a tool's card, and the arguments. Ends with them, as decoding does."""
     form = _form(rng)
     draw = rng.random()
-    if draw < 0.16:  # an object is asked for, and its schema's card comes at once
+    if draw < 0.03:  # a call is made that nobody asked for: its arguments are anybody's guess, but short
+        form = "chat" if rng.random() < 0.7 else "completion"
+        document, call = problem_prompt(small_talk(rng)[0][0], form), request_with_call(rng).call
+    elif draw < 0.17:  # an object is asked for, and its schema's card comes at once
         request, call = object_request(rng)
         form = "chat" if rng.random() < 0.7 else "completion"
         document = problem_prompt(request, form)
-    elif draw < 0.36:
+    elif draw < 0.39:
         asked = request_with_call(rng)
         form = "chat" if rng.random() < 0.7 else "completion"
         document, call = problem_prompt(asked.request, form), asked.call
@@ -154,10 +157,12 @@ def tools_in_system_prompt(rng: Random) -> Document:
         document += _turns(small_talk(rng)[:1])
         if talk < 0.1:
             return document[:-1]
+    if talk > 0.95:  # as `tool_choice` has it: a call that nobody asked for
+        request, reply = small_talk(rng)[0]
     return [
         *document,
         Segment(f"{TURN}user\n", GIVEN, special=True), Segment(request, ASKED), Segment(f"{END}\n{TURN}assistant\n", GIVEN, special=True),
-        Segment(CALL, ANSWERED, special=True), Segment(written_call(call), ANSWERED), Segment(f"{CALL_END}{END}", ANSWERED, special=True),
+        Segment(CALL, ANSWERED if talk <= 0.95 else GIVEN, special=True), Segment(written_call(call), ANSWERED), Segment(f"{CALL_END}{END}", ANSWERED, special=True),
         Segment(f"\n{TURN}tool\n", GIVEN, special=True), Segment(result, GIVEN), Segment(f"{END}\n{TURN}assistant\n", GIVEN, special=True),
         Segment(reply, ANSWERED), Segment(END, ANSWERED, special=True),
     ]  # fmt: skip

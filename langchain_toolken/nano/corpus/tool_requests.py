@@ -36,8 +36,8 @@ _INPUT = (("number", "integer", "x value n number argument of arg"),)
 _SKY = "[sunny|cloudy|rainy|windy|foggy|snowy|clear|warm|stormy]"
 
 _REQUESTS = (
-    _Request("forecast sky climate weather_report", "[Tells|Returns|Looks up|Gives] the [weather|forecast][ of| for| in] a [city|place|town].", "[What is the weather like|How is the weather|What will the weather be|How does the sky look] in {city}[ today| now| tomorrow|]?", (_TOWN,), _SKY, "[It is|The weather is] {result} in {city}."),
-    _Request("forecast sky weather_on", "[Tells|Returns] the weather of a city on a day.", "[What is the weather like|How is the weather|Will it rain] in {city} on {day}?", (_TOWN, _ON), _SKY, "On {day} it will be {result} in {city}."),
+    _Request("forecast sky climate sky_report", "[Tells|Returns|Looks up|Gives] the [weather|forecast][ of| for| in] a [city|place|town].", "[What is the weather like|How is the weather|What will the weather be|How does the sky look] in {city}[ today| now| tomorrow|]?", (_TOWN,), _SKY, "[It is|The weather is] {result} in {city}."),
+    _Request("forecast sky outlook_on", "[Tells|Returns] the weather of a city on a day.", "[What is the weather like|How is the weather|Will it rain] in {city} on {day}?", (_TOWN, _ON), _SKY, "On {day} it will be {result} in {city}."),
     _Request("temperature thermometer degrees heat", "[Tells|Returns|Measures] the temperature [in a city|at a place].", "[How warm is it|What is the temperature|How cold is it|How hot will it be] in {city}?", (_TOWN,), "{small}", "It is {result} degrees in {city}."),
     _Request("clock time_in local_time", "[Tells|Returns] the [local |]time of a [city|place].", "What time is it in {city}[ now|]?", (_TOWN,), "{time}", "It is {result} in {city}."),
     _Request("population inhabitants census", "[Tells|Returns] how many people live in a [city|place].", "How many people live in {city}?", (_TOWN,), "{large}", "{result} people live in {city}."),
@@ -56,8 +56,9 @@ _REQUESTS = (
     _Request("track parcel shipment delivery", "[Tells|Finds] where [a parcel|an order] is.", "[Where is|Track|Find] [parcel|order|package|shipment] {code}[?|.]", (("code", "string", "id number parcel order_id code"),), "[in {city2}|on the way|delivered|lost]", "[It|{code}] is {result}."),
     _Request("cancel stop_order refund", "Cancels [an order|a booking].", "[Cancel|Delete] [order|booking|ticket] {code}[, please|].", (("code", "string", "id number booking code"),), "[canceled|done|ok]", "{code} is canceled."),
     _Request("account balance status", "[Returns|Shows] the [state|balance] of an account.", "[What is on|Show me] account {code}[?|.]", (("code", "string", "id account key"),), "{large}", "Account {code} shows {result}."),
-    _Request("register new_member sign_up add_supplier", "[Registers|Adds|Enters] a [member|supplier|client|guest] [by name|with a note].", "[Register|Add|Enter|Sign up] a [member|supplier|client|guest|company] [called|with the name|by the name of] {quoted}[ ({word})|][ - | - |, |: ]{article} {about}[.|]", (("foreign", "string", "name title label full_name client_name member_name"), ("about", "string", "about note details info remark")), "[Added|Registered] {foreign}.", "{foreign} is registered."),
-    _Request("greet say_hello welcome", "[Greets|Welcomes] somebody[ by name|].", "[Greet|Say hello to|Welcome] {quoted}[.|!|]", (("foreign", "string", "name who person guest_name"),), "Hello {foreign}!", "{foreign} was greeted."),
+    _Request("register new_member sign_up add_supplier", "[Registers|Adds|Enters|Tool for adding|Signs up] a [member|supplier|client|guest|vendor] [by name|with a note|with any kind of name|].", "[Register|Add|Enter|Sign up|Put in|We have] a [new |][member|supplier|client|guest|company|vendor] [called|with the name|by the name of|:] {quoted}[ ({word})| ({word} {word2})|][ - | - |, |: | is ]{article} {about}[.|]", (("foreign", "string", "{role}_name title label full_{role} name_of_{role}"), ("about", "string", "about note details info remark profile summary kind_of_{role} about_{role}")), "[Added|Registered] {foreign}.", "{foreign} is registered."),
+    _Request("register new_member sign_up add_supplier", "[Registers|Adds|Enters|Signs up] a [member|supplier|client|guest|vendor] [by name|].", "[Register|Add|Enter|Sign up|Put in|We have] a [new |][member|supplier|client|guest|company|vendor] [called|with the name|by the name of|:] {quoted}[.|]", (("foreign", "string", "{role}_name title label full_{role} name_of_{role}"),), "[Added|Registered] {foreign}.", "{foreign} is registered."),
+    _Request("greet say_hello welcome", "[Greets|Welcomes] somebody[ by name|].", "[Greet|Say hello to|Welcome] {quoted}[.|!|]", (("foreign", "string", "name who person {role}_name"),), "Hello {foreign}!", "{foreign} was greeted."),
     _Request("paint compose sing make_text", "[Makes|Writes|Paints] a [song|poem|picture|letter] in a [given |certain |] [manner|style|way][ of painting| of writing|].", "[Using|With] [the tool|it|your tool], [write|make|compose|paint] [a|some] {manner} [song|poem|picture|letter][.|!|]", (("manner", "string", "style manner song_style of_what way"),), "[la la la|done|ready]", "Here is the {manner} one: {result}."),
     _Request("decorate dress_up costume", "Dresses a [room|person|shop] up.", "[Dress|Make] {word} up as a {manner} {furnishing}[.|!|]", (("word", "string", "who what room"), ("manner", "string", "style theme look")), "[done|ok]", "{word} looks {manner} now."),
     _Request("find_person search_name contact", "Finds a [person|contact] by name.", "[Find|Look up|Search for|Show] {foreign}[.|]", (("foreign", "string", "name query person"),), "{code}", "{foreign} has the number {result}."),
@@ -91,6 +92,20 @@ _KINDS = (
     "Thai",
     "Cuban",
 )
+_ROLES = ("member", "supplier", "client", "guest", "vendor", "partner", "firm", "person")
+_TRADES = (
+    "shipping firm",
+    "bank",
+    "choir",
+    "doctor",
+    "maker of {things}",
+    "dealer in {things}",
+    "school",
+    "travel office",
+    "chemical plant",
+    "{word} company",
+    "house of {things}",
+)
 _ADJECTIVES = ("secret", "strange", "hidden", "special", "wild", "curious", "golden", "silly")
 
 
@@ -109,16 +124,39 @@ class RequestWithCall:
     reply: str
 
 
+def _firm_or_person(rng: Random) -> str:
+    name = invented_word(rng).capitalize()
+    return rng.choice(
+        (
+            f"{rng.choice(PEOPLE)} {name}",
+            f"{name} & {invented_word(rng).capitalize()}",
+            f"{name} Ltd.",
+            name,
+            f"The {name} {rng.choice(SHOPS)}",
+        )
+    )
+
+
+def _what_they_are(rng: Random) -> str:
+    """A kind of person or firm in two to six words."""
+    trade = rng.choice((*SHOPS, *_TRADES)).format(things=rng.choice(THINGS), word=invented_word(rng))
+    kind = rng.choice(
+        (rng.choice(_KINDS), invented_word(rng).capitalize(), invented_word(rng), rng.choice(_ADJECTIVES))
+    )
+    where = rng.choice(("", "", f" from {town(rng)}", f" in {town(rng)}"))
+    return f"{kind} {trade}{where}"
+
+
 def request_with_call(rng: Random) -> RequestWithCall:
     """A request that is no word problem, for a tool of some name."""
     kind = rng.choices(_REQUESTS, _WEIGHTS)[0]
     numbers = Numbers(rng)
-    foreign = foreign_name(rng) if rng.random() < 0.7 else f"{rng.choice(PEOPLE)} {invented_word(rng).capitalize()}"
+    foreign = foreign_name(rng) if rng.random() < 0.5 else _firm_or_person(rng)
     left, right = rng.choice(('""', "''", "“”", "«»", "  "))
     values = {
         "city": town(rng), "city2": town(rng), "town": town(rng), "day": rng.choice(DAYS), "month": rng.choice(MONTHS), "date": date(rng), "code": code(rng), "address": address(rng),
         "person": rng.choice(PEOPLE), "phrase": rng.choice(_PHRASES), "time": f"{rng.randint(0, 23)}:{rng.randint(0, 59):02d}", "foreign": foreign, "quoted": f"{left}{foreign}{right}".strip(),
-        "about": f"{rng.choice(_KINDS)} {rng.choice((*SHOPS, 'shipping firm', 'bank', 'choir', 'doctor'))}", "language": rng.choice(("Latin", "Danish", "Thai", "Greek", "Korean")),
+        "about": _what_they_are(rng), "word2": invented_word(rng), "role": rng.choice(_ROLES), "language": rng.choice(("Latin", "Danish", "Thai", "Greek", "Korean")),
         "topic": f"{rng.choice(('old', 'blue', 'the best', 'cheap', 'how to make', 'the history of'))} {rng.choice(THINGS)}", "adjective": rng.choice(_ADJECTIVES),
         "count": numbers.between(2, 20), "things": rng.choice(THINGS), "amount": numbers.number(1, 4), "number": numbers.integer(1, 4), "word": invented_word(rng), "state": rng.choice(("on", "off")),
         "small": numbers.between(2, 99), "large": numbers.number(1, 5, 0.2),
@@ -133,7 +171,7 @@ def request_with_call(rng: Random) -> RequestWithCall:
     parameters: list[tuple[str, str, bool]] = []
     arguments: list[tuple[str, str]] = []
     for value, shown, names in kind.parameters:
-        parameter = rng.choice(names.split())
+        parameter = rng.choice(names.split()).format(**values)
         while any(parameter == name for name, _, _ in parameters):
             parameter += "_2"
         parameters.append((parameter, shown, False))
