@@ -122,19 +122,7 @@ def random_toolkens(lm: LanguageModel, tools: Sequence[ToolSpec]) -> ToolkenSet:
         matrix=rows,
         prior=rows,
         bias=0.0,
-        provenance=Provenance(
-            model_id=lm.model_id,
-            revision=None,
-            head_fingerprint=lm.head_fingerprint,
-            tokenizer_fingerprint=lm.tokenizer_fingerprint,
-            style="chat",
-            prior="random",
-            lam=None,
-            demonstrations=0,
-            tool_positions=0,
-            word_positions=0,
-            package_version="0",
-        ),
+        provenance=Provenance.of(lm.identity, "chat", "random"),
     )
 
 

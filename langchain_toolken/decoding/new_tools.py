@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Literal
 
-from langchain_toolken import __version__
 from langchain_toolken.decoding.engine import Engine
 from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.priors import PriorConfig, prior_rows
@@ -26,12 +25,7 @@ def add_tools(lm: LanguageModel, toolkens: ToolkenSet, specs: Sequence[ToolSpec]
 
     Raises ToolkenSetError if the set belongs to another LM, or holds one of the tools already.
     """
-    toolkens.check_fits(
-        model_id=lm.model_id,
-        head_fingerprint=lm.head_fingerprint,
-        tokenizer_fingerprint=lm.tokenizer_fingerprint,
-        hidden_size=lm.hidden_size,
-    )
+    toolkens.check_fits(lm.identity)
     config = PriorConfig()
     found = mapped_rows(lm, toolkens, specs, config)
     if found is None:
@@ -69,19 +63,7 @@ def with_priors(engine: Engine, toolkens: ToolkenSet | None, tools: Sequence[Too
     _warn(names, _PRIORS, engine.model_id)
     config = PriorConfig()
     rows = prior_rows(lm, specs, config)
-    provenance = Provenance(
-        model_id=lm.model_id,
-        revision=lm.revision,
-        head_fingerprint=lm.head_fingerprint,
-        tokenizer_fingerprint=lm.tokenizer_fingerprint,
-        style=style,
-        prior=str(config),
-        lam=None,
-        demonstrations=0,
-        tool_positions=0,
-        word_positions=0,
-        package_version=__version__,
-    )
+    provenance = Provenance.of(lm.identity, style, str(config))
     return ToolkenSet(specs=tuple(specs), matrix=rows, prior=rows, bias=0.0, provenance=provenance)
 
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save as tensors_to_bytes
 
 from langchain_toolken import toolken_folder as module
+from langchain_toolken.lm_identity import LMIdentity
 from langchain_toolken.toolken_folder import SETTINGS_FILE, TENSORS_FILE
 from langchain_toolken.toolkens import Calibration, Provenance, ToolkenSet, ToolkenSetError
 from langchain_toolken.tools import ToolSpec
@@ -252,23 +253,18 @@ def test_merge_keeps_only_what_both_provenances_say() -> None:
 
 def test_fingerprints_decide_whether_an_lm_fits_and_the_message_names_both() -> None:
     toolkens = make(["a"])
-    lm: dict[str, Any] = {
-        "model_id": "/copied/elsewhere",
-        "head_fingerprint": "h" * 64,
-        "tokenizer_fingerprint": "t" * 64,
-        "hidden_size": 4,
-    }
-    toolkens.check_fits(**lm)
+    lm = LMIdentity("/copied/elsewhere", "other", "h" * 64, "t" * 64, hidden_size=4)
+    toolkens.check_fits(lm)
     with pytest.raises(ToolkenSetError) as caught:
-        toolkens.check_fits(**{**lm, "head_fingerprint": "h" * 63 + "x", "hidden_size": 8})
+        toolkens.check_fits(replace(lm, head_fingerprint="h" * 63 + "x", hidden_size=8))
     message = str(caught.value)
     assert "org/tiny (revision main)" in message
-    assert "/copied/elsewhere" in message
+    assert "/copied/elsewhere (revision other)" in message
     assert "the hidden size (4 and 8)" in message
     assert "the output head" in message
     assert "tokenizer" not in message
     with pytest.raises(ToolkenSetError, match="the tokenizer"):
-        toolkens.check_fits(**{**lm, "model_id": "org/tiny", "tokenizer_fingerprint": "u"})
+        toolkens.check_fits(replace(toolkens.made_for, tokenizer_fingerprint="u"))
 
 
 # --- the folder ------------------------------------------------------------------------------------------------------
