@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 from langchain_toolken.decoding.engine import Engine
-from langchain_toolken.decoding.new_tools import with_priors
+from langchain_toolken.decoding.lm import LanguageModel
+from langchain_toolken.decoding.new_tools import map_of, with_priors
+from langchain_toolken.decoding.toolken_map import ToolkenMap
 from langchain_toolken.identity import toolkens_identity
 from langchain_toolken.prompts.format import Style
 from langchain_toolken.toolkens import ToolkenSet
@@ -31,6 +33,7 @@ class GrowingToolkens:
     def __init__(self, given: ToolkenSet | str | Path | None) -> None:
         self.given = ToolkenSet.load(given) if isinstance(given, str | Path) else given
         self._grown = self.given
+        self._map: ToolkenMap | None = None
         self._lock = threading.Lock()
 
     @property
@@ -50,5 +53,11 @@ class GrowingToolkens:
             ToolkenSetError, ValueError: as `decoding.new_tools.with_priors`.
         """
         with self._lock:
-            self._grown = with_priors(engine, self._grown, tools, style)
+            self._grown = with_priors(engine, self._grown, tools, style, self._learned)
             return self._grown
+
+    def _learned(self, lm: LanguageModel) -> ToolkenMap | None:
+        """The map of the set that was given, learned when a tool first needs it."""
+        if self._map is None and self.given is not None:
+            self._map = map_of(lm, self.given)
+        return self._map
