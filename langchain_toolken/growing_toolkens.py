@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
 from langchain_toolken.decoding.engine import Engine
 from langchain_toolken.decoding.lm import LanguageModel
@@ -31,10 +32,17 @@ class GrowingToolkens:
     """
 
     def __init__(self, given: ToolkenSet | str | Path | None) -> None:
+        self._source = given
         self.given = ToolkenSet.load(given) if isinstance(given, str | Path) else given
         self._grown = self.given
         self._map: ToolkenMap | None = None
         self._lock = threading.Lock()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # made for the set that was given, and nothing else is in it
+
+    def __reduce__(self) -> tuple[type[Self], tuple[ToolkenSet | str | Path | None]]:
+        return type(self), (self._source,)  # another process makes its own for further tools
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -30,14 +30,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backtracing": {"calls", "decoding", "tools"},
     "responses": {"answers", "calls", "decoding", "prompts"},
     "structured_output": {"binding", "prompts", "tools"},
+    "loaded_engine": {"decoding"},
     "growing_toolkens": {"decoding", "identity", "prompts", "toolkens", "tools"},
     "chat_turn": {
         *("answers", "backtracing", "binding", "calls", "decoding", "growing_toolkens", "prompts", "reranking"),
         *("responses", "toolkens", "tools"),
     },
     "chat_models": {
-        *("answers", "backtracing", "binding", "chat_turn", "decoding", "growing_toolkens", "identity", "prompts"),
-        *("reranking", "structured_output", "toolkens", "tools"),
+        *("answers", "backtracing", "binding", "chat_turn", "decoding", "growing_toolkens", "identity"),
+        *("loaded_engine", "prompts", "reranking", "structured_output", "toolkens", "tools"),
     },
     "agents": {"answers", "backtracing", "chat_models", "chat_turn", "decoding", "prompts", "toolkens", "tools"},
     "evaluation": {"agents", "chat_models", "decoding", "nano", "prompts", "toolkens", "tools"},
