@@ -200,22 +200,98 @@ def test_options_that_make_no_sense_are_named(tmp_path: Path, arguments: list[st
     ("arguments", "said"),
     [
         (["--tools", "no_such_file.py"], "no_such_file.py"),
+        (["--tools", "."], "is a folder, not a file"),
         (["--tools", TOOLS, "--demos", "no_such_demos.jsonl"], "no_such_demos.jsonl"),
+        (["--tools", TOOLS, "--demos", str(EXAMPLES)], f"{EXAMPLES}: is a folder"),
+        (["--tools", TOOLS, "--demos", os.devnull], "it holds no demonstration"),
         (["--tools", TOOLS, "--model", "./no-such-model"], "no-such-model"),
     ],
 )
 def test_bad_input_to_fit_is_named_and_exits_with_1(tmp_path: Path, arguments: list[str], said: str) -> None:
     result = run(app, ["fit", "--out", str(tmp_path / "out"), *arguments])
     assert result.exit_code == 1
-    assert "error:" in result.output
-    assert said in result.output.replace("\n", "")
+    assert result.stdout == ""
+    assert result.stderr.lstrip().startswith("error:")
+    assert said in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/set", "full"])
+def test_a_folder_that_refuses_the_toolkens_is_named_before_anything_is_loaded(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    out = tmp_path / place
+    result = run(app, ["fit", "--tools", TOOLS, "--model", "./no-such-model", "--out", str(out)])
+    assert result.exit_code == 1
+    assert result.stderr.lstrip().startswith(f"error: {out} ")
+    assert "give a" in result.stderr
+    assert sorted(str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")) == ["file", "full", "full/mine.txt"]
+
+
+def test_ctrl_c_during_a_fit_says_what_is_kept_and_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    out, kept = tmp_path / "set", tmp_path / "features"
+    command = ["fit", "--tools", TOOLS, "--demos", str(EXAMPLES / "demos.jsonl"), "--out", str(out), "--json"]
+    command += ["--prior", "head", "--lam", "1e-4", "--bias", "0"]
+    with monkeypatch.context() as patched:
+        patched.setattr("langchain_toolken.training.fit.solve", interrupted)
+        plain, keeping = run(app, command), run(app, [*command, "--features", str(kept)])
+    assert (plain.exit_code, keeping.exit_code) == (130, 130)
+    assert plain.stdout == keeping.stdout == ""
+    assert plain.stderr.strip().endswith("stopped: no toolkens were written")
+    assert f"the LM pass is in {kept}" in keeping.stderr
+    assert not out.exists()
+    again = run(app, [*command, "--features", str(kept)])
+    assert json.loads(again.stdout)["lm_passes"] == 0
+
+
+def test_json_holds_whatever_is_shown(tmp_path: Path) -> None:
+    command = ["fit", "--tools", TOOLS, "--demos", str(EXAMPLES / "demos.jsonl"), "--out", str(tmp_path / "set")]
+    command += ["--prior", "head"]
+    shown, facts = run(app, command, env={"COLUMNS": "200"}), json.loads(run(app, [*command, "--json"]).stdout)
+    assert shown.exit_code == 0, shown.output
+    rows = shown.stdout[shown.stdout.index(" toolkens ") :].splitlines()
+    names = {row[1:31].strip().replace(" ", "_") for row in rows if row[1:31].strip()}
+    assert names == set(facts) - {"path", "dropped_rows"}
+    assert len(facts["path"]) == shown.stdout.count("head/name/average") - 1
+    assert "{" not in shown.stdout
+    assert "None" not in shown.stdout
 
 
 def test_chat_with_a_folder_that_holds_no_toolkens_is_an_error(tmp_path: Path) -> None:
     result = run(app, ["chat", "--toolkens", str(tmp_path)])
     assert result.exit_code == 1
     assert "error:" in result.output
+
+
+def test_chat_asks_for_a_question_that_it_can_answer(toolkens: Path) -> None:
+    chat = ["chat", "--toolkens", str(toolkens)]
+    for arguments, said in (
+        (["--json"], "--json prints the answer to one question"),
+        ([" "], "the question is empty"),
+    ):
+        refused = run(app, [*chat, *arguments], env={"COLUMNS": "200"})
+        assert refused.exit_code == 2
+        assert said in refused.stderr
+    long = run(app, [*chat, "--json", "apples " * 3000])
+    assert long.exit_code == 1
+    assert long.stdout == ""
+    assert "error: the prompt has 30" in long.stderr
+    assert "a context of 1024" in long.stderr
+
+
+def test_a_conversation_that_outgrows_the_context_starts_anew(toolkens: Path) -> None:
+    typed = f"Hello!\n{'apples ' * 3000}\nHello!\n\n"
+    result = run(app, ["chat", "--toolkens", str(toolkens), "--tools", TOOLS], input=typed)
+    assert result.exit_code == 0, result.output
+    before, after = result.output.split("the conversation starts anew")
+    assert "reason" in before
+    assert "reason" in after
 
 
 def test_the_demo_fits_asks_and_compares() -> None:
@@ -256,7 +332,10 @@ def test_inspect_shows_what_the_fit_came_to(toolkens: Path) -> None:
 def test_inspect_names_what_it_cannot_find(toolkens: Path, tmp_path: Path) -> None:
     unknown = run(app, ["inspect", str(toolkens), "--tool", "fair_shares"])
     assert unknown.exit_code == 1
-    assert "did you mean fair_share?" in " ".join(unknown.output.split())
+    assert unknown.stdout == ""
+    assert "did you mean fair_share?" in unknown.stderr
+    nothing_like_it = run(app, ["inspect", str(toolkens), "--tool", "zzz"])
+    assert "there are total_price, what_is_left, fair_share" in nothing_like_it.stderr
     ToolkenSet.load(toolkens).save(tmp_path / "bare")
     bare = run(app, ["inspect", str(tmp_path / "bare")])
     assert bare.exit_code == 1

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from safetensors.torch import save as tensors_to_bytes
 
 from langchain_toolken import toolken_folder as module
-from langchain_toolken.toolken_folder import SETTINGS_FILE, TENSORS_FILE
+from langchain_toolken.toolken_folder import SETTINGS_FILE, TENSORS_FILE, check_place
 from langchain_toolken.toolkens import ToolkenSet, ToolkenSetError
 from tests.unit.toolken_samples import PROVENANCE, make, same, sets, spec
 
@@ -65,6 +65,19 @@ def test_a_folder_with_other_things_in_it_is_not_replaced(tmp_path: Path) -> Non
     with pytest.raises(ToolkenSetError, match="is a file"):
         make(["a"]).save(tmp_path / "thesis.tex")
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_place_is_checked_as_a_save_would_and_left_as_it_was(tmp_path: Path) -> None:
+    check_place(tmp_path / "deep" / "set")
+    assert list(tmp_path.iterdir()) == []
+    make(["a"]).save(tmp_path / "set")
+    check_place(tmp_path / "set")
+    assert [each.name for each in tmp_path.iterdir()] == ["set"]
+    (tmp_path / "set" / "mine.txt").write_text("x")
+    with pytest.raises(ToolkenSetError, match=r"something else \(mine.txt\)"):
+        check_place(tmp_path / "set")
+    with pytest.raises(ToolkenSetError, match=r"can't be written .*toolkens.json: Not a directory"):
+        check_place(tmp_path / "set" / SETTINGS_FILE / "set")
 
 
 class Killed(BaseException):
