@@ -34,18 +34,18 @@ def probe(lm: LanguageModel) -> None:
             )
         words = lm.head.word_logits(hidden)
         tolerance = TOLERANCES.get(lm.head.weight.dtype, max(TOLERANCES.values()))
-        if difference := _difference(words, own, tolerance):
+        if different := difference(words, own, tolerance):
             raise UnsupportedModelError(
-                f"{name}: word logits computed from the decoder's states differ from the model's own ({difference}). "
+                f"{name}: word logits computed from the decoder's states differ from the model's own ({different}). "
                 "The model changes its logits after the output head in a way that is not known here; look for a scale, "
                 f"a multiplier or a soft-cap in its config (known: {lm.head.transform}). Please file an issue that "
                 "names the model"
             )
         cached = _with_cropped_cache(lm, prompt, name)
         # Attention over a cache is summed in another order than over a whole prompt; a lost state is off by far more.
-        if difference := _difference(cached, own[:, -1], 10 * tolerance):
+        if different := difference(cached, own[:, -1], 10 * tolerance):
             raise UnsupportedModelError(
-                f"{name}: continuing from a cropped cache gives other logits than a fresh run ({difference}), as "
+                f"{name}: continuing from a cropped cache gives other logits than a fresh run ({different}), as "
                 "models with recurrent or convolutional states do. Please file an issue that names the model"
             )
 
@@ -66,8 +66,8 @@ def _with_cropped_cache(lm: LanguageModel, prompt: Tensor, name: str) -> Tensor:
     return lm.head.word_logits(hidden[:, -1])
 
 
-def _difference(ours: Tensor, own: Tensor, tolerance: float) -> str:
-    """What is wrong with our logits, or the empty string."""
+def difference(ours: Tensor, own: Tensor, tolerance: float) -> str:
+    """How our logits differ from the model's by more than `tolerance` times their size, or the empty string."""
     if ours.shape != own.shape:
         return f"shape {tuple(ours.shape)} instead of {tuple(own.shape)}"
     own = own.to(ours.device)

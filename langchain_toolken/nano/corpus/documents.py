@@ -252,7 +252,7 @@ def result_as_turn(rng: Random) -> Document:
 
 # share of the documents (not of the tokens)
 SHORT_KINDS: tuple[tuple[Callable[[Random], Document], float], ...] = (
-    (word_problem, 0.46), (card_after_trigger, 0.36), (_arithmetic, 0.02), (_copying, 0.03), (_facts, 0.03), (_plan, 0.01), (_small_talk, 0.03),
+    (word_problem, 0.43), (card_after_trigger, 0.35), (_arithmetic, 0.02), (_copying, 0.07), (_facts, 0.03), (_plan, 0.01), (_small_talk, 0.03),
     (result_as_turn, 0.03), (result_inline, 0.03),
 )  # fmt: skip
 LONG_KINDS: tuple[tuple[Callable[[Random], Document], float], ...] = ((tools_in_system_prompt, 0.55), (react, 0.45))

@@ -45,7 +45,7 @@ def copying(rng: Random) -> tuple[str, str]:
     makers: tuple[Callable[[], str], ...] = (
         lambda: numbers.number(1, 9, 0.4), lambda: numbers.number(5, 12, 0.4), lambda: numbers.integer(2, 6), lambda: foreign_name(rng), lambda: town(rng), lambda: code(rng),
     )  # fmt: skip
-    make = rng.choices(makers, (4, 4, 2, 3, 1, 1))[0]
+    make = rng.choices(makers, (4, 4, 2, 10, 1, 1))[0]
     entries = [make() for _ in range(rng.choice((1, 2, 2, 3, 4)))]
     values = {"list": ", ".join(entries), "reversed": ", ".join(reversed(entries)), "first": entries[0], "last": entries[-1],
               "word": invented_word(rng), "word2": invented_word(rng, 2)}  # fmt: skip

@@ -58,6 +58,8 @@ _REQUESTS = (
     _Request("account balance status", "[Returns|Shows] the [state|balance] of an account.", "[What is on|Show me] account {code}[?|.]", (("code", "string", "id account key"),), "{large}", "Account {code} shows {result}."),
     _Request("register new_member sign_up add_supplier", "[Registers|Adds|Enters] a [member|supplier|client|guest] [by name|with a note].", "[Register|Add|Enter|Sign up] a [member|supplier|client|guest|company] [called|with the name|by the name of] {quoted}[ ({word})|][ - | - |, |: ]{article} {about}[.|]", (("foreign", "string", "name title label full_name client_name member_name"), ("about", "string", "about note details info remark")), "[Added|Registered] {foreign}.", "{foreign} is registered."),
     _Request("greet say_hello welcome", "[Greets|Welcomes] somebody[ by name|].", "[Greet|Say hello to|Welcome] {quoted}[.|!|]", (("foreign", "string", "name who person guest_name"),), "Hello {foreign}!", "{foreign} was greeted."),
+    _Request("paint compose sing make_text", "[Makes|Writes|Paints] a [song|poem|picture|letter] in a [given |certain |] [manner|style|way][ of painting| of writing|].", "[Using|With] [the tool|it|your tool], [write|make|compose|paint] [a|some] {manner} [song|poem|picture|letter][.|!|]", (("manner", "string", "style manner song_style of_what way"),), "[la la la|done|ready]", "Here is the {manner} one: {result}."),
+    _Request("decorate dress_up costume", "Dresses a [room|person|shop] up.", "[Dress|Make] {word} up as a {manner} {furnishing}[.|!|]", (("word", "string", "who what room"), ("manner", "string", "style theme look")), "[done|ok]", "{word} looks {manner} now."),
     _Request("find_person search_name contact", "Finds a [person|contact] by name.", "[Find|Look up|Search for|Show] {foreign}[.|]", (("foreign", "string", "name query person"),), "{code}", "{foreign} has the number {result}."),
     _Request("translate in_language", "Translates a text.", "[Translate|Put] \"{phrase}\" into {language}.", (("phrase", "string", "text phrase source"), ("language", "string", "language target to")), "{word}", "In {language} it is {result}."),
     _Request("search find_web look_for query", "[Searches|Looks] for [pages|information][ on a topic|].", "[Search for|Look for|Find something on] {topic}.", (("topic", "string", "query topic text q"),), "{small} pages", "I found {result} on {topic}."),
@@ -72,6 +74,7 @@ _REQUESTS = (
 )  # fmt: skip
 _PHRASES = ("see you soon", "dinner is ready", "happy birthday", "call me back", "the meeting is moved", "good luck", "dentist", "lunch with the team",
             "thank you for the gift", "piano lesson", "I am late", "the train leaves early", "please buy milk", "yoga class", "where are you", "bring the keys", "pay the rent", "all is well")  # fmt: skip
+_FURNISHINGS = ("house", "garden", "sailor", "cook", "knight", "farm", "robot")
 _COINS = ["dollars", "euros", "pounds", "yen", "francs", "crowns", "pesos", "rupees"]
 _KINDS = (
     "Danish",
@@ -91,6 +94,11 @@ _KINDS = (
 _ADJECTIVES = ("secret", "strange", "hidden", "special", "wild", "curious", "golden", "silly")
 
 
+# Names in foreign scripts are bytes to nano: it takes many to learn to copy them.
+_FOREIGN_WEIGHT = 3
+_WEIGHTS = tuple(_FOREIGN_WEIGHT if "{foreign}" in kind.reply else 1 for kind in _REQUESTS)
+
+
 @dataclass(frozen=True)
 class RequestWithCall:
     """A request in words, the call that it asks for, what the tool answers, and the sentence that reports it."""
@@ -103,7 +111,7 @@ class RequestWithCall:
 
 def request_with_call(rng: Random) -> RequestWithCall:
     """A request that is no word problem, for a tool of some name."""
-    kind = rng.choice(_REQUESTS)
+    kind = rng.choices(_REQUESTS, _WEIGHTS)[0]
     numbers = Numbers(rng)
     foreign = foreign_name(rng) if rng.random() < 0.7 else f"{rng.choice(PEOPLE)} {invented_word(rng).capitalize()}"
     left, right = rng.choice(('""', "''", "“”", "«»", "  "))
@@ -115,6 +123,10 @@ def request_with_call(rng: Random) -> RequestWithCall:
         "count": numbers.between(2, 20), "things": rng.choice(THINGS), "amount": numbers.number(1, 4), "number": numbers.integer(1, 4), "word": invented_word(rng), "state": rng.choice(("on", "off")),
         "small": numbers.between(2, 99), "large": numbers.number(1, 5, 0.2),
     }  # fmt: skip
+    values["manner"] = rng.choice(
+        (invented_word(rng).capitalize(), invented_word(rng), rng.choice(_KINDS), rng.choice(_ADJECTIVES))
+    )
+    values["furnishing"] = rng.choice(_FURNISHINGS)
     values["article"] = "an" if values["about"][0] in "AEIOUaeiou" else "a"
     values["coin"], values["coin2"] = rng.sample(_COINS, 2)
     values["tool"] = tool_name = invented_name(rng, "" if kind.stems == "=" else rng.choice(kind.stems.split()))
