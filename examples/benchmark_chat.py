@@ -20,7 +20,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -122,19 +122,7 @@ def random_toolkens(lm: LanguageModel, tools: Sequence[ToolSpec]) -> ToolkenSet:
         matrix=rows,
         prior=rows,
         bias=0.0,
-        provenance=Provenance(
-            model_id=lm.model_id,
-            revision=None,
-            head_fingerprint=lm.head_fingerprint,
-            tokenizer_fingerprint=lm.tokenizer_fingerprint,
-            style="chat",
-            prior="random",
-            lam=None,
-            demonstrations=0,
-            tool_positions=0,
-            word_positions=0,
-            package_version="0",
-        ),
+        provenance=Provenance.of(lm.identity, "chat", "random"),
     )
 
 
@@ -210,6 +198,7 @@ def measure_decoding(
     seconds: dict[int, list[float]] = {count: [] for count in counts}
     plain: list[float] = []
     engine = TransformersEngine(lm, cached_prefixes=0)
+    model: Any = lm.model  # transformers leaves generate untyped
     silent = random_toolkens(lm, tools) if tools else None
     sets = {
         count: None if silent is None or not count else replace(silent.select(silent.names[:count]), bias=-1e4)
@@ -218,9 +207,7 @@ def measure_decoding(
     for round_number in range(rounds + 1):  # the first warms up and isn't counted
         began = time.perf_counter()
         with torch.inference_mode():
-            out = lm.model.generate(  # type: ignore[operator]
-                input_ids, max_new_tokens=words, min_new_tokens=words, do_sample=False, pad_token_id=0
-            )
+            out = model.generate(input_ids, max_new_tokens=words, min_new_tokens=words, do_sample=False, pad_token_id=0)
         took = time.perf_counter() - began
         assert out.shape[1] == len(prompt) + words
         if round_number:

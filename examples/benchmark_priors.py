@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from langchain_toolken.console import progress_bars
 from langchain_toolken.decoding.lm import LanguageModel, load_language_model
-from langchain_toolken.decoding.priors import PriorConfig, prior_rows
+from langchain_toolken.decoding.priors import Pooling, PriorConfig, PriorSource, PriorText, prior_rows
 from langchain_toolken.evaluation.datasets import ToolDataset, load_dataset, load_tool_questions, load_tools
 from langchain_toolken.evaluation.tool_choice import due_tools, states_where_due, top1
 from langchain_toolken.tools import ToolSpec
@@ -37,12 +37,10 @@ from langchain_toolken.training.fit import AUTO_PRIORS
 from langchain_toolken.training.selection import select_lam
 from langchain_toolken.training.solver import solve
 
-PRIORS = [
-    PriorConfig(source, text, pooling)  # type: ignore[arg-type]
-    for source, text, pooling in itertools.product(
-        ("head", "input", "hidden"), ("name", "description", "both"), ("average", "max", "weighted")
-    )
-]
+SOURCES: tuple[PriorSource, ...] = get_args(PriorSource)
+TEXTS: tuple[PriorText, ...] = get_args(PriorText)
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+PRIORS = [PriorConfig(source, text, pooling) for source, text, pooling in itertools.product(SOURCES, TEXTS, POOLINGS)]
 
 
 @dataclass(frozen=True)

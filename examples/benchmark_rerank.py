@@ -76,7 +76,7 @@ def main(
             cell["first choice"] += first.tool == due
             reasoning = Reasoning((), "", first, tuple(ranking[1:5]), "tool_calls", len(ids), 0)
             for method in ("docs", "frozen"):
-                judgement = judge(engine, ids, reasoning, specs, Reranking(method, 1.0))  # type: ignore[arg-type]
+                judgement = judge(engine, ids, reasoning, specs, Reranking(method, 1.0))
                 assert judgement is not None
                 cell[method] += judgement.chosen == due
                 tokens[method].append(judgement.extra_tokens)

@@ -28,6 +28,7 @@ from langchain_toolken.decoding.shared import shared_engine
 from langchain_toolken.demo import demonstrations
 from langchain_toolken.evaluation.questions import load_funcqa_one_hop, nano_questions
 from langchain_toolken.evaluation.runner import Graded, grade, summarize
+from langchain_toolken.nano.corpus.word_problems import HeldOut
 from langchain_toolken.nano.tools import MATH_TOOLS
 from langchain_toolken.training.fit import fit
 
@@ -54,8 +55,9 @@ def main(
             rows["FuncQA one-hop"] = grade(
                 llm, MATH_TOOLS, one_hop, tolerance="0.001", progress=progress, what="FuncQA one-hop"
             )
-        for held_out, name in (("numbers", "new names and numbers"), ("wordings", "new wordings too")):
-            own = nano_questions(own_questions, held_out)  # type: ignore[arg-type]
+        kinds: dict[HeldOut, str] = {"numbers": "new names and numbers", "wordings": "new wordings too"}
+        for held_out, name in kinds.items():
+            own = nano_questions(own_questions, held_out)
             rows[f"nano's own, {name}"] = grade(llm, MATH_TOOLS, own, progress=progress, what=name)
 
     fitted = {

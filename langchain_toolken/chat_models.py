@@ -5,7 +5,7 @@ The class is thin: it reads what LangChain hands it, and `chat_turn` decodes the
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -21,25 +21,15 @@ from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
 from pydantic import Field, InstanceOf, PrivateAttr, field_validator
 
-from langchain_toolken import chat_turn
+from langchain_toolken import binding, chat_turn
 from langchain_toolken.backtracing import validators_of
-from langchain_toolken.binding import (
-    OF_HOSTED_MODELS,
-    SAMPLING_FIELDS,
-    ToolMode,
-    call_settings,
-    changed_fields,
-    choice_among,
-    sampling_of,
-    specs_of,
-    warn_of_unknown,
-)
 from langchain_toolken.chat_turn import TurnSettings
 from langchain_toolken.decoding.cancellation import in_thread, iterate_in_thread
 from langchain_toolken.decoding.engine import DEFAULT_BATCH_SIZE, MOST_TOP_LOGPROBS, Candidate, Engine, Reasoning
 from langchain_toolken.decoding.shared import shared_engine
 from langchain_toolken.growing_toolkens import GrowingToolkens
 from langchain_toolken.identity import langsmith_params, text_model_profile
+from langchain_toolken.loaded_engine import LOADED_BY, LoadedEngine
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat, Reinjection, Style
 from langchain_toolken.prompts.tool_lists import openai_tool
@@ -103,7 +93,7 @@ class ToolkenChat(BaseChatModel):
 
     model: str = "nano"
     toolkens: InstanceOf[ToolkenSet] | str | Path | None = None
-    tool_mode: ToolMode = "toolken"
+    tool_mode: binding.ToolMode = "toolken"
     style: Style | None = None
     reinjection: Reinjection = "inline"
     few_shot: str = ""
@@ -129,7 +119,7 @@ class ToolkenChat(BaseChatModel):
     compile_decoding: bool = False
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
 
-    _engine: Engine | None = PrivateAttr(default=None)
+    _loaded: LoadedEngine | None = PrivateAttr(default=None)
     _toolkens: GrowingToolkens = PrivateAttr()
 
     @field_validator("model", "toolkens", mode="before")
@@ -139,8 +129,8 @@ class ToolkenChat(BaseChatModel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        known = {*type(self).model_fields, *OF_HOSTED_MODELS}
-        warn_of_unknown(kwargs, known, "what AutoModelForCausalLM.from_pretrained takes goes into model_kwargs")
+        known = {*type(self).model_fields, *binding.OF_HOSTED_MODELS}
+        binding.warn_of_unknown(kwargs, known, "what AutoModelForCausalLM.from_pretrained takes goes into model_kwargs")
         # Not in a validator: pydantic would hide a ToolkenSetError behind a ValidationError.
         self._toolkens = GrowingToolkens(self.toolkens)
         if self.tool_mode == "prompt" and self.style != "completion" and "reinjection" not in self.model_fields_set:
@@ -150,32 +140,41 @@ class ToolkenChat(BaseChatModel):
     def from_engine(cls, engine: Engine, toolkens: ToolkenSet | str | Path | None = None, **fields: Any) -> Self:
         """A ToolkenChat on an engine that is loaded already; `fields` are the constructor's others."""
         chat = cls(model=engine.model_id, toolkens=toolkens, **fields)
-        chat._take(engine)
+        chat._take(LoadedEngine(engine, by_name=False))
         return chat
 
     @property
     def engine(self) -> Engine:
         """The engine, loaded if it is not yet."""
-        if self._engine is not None:
-            return self._engine
-        return self._take(
-            shared_engine(
-                self.model,
-                revision=self.revision,
-                dtype=self.dtype,
-                device=self.device,
-                device_map=self.device_map,
-                trust_remote_code=self.trust_remote_code,
-                max_batch_size=self.max_batch_size,
-                compile_decoding=self.compile_decoding,
-                **self.model_kwargs,
-            )
-        )
+        if self._loaded is not None:
+            return self._loaded.engine
+        settings: dict[str, Any] = {field: getattr(self, field) for field in LOADED_BY}
+        settings |= settings.pop("model_kwargs")
+        return self._take(LoadedEngine(shared_engine(max_batch_size=self.max_batch_size, **settings), by_name=True))
 
-    def _take(self, engine: Engine) -> Engine:
-        self._engine = engine
-        self.profile = ModelProfile(**{"max_input_tokens": engine.context_length, **(self.profile or {})})
-        return engine
+    def _take(self, loaded: LoadedEngine) -> Engine:
+        self._loaded = loaded
+        self.profile = ModelProfile(**{"max_input_tokens": loaded.engine.context_length, **(self.profile or {})})
+        return loaded.engine
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with the settings in `update`, which are not checked; deep: what the settings hold is copied as well.
+
+        A copy has the same loaded LM and toolkens, unless it is given others: weights are never copied, and
+        `copy.deepcopy` doesn't copy them either.
+        """
+        update = {field: self._path_as_text(value) for field, value in (update or {}).items()}
+        copied = super().model_copy(update=update, deep=deep)
+        changed = {field for field, value in update.items() if value != getattr(self, field, None)}
+        if not changed.isdisjoint(LOADED_BY):
+            copied._loaded = None
+            if copied.profile is not None and "profile" not in update:
+                copied.profile = {**copied.profile}
+                copied.profile.pop("max_input_tokens", None)  # it was the other LM's
+        if not changed.isdisjoint({"toolkens", *LOADED_BY}):
+            # What was made for other tools belongs to the LM and the set that it was made with.
+            copied._toolkens = GrowingToolkens(copied.toolkens if "toolkens" in changed else self._toolkens.given)
+        return copied
 
     def _resolve_model_profile(self) -> ModelProfile:
         return text_model_profile()  # the context's length comes with the LM, which is not loaded for being asked
@@ -224,7 +223,7 @@ class ToolkenChat(BaseChatModel):
             ValueError: k is less than 1, or there are no tools.
         """
         given = self._toolkens.given
-        specs = given.specs if tools is None and given is not None else specs_of(tools or ())
+        specs = given.specs if tools is None and given is not None else binding.specs_of(tools or ())
         if k < 1 or not specs:
             raise ValueError(f"k must be 1 or more, not {k}." if k < 1 else "There are no tools to rank: give tools=….")
         return list(chat_turn.rank(self.turn(), self._convert_input(messages).to_messages(), specs)[:k])
@@ -239,14 +238,14 @@ class ToolkenChat(BaseChatModel):
         Raises:
             ValueError: one of them is of another type, or outside its range.
         """
-        current = {field: getattr(self, field) for field in (*SAMPLING_FIELDS, "stop")}
-        values = changed_fields(type(self), current, {**changed, "stop": stop})
+        current = {field: getattr(self, field) for field in (*binding.SAMPLING_FIELDS, "stop")}
+        values = binding.changed_fields(type(self), current, {**changed, "stop": stop})
         return TurnSettings(
             engine=self.engine,
             prompt_format=self.prompt_format,
             tool_mode=self.tool_mode,
             toolkens=self._toolkens,
-            sampling=sampling_of(values),
+            sampling=binding.sampling_of(values),
             stop=tuple(values["stop"] or ()),
             second_look=Reranking(values["rerank"], values["rerank_margin"], values["rerank_k"]),
             max_argument_tokens=values["max_argument_tokens"],
@@ -260,8 +259,7 @@ class ToolkenChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        asked = call_settings(kwargs)
-        settings = self._named(kwargs.get("model")).turn(stop, **asked.sampling)
+        settings, asked = self._asked(stop, kwargs)
         message = chat_turn.message_of_turn(settings, messages, asked)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
@@ -272,8 +270,7 @@ class ToolkenChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        asked = call_settings(kwargs)
-        settings = self._named(kwargs.get("model")).turn(stop, **asked.sampling)
+        settings, asked = self._asked(stop, kwargs)
         for message in chat_turn.stream_turn(settings, messages, asked):
             chunk = ChatGenerationChunk(message=message)
             if run_manager is not None:
@@ -320,13 +317,13 @@ class ToolkenChat(BaseChatModel):
                 each["max_concurrency"] = self.max_batch_size or DEFAULT_BATCH_SIZE
         return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
-    def _named(self, model: str | None) -> Self:
-        """This chat model with the LM that a call asks for."""
-        if model is None or str(model) == self.model:
-            return self
-        other = self.model_copy(update={"model": str(model)})
-        other._engine, other._toolkens = None, GrowingToolkens(self._toolkens.given)
-        return other
+    def _asked(
+        self, stop: Sequence[str] | None, kwargs: Mapping[str, Any]
+    ) -> tuple[TurnSettings, binding.CallSettings]:
+        """How a call's turn is decoded, perhaps by another LM, and what is asked of it."""
+        asked, model = binding.call_settings(kwargs), str(kwargs.get("model") or self.model)
+        chat = self if model == self.model else self.model_copy(update={"model": model})
+        return chat.turn(stop, **asked.sampling), asked
 
     def bind_tools(
         self,
@@ -350,8 +347,8 @@ class ToolkenChat(BaseChatModel):
             ToolError: something among `tools` is not a tool, or has no description; two tools have one name.
             ValueError: tool_choice is not understood, or names a tool that is not among `tools`.
         """
-        specs = specs_of(tools)
-        choice_among(tool_choice, [spec.name for spec in specs])
+        specs = binding.specs_of(tools)
+        binding.choice_among(tool_choice, [spec.name for spec in specs])
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
         if models := validators_of(tools):
@@ -393,7 +390,7 @@ class ToolkenChat(BaseChatModel):
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """How many tokens the LM reads before it answers `messages` with `tools` bound; see `chat_turn.prompt_length`
         for messages that nobody could answer."""
-        return chat_turn.prompt_length(self.turn(), messages, specs_of(tools or ()))
+        return chat_turn.prompt_length(self.turn(), messages, binding.specs_of(tools or ()))
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
@@ -412,12 +409,8 @@ class ToolkenChat(BaseChatModel):
     def _identifying_params(self) -> dict[str, Any]:
         """What decides this model's answers: what LangChain's caches and tracers key on."""
         fields = ("model", "revision", "dtype", "tool_mode", "style", "reinjection", "few_shot", "stop")
-        params: dict[str, Any] = {field: getattr(self, field) for field in (*fields, *SAMPLING_FIELDS)}
+        params: dict[str, Any] = {field: getattr(self, field) for field in (*fields, *binding.SAMPLING_FIELDS)}
         return {**params, "toolkens": self._toolkens.identity}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        model, temperature, most = (
-            getattr(self, field) if kwargs.get(field) is None else kwargs[field]
-            for field in ("model", "temperature", "max_tokens")
-        )
-        return langsmith_params(str(model), temperature, most, stop or self.stop)
+        return langsmith_params(self, kwargs, stop or self.stop)

@@ -6,9 +6,12 @@ import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
 from langchain_toolken.decoding.engine import Engine
-from langchain_toolken.decoding.new_tools import with_priors
+from langchain_toolken.decoding.lm import LanguageModel
+from langchain_toolken.decoding.new_tools import map_of, with_priors
+from langchain_toolken.decoding.toolken_map import ToolkenMap
 from langchain_toolken.identity import toolkens_identity
 from langchain_toolken.prompts.format import Style
 from langchain_toolken.toolkens import ToolkenSet
@@ -29,9 +32,17 @@ class GrowingToolkens:
     """
 
     def __init__(self, given: ToolkenSet | str | Path | None) -> None:
+        self._source = given
         self.given = ToolkenSet.load(given) if isinstance(given, str | Path) else given
         self._grown = self.given
+        self._map: ToolkenMap | None = None
         self._lock = threading.Lock()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # made for the set that was given, and nothing else is in it
+
+    def __reduce__(self) -> tuple[type[Self], tuple[ToolkenSet | str | Path | None]]:
+        return type(self), (self._source,)  # another process makes its own for further tools
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -50,5 +61,11 @@ class GrowingToolkens:
             ToolkenSetError, ValueError: as `decoding.new_tools.with_priors`.
         """
         with self._lock:
-            self._grown = with_priors(engine, self._grown, tools, style)
+            self._grown = with_priors(engine, self._grown, tools, style, self._learned)
             return self._grown
+
+    def _learned(self, lm: LanguageModel) -> ToolkenMap | None:
+        """The map of the set that was given, learned when a tool first needs it."""
+        if self._map is None and self.given is not None:
+            self._map = map_of(lm, self.given)
+        return self._map

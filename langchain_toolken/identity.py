@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from langchain_core.language_models import ModelProfile
 from langchain_core.language_models.base import LangSmithParams
@@ -18,14 +19,18 @@ def toolkens_identity(toolkens: ToolkenSet) -> str:
     return f"{len(toolkens)} tools, sha256 {digest.hexdigest()[:16]}"
 
 
-def langsmith_params(model: str, temperature: float, max_tokens: int, stop: Sequence[str] | None) -> LangSmithParams:
-    """What LangSmith shows of a call."""
+def langsmith_params(settings: object, changed: Mapping[str, Any], stop: Sequence[str] | None) -> LangSmithParams:
+    """What LangSmith shows of a call: model, temperature and max_tokens of `settings`, or as the call changed them."""
+    model, temperature, most = (
+        getattr(settings, field) if changed.get(field) is None else changed[field]
+        for field in ("model", "temperature", "max_tokens")
+    )
     params = LangSmithParams(
         ls_provider="toolken",
-        ls_model_name=model,
+        ls_model_name=str(model),
         ls_model_type="chat",
         ls_temperature=temperature,
-        ls_max_tokens=max_tokens,
+        ls_max_tokens=most,
     )
     if stop:
         params["ls_stop"] = list(stop)

@@ -21,6 +21,7 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import torch
@@ -57,6 +58,22 @@ class _Header(BaseModel):
 
     payload_sha256: str
     beside_sha256: dict[str, str] = {}
+
+
+def check_place(folder: str | Path) -> None:
+    """Raises ToolkenSetError, as a save would, if toolkens can't be saved to `folder`: for whoever works long before.
+
+    Nothing is left there.
+    """
+    target = Path(folder).resolve()
+    _refuse_to_replace(target, Path(folder))
+    there = next(place for place in target.parents if place.exists())
+    try:
+        TemporaryDirectory(prefix=f".{target.name}.new-", dir=there).cleanup()
+    except OSError as error:
+        raise ToolkenSetError(
+            f"{folder} can't be written ({there}: {error.strerror}): give a folder that can"
+        ) from error
 
 
 def write_folder(

@@ -7,13 +7,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from langchain_toolken import __version__
+from langchain_toolken.lm_identity import LMIdentity
 from langchain_toolken.toolken_folder import TENSORS_FILE, ToolkenSetError, read_folder, write_folder
 from langchain_toolken.tools import ToolSpec
 
@@ -45,6 +46,33 @@ class Provenance(BaseModel):
     word_positions: int
     package_version: str
     added: dict[str, str] = {}
+
+    @classmethod
+    def of(
+        cls,
+        lm: LMIdentity,
+        style: Literal["completion", "chat"],
+        prior: str,
+        *,
+        lam: float | None = None,
+        demonstrations: int = 0,
+        tool_positions: int = 0,
+        word_positions: int = 0,
+    ) -> Self:
+        """What this version of the package makes for `lm`; the defaults are those of rows that nobody trained."""
+        return cls(
+            model_id=lm.model_id,
+            revision=lm.revision,
+            head_fingerprint=lm.head_fingerprint,
+            tokenizer_fingerprint=lm.tokenizer_fingerprint,
+            style=style,
+            prior=prior,
+            lam=lam,
+            demonstrations=demonstrations,
+            tool_positions=tool_positions,
+            word_positions=word_positions,
+            package_version=__version__,
+        )
 
 
 class Calibration(BaseModel):
@@ -163,11 +191,20 @@ class ToolkenSet:
         """The LM's hidden size d."""
         return int(self.matrix.shape[1])
 
+    @property
+    def made_for(self) -> LMIdentity:
+        """The LM that these toolkens belong to."""
+        lm = self.provenance
+        return LMIdentity(lm.model_id, lm.revision, lm.head_fingerprint, lm.tokenizer_fingerprint, self.hidden_size)
+
     def __len__(self) -> int:
         return len(self.specs)
 
     def __contains__(self, name: object) -> bool:
         return name in self.names
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # nothing changes a set, and its rows may be gigabytes
 
     def __repr__(self) -> str:
         shown = ", ".join(self.names[:4]) + (", …" if len(self) > 4 else "")
@@ -225,12 +262,7 @@ class ToolkenSet:
         styles. Where the provenances differ otherwise, the counts add up, `lam` is None and `prior` names both.
         """
         ours, theirs = self.provenance, other.provenance
-        other.check_fits(
-            model_id=ours.model_id,
-            head_fingerprint=ours.head_fingerprint,
-            tokenizer_fingerprint=ours.tokenizer_fingerprint,
-            hidden_size=self.hidden_size,
-        )
+        other.check_fits(self.made_for)
         shared = [name for name in other.names if name in self]
         if shared:
             raise ToolkenSetError(f"both sets have a toolken for {shared[0]!r}: remove it from one of them first")
@@ -265,19 +297,11 @@ class ToolkenSet:
             ),
         )
 
-    def check_fits(self, *, model_id: str, head_fingerprint: str, tokenizer_fingerprint: str, hidden_size: int) -> None:
+    def check_fits(self, lm: LMIdentity) -> None:
         """Raises `ToolkenSetError`, naming both LMs and what differs, unless these toolkens were made for this LM."""
-        ours = self.provenance
-        compared = (
-            ("the hidden size", self.hidden_size, hidden_size),
-            ("the output head", ours.head_fingerprint, head_fingerprint),
-            ("the tokenizer", ours.tokenizer_fingerprint, tokenizer_fingerprint),
-        )
-        differences = [f"{what} ({str(mine)[:12]} and {str(its)[:12]})" for what, mine, its in compared if mine != its]
-        if differences:
-            revision = f" (revision {ours.revision})" if ours.revision else ""
+        if differences := self.made_for.differences(lm):
             raise ToolkenSetError(
-                f"these toolkens were fitted for {ours.model_id}{revision}, the LM is {model_id}: they differ in "
+                f"these toolkens were fitted for {self.made_for}, the LM is {lm}: they differ in "
                 f"{', '.join(differences)}. Load the LM they were fitted for, or fit toolkens for this one"
             )
 

@@ -152,7 +152,9 @@ def load_tools(source: str | Path) -> list[BaseTool]:
     Raises `ToolError` that names the file and what is wrong with it.
     """
     name = str(source)
-    is_file = isinstance(source, Path) or name.endswith(".py") or "/" in name or "\\" in name
+    is_file = name.endswith(".py") or isinstance(source, Path)
+    # What no module can be named ("tools/mine", ".", "my-tools") can only be meant as a file.
+    is_file = is_file or not all(part.isidentifier() for part in name.split("."))
     module = _load_file(Path(source)) if is_file else _load_module(name)
     place = str(getattr(module, "__file__", None) or name) if not is_file else name
     try:

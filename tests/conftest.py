@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from langchain_toolken.decoding.lm import LanguageModel, load_language_model
 from langchain_toolken.toolkens import ToolkenSet
 from tests import tiny
+from tests.passes import Passes
 
 # The same examples at every run: a failure in CI is one that can be seen again.
 settings.register_profile("deterministic", derandomize=True, database=None)
@@ -53,3 +54,9 @@ def tiny_llama(tiny_lm: Callable[..., LanguageModel]) -> LanguageModel:
 def random_toolkens() -> Callable[..., ToolkenSet]:
     """random_toolkens(lm, names, bias=0.0, scale=1.0, seed=0): toolkens for tools of two numbers."""
     return tiny.make_toolkens
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
+    """The LMs' forward passes from here on."""
+    return Passes(monkeypatch)

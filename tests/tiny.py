@@ -161,16 +161,4 @@ def make_toolkens(
 
 def provenance_of(lm: LanguageModel) -> Provenance:
     """Where toolkens that were made up for a test come from."""
-    return Provenance(
-        model_id=lm.model_id,
-        revision=lm.revision,
-        head_fingerprint=lm.head_fingerprint,
-        tokenizer_fingerprint=lm.tokenizer_fingerprint,
-        style="completion",
-        prior="random",
-        lam=None,
-        demonstrations=0,
-        tool_positions=0,
-        word_positions=0,
-        package_version="0",
-    )
+    return Provenance.of(lm.identity, "completion", "random")

@@ -30,14 +30,19 @@ def chat(
     as_json: AsJson = False,
 ) -> None:
     """Talk to an LM that calls tools through toolkens. Tools run only if you name their file with --tools."""
+    if as_json and question is None:
+        raise typer.BadParameter("--json prints the answer to one question: give one")
+    if question is not None and not question.strip():
+        raise typer.BadParameter("the question is empty: ask something, or leave it out for a conversation")
     console = Console(stderr=as_json)
-    with reported(console):
+    with reported():
         from langchain_core.messages import HumanMessage
         from langgraph.checkpoint.memory import InMemorySaver
 
         from langchain_toolken.agents import create_toolken_agent
         from langchain_toolken.chat_models import ToolkenChat
         from langchain_toolken.console import show_run
+        from langchain_toolken.decoding.engine import PromptTooLongError
         from langchain_toolken.toolkens import ToolkenSet
         from langchain_toolken.tools import load_tools
 
@@ -59,7 +64,14 @@ def chat(
                     break
                 if not asked:
                     break
-            state = show_run(agent, [*messages, HumanMessage(asked)], console, ask_for_result)
+            try:
+                state = show_run(agent, [*messages, HumanMessage(asked)], console, ask_for_result)
+            except PromptTooLongError as error:
+                if question is not None:
+                    raise
+                console.print(Text(f"error: {error}; the conversation starts anew", style="bold red"), soft_wrap=True)
+                messages, asked = [], None
+                continue
             messages = state["messages"]
             if question is not None:
                 if as_json:

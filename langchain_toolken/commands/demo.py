@@ -19,7 +19,7 @@ def demo(
 ) -> None:
     """Watch it work: fit toolkens on the bundled LM, ask word problems, compare with the same LM without tools."""
     console = Console(stderr=as_json)
-    with reported(console):
+    with reported():
         from langchain_toolken.demo import run_demo
 
         outcomes = run_demo(console, questions=questions, per_tool=per_tool, seed=seed)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from langchain_toolken.commands.cross_validation import path_table
 from langchain_toolken.commands.options import AsJson, Model, PromptStyle, reported
@@ -104,7 +107,7 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit toolkens for your tools: one LM pass over the demonstrations and a few convex solves."""
-    console = Console(stderr=as_json)
+    console = Console(stderr=True)
     if max_false_call_rate is not None and bias != "auto":
         raise typer.BadParameter("give only one of --bias and --max-false-call-rate")
     if recipe is not None and max_false_call_rate is not None:
@@ -122,14 +125,16 @@ def fit(
     if execute and execute_tool:
         raise typer.BadParameter("--execute runs all tools; give it, or name some with --execute-tool")
     made: Synthesis | None = None
-    with reported(console):
+    with reported(console), _saying_what_is_kept(console, features):
         from langchain_toolken.console import progress_bars
         from langchain_toolken.decoding.lm import load_language_model
+        from langchain_toolken.toolken_folder import check_place
         from langchain_toolken.toolkens import ToolkenSet
         from langchain_toolken.training.fit import fit as fit_tools
         from langchain_toolken.training.report_files import save_with_report
         from langchain_toolken.training.update import update as fit_beside
 
+        check_place(out)  # before an hour of fitting for a folder that refuses it
         given_prior = _prior([part for part in (prior, prior_text, pooling) if part])
         with progress_bars(console) as progress:
             lm: LanguageModel | str = model
@@ -190,6 +195,7 @@ def fit(
     if as_json:
         print(json.dumps({**facts, "dropped_rows": [str(row) for row in result.dropped]}, ensure_ascii=False))
         return
+    console = Console()
     if made is not None:
         console.print(synthesis_table(facts.pop("synthesis")))
     facts.pop("path")
@@ -197,8 +203,30 @@ def fit(
         console.print(path_table(report))
     table = Table(show_header=False, box=None)
     for name, value in facts.items():
-        table.add_row(name.replace("_", " "), str(value))
+        table.add_row(name.replace("_", " "), Text(_shown(value)))
     console.print(table)
+
+
+@contextmanager
+def _saying_what_is_kept(console: Console, features: Path | None) -> Iterator[None]:
+    """Ctrl-C ends the command; what it leaves behind is said."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = f"; the LM pass is in {features}, and the same command goes on from there" if features else ""
+        console.print(Text(f"stopped: no toolkens were written{kept}", style="yellow"), soft_wrap=True)
+        raise
+
+
+def _shown(value: Any) -> str:
+    """A fact for people; --json has it whole."""
+    if value is None or value == []:
+        return "–"
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_shown(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _prior(parts: list[str]) -> PriorConfig | Literal["auto"]:

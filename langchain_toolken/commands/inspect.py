@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,34 +26,22 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """What toolkens came to: data, λ, held-out figures, confusions, and every tool's nearest words and tools."""
-    console = Console(stderr=as_json)
-    with reported(console):
+    console = Console()
+    with reported():
         from langchain_toolken.toolkens import ToolkenSet
         from langchain_toolken.training.report import ReportError, read_report
 
-        ToolkenSet.load(toolkens)  # a report without its toolkens, or with damaged ones, is worth an error
+        loaded = ToolkenSet.load(toolkens)  # a report without its toolkens, or with damaged ones, is worth an error
         report = read_report(toolkens)
         if report is None:
             raise ReportError(f"{toolkens} holds toolkens but no report.json: `toolken fit` writes one beside them")
-        chosen = None if tool is None else _named(report, tool)
+        chosen = None if tool is None else report.tools[loaded.index(tool)]
     if as_json:
         print((report if chosen is None else chosen).model_dump_json(indent=1))
     elif chosen is not None:
         _show_tool(console, report, chosen)
     else:
         _show(console, report, limit)
-
-
-def _named(report: FitReport, name: str) -> ToolReport:
-    from langchain_toolken.toolkens import ToolkenSetError
-
-    for tool in report.tools:
-        if tool.name == name:
-            return tool
-    close = difflib.get_close_matches(name, [tool.name for tool in report.tools], n=3)
-    raise ToolkenSetError(
-        f"there is no toolken named {name!r}" + (f" (did you mean {', '.join(close)}?)" if close else "")
-    )
 
 
 def _show(console: Console, report: FitReport, limit: int) -> None:

@@ -11,14 +11,20 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
 Model = Annotated[str, typer.Option(help='"nano" (the bundled LM), a folder, or a Hugging Face Hub id.')]
 PromptStyle = Literal["completion", "chat"]
 
 
 @contextmanager
-def reported(console: Console) -> Iterator[None]:
-    """Errors that a user can mend end the command with their message and exit code 1; warnings are shown as notes."""
+def reported(console: Console | None = None) -> Iterator[None]:
+    """Errors that a user can mend end the command with their message and exit code 1; warnings are shown as notes.
+
+    console: where both go, for commands that draw progress there; by default to standard error, which is not what a
+    command is piped for. They are not broken into lines, since they name files.
+    """
+    console = Console(stderr=True) if console is None else console
+    from langchain_toolken.decoding.engine import PromptTooLongError
     from langchain_toolken.decoding.lm import ModelNotFoundError, UnsupportedModelError
     from langchain_toolken.toolkens import ToolkenSetError
     from langchain_toolken.tools import ToolError
@@ -29,10 +35,10 @@ def reported(console: Console) -> Iterator[None]:
     from langchain_toolken.training.synthesis_writers import SynthesisError
 
     def note(message: Warning | str, *_: Any, **__: Any) -> None:
-        console.print(Text(f"note: {message}", style="yellow"))
+        console.print(Text(f"note: {message}", style="yellow"), soft_wrap=True)
 
     mendable = (
-        *(ToolError, ToolkenSetError, DemonstrationError, SolveError),
+        *(ToolError, ToolkenSetError, DemonstrationError, SolveError, PromptTooLongError),
         *(ModelNotFoundError, UnsupportedModelError, ReportError, FeatureStoreError, SynthesisError),
     )
     with warnings.catch_warnings():
@@ -41,5 +47,8 @@ def reported(console: Console) -> Iterator[None]:
         try:
             yield
         except (*mendable, OSError) as error:
-            console.print(Text(f"error: {error}", style="bold red"))
+            told = str(error)
+            if isinstance(error, OSError) and error.filename is not None and error.strerror:
+                told = f"{error.filename}: {error.strerror}"
+            console.print(Text(f"error: {told}", style="bold red"), soft_wrap=True)
             raise typer.Exit(1) from error

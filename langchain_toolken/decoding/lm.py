@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from langchain_toolken.decoding.head import LogitTransform, ToolkenHead
+from langchain_toolken.lm_identity import LMIdentity
 
 NANO_ALIAS = "nano"
 FINGERPRINT_ROWS = 64
@@ -67,6 +68,13 @@ class LanguageModel:
         """Most positions the LM was made for; the tokenizer's limit for models whose config has none (ALiBi)."""
         length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return int(self.tokenizer.model_max_length if length is None else length)
+
+    @property
+    def identity(self) -> LMIdentity:
+        """Which LM it is, for toolkens to be kept with. Raises UnsupportedModelError as `head_fingerprint`."""
+        return LMIdentity(
+            self.model_id, self.revision, self.head_fingerprint, self.tokenizer_fingerprint, self.hidden_size
+        )
 
     @cached_property
     def eos_ids(self) -> frozenset[int]:

@@ -3,49 +3,68 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
-from langchain_toolken import __version__
 from langchain_toolken.decoding.engine import Engine
 from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.priors import PriorConfig, prior_rows
-from langchain_toolken.decoding.toolken_map import mapped_rows
+from langchain_toolken.decoding.toolken_map import ToolkenMap, learn_map
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
 from langchain_toolken.toolkens import Provenance, ToolkenSet
 from langchain_toolken.tools import ToolSpec
 
 Style = Literal["completion", "chat"]
 
+# Of tools that nobody trained: the paper's kind, and what costs no LM pass.
+_CONFIG = PriorConfig()
 
-def add_tools(lm: LanguageModel, toolkens: ToolkenSet, specs: Sequence[ToolSpec]) -> ToolkenSet:
+
+def add_tools(
+    lm: LanguageModel, toolkens: ToolkenSet, specs: Sequence[ToolSpec], learned: ToolkenMap | None = None
+) -> ToolkenSet:
     """`toolkens` with one for each of `specs` besides; the rows that it holds stay as they are, bit for bit.
 
     The new rows come from a map learned on the trained tools (`decoding.toolken_map`), or are plain priors where fewer
     than five were trained or the map serves left-out tools no better. The provenance says which (`added`).
 
+    learned: what `map_of` gave for this set, or for the one that it grew from: who adds tools more than once learns it
+    once. None learns it here, which costs a pass of the LM over the description of every trained tool.
+
     Raises ToolkenSetError if the set belongs to another LM, or holds one of the tools already.
     """
-    toolkens.check_fits(
-        model_id=lm.model_id,
-        head_fingerprint=lm.head_fingerprint,
-        tokenizer_fingerprint=lm.tokenizer_fingerprint,
-        hidden_size=lm.hidden_size,
-    )
-    config = PriorConfig()
-    found = mapped_rows(lm, toolkens, specs, config)
-    if found is None:
-        rows = prior_rows(lm, specs, config, among=(*toolkens.specs, *specs))
-        return toolkens.add(specs, rows, f"prior {config}")
-    rows, choice = found
-    return toolkens.add(specs, rows, f"prior {config}" if choice.scale is None else str(choice))
+    toolkens.check_fits(lm.identity)
+    if learned is None and specs:
+        learned = map_of(lm, toolkens)
+    rows = None if learned is None else learned.rows(lm, specs)
+    if learned is None or rows is None:
+        rows, how = prior_rows(lm, specs, _CONFIG, among=(*toolkens.specs, *specs)), f"prior {_CONFIG}"
+    else:
+        how = str(learned.choice)
+    return toolkens.add(specs, rows, how)
 
 
-def with_priors(engine: Engine, toolkens: ToolkenSet | None, tools: Sequence[ToolSpec], style: Style) -> ToolkenSet:
+def map_of(lm: LanguageModel, toolkens: ToolkenSet) -> ToolkenMap | None:
+    """What the trained tools of a set teach about further ones; None with fewer than five, which costs nothing to find.
+
+    Raises ToolkenSetError if the set belongs to another LM.
+    """
+    toolkens.check_fits(lm.identity)
+    return learn_map(lm, toolkens, _CONFIG)
+
+
+def with_priors(
+    engine: Engine,
+    toolkens: ToolkenSet | None,
+    tools: Sequence[ToolSpec],
+    style: Style,
+    learn: Callable[[LanguageModel], ToolkenMap | None] | None = None,
+) -> ToolkenSet:
     """`toolkens` with one for each of `tools`: those that have none get one by `add_tools`, or without a set their
     prior toolken, and a warning names them.
 
-    style: the prompt style that they will be used in.
+    style: the prompt style that they will be used in. learn: gives what `add_tools` takes as `learned`, asked only
+    where a tool has none.
 
     Raises:
         ValueError: some have none, and the engine holds no weights to make them from.
@@ -62,26 +81,13 @@ def with_priors(engine: Engine, toolkens: ToolkenSet | None, tools: Sequence[Too
         )
     lm = engine.lm
     if toolkens is not None:
-        more = add_tools(lm, toolkens, specs)
+        more = add_tools(lm, toolkens, specs, None if learn is None else learn(lm))
         mapped = more.provenance.added[specs[0].name].startswith("mapped")
         _warn(names, "toolkens mapped from the trained tools'" if mapped else _PRIORS, engine.model_id)
         return more
     _warn(names, _PRIORS, engine.model_id)
-    config = PriorConfig()
-    rows = prior_rows(lm, specs, config)
-    provenance = Provenance(
-        model_id=lm.model_id,
-        revision=lm.revision,
-        head_fingerprint=lm.head_fingerprint,
-        tokenizer_fingerprint=lm.tokenizer_fingerprint,
-        style=style,
-        prior=str(config),
-        lam=None,
-        demonstrations=0,
-        tool_positions=0,
-        word_positions=0,
-        package_version=__version__,
-    )
+    rows = prior_rows(lm, specs, _CONFIG)
+    provenance = Provenance.of(lm.identity, style, str(_CONFIG))
     return ToolkenSet(specs=tuple(specs), matrix=rows, prior=rows, bias=0.0, provenance=provenance)
 
 

@@ -70,45 +70,65 @@ class MapChoice:
         return f"mapped from {self.trained} tools (scale {self.scale:g}, ridge {self.ridge:g})"
 
 
-def mapped_rows(
-    lm: LanguageModel, toolkens: ToolkenSet, specs: Sequence[ToolSpec], prior: PriorConfig
-) -> tuple[Tensor, MapChoice] | None:
-    """Toolkens (len(specs), d) float32 for tools that nobody trained, or None with too few trained ones to learn from.
+@dataclass(frozen=True, eq=False)
+class ToolkenMap:
+    """What the trained tools of a set give for further ones, which then cost a pass over their own descriptions only.
+
+    w = p slope + intercept, with slope (d, d) and intercept (d,) float32; None where the priors served left-out tools
+    better. middles: what is taken from a description's last and mean states (2, d). centre: the mean state at the
+    trained tools' calls (d,).
+    """
+
+    choice: MapChoice
+    middles: Tensor
+    centre: Tensor
+    slope: Tensor | None
+    intercept: Tensor | None
+
+    def rows(self, lm: LanguageModel, specs: Sequence[ToolSpec]) -> Tensor | None:
+        """Toolkens (len(specs), d) float32 for tools that nobody trained; None where priors serve them better."""
+        if self.slope is None or self.intercept is None:
+            return None
+        if not specs:
+            return torch.empty(0, lm.hidden_size)
+        return _directions(_description_states(lm, specs), self.middles, self.centre) @ self.slope + self.intercept
+
+
+def learn_map(lm: LanguageModel, toolkens: ToolkenSet, prior: PriorConfig) -> ToolkenMap | None:
+    """The map that the trained tools of a set give, or None with too few of them to learn from.
 
     Learned on the tools of `toolkens` that were called in its demonstrations (`ToolkenSet.call_states`); on an evenly
     spaced `MOST_TRAINED` of them if they are more. Costs one pass of the LM over each description. prior: what stands
-    as the candidate without a map.
+    as the candidate without a map, made among all tools of the set, as a fit makes it.
     """
     trained = toolkens.trained
-    if len(trained) < LEAST_TRAINED or not specs or toolkens.call_states is None:
+    if len(trained) < LEAST_TRAINED or toolkens.call_states is None:
         return None
     if len(trained) > MOST_TRAINED:
         trained = [trained[i * len(trained) // MOST_TRAINED] for i in range(MOST_TRAINED)]
     known = [toolkens.specs[i] for i in trained]
-    rows, calls = toolkens.matrix[trained], toolkens.call_states[trained]
-    last, mean = _description_states(lm, [*known, *specs])
-    centre = calls.mean(dim=0)
-    directions = sum(normalize(states - states[: len(known)].mean(dim=0), dim=1) for states in (last, mean))
-    assert isinstance(directions, Tensor)
-    directions = directions - (directions @ centre)[:, None] * centre / centre.square().sum()
-    priors = prior_rows(lm, [*known, *specs], prior)
-    fitted, choice = _choose(
-        rows,
-        directions[: len(known)],
-        directions[len(known) :],
-        calls,
-        priors[: len(known)],
-        toolkens.biases[trained],
-        toolkens.bias,
+    calls = toolkens.call_states[trained]
+    states, centre = _description_states(lm, known), calls.mean(dim=0)
+    middles = states.mean(dim=1)
+    directions = _directions(states, middles, centre)
+    priors = prior_rows(lm, known, prior, among=toolkens.specs)
+    choice, slope, intercept = _choose(
+        toolkens.matrix[trained], directions, calls, priors, toolkens.biases[trained], toolkens.bias
     )
-    return (priors[len(known) :] if fitted is None else fitted), choice
+    return ToolkenMap(choice, middles, centre, slope, intercept)
 
 
-def _description_states(lm: LanguageModel, specs: Sequence[ToolSpec]) -> tuple[Tensor, Tensor]:
-    """Last and mean hidden states (n, d) of the descriptions as requests."""
+def _description_states(lm: LanguageModel, specs: Sequence[ToolSpec]) -> Tensor:
+    """Last and mean hidden states (2, n, d) of the descriptions as requests."""
     ids = [text_ids(lm, spec, request_of(spec)) for spec in specs]
     states = text_states(lm, ids)
-    return torch.stack([found[-1] for found in states]), torch.stack([found.mean(dim=0) for found in states])
+    return torch.stack([torch.stack([found[-1], found.mean(dim=0)]) for found in states], dim=1)
+
+
+def _directions(states: Tensor, middles: Tensor, centre: Tensor) -> Tensor:
+    """p (n, d) of descriptions with last and mean states (2, n, d)."""
+    found = normalize(states - middles[:, None], dim=2).sum(dim=0)
+    return found - (found @ centre)[:, None] * centre / centre.square().sum()
 
 
 def request_of(spec: ToolSpec) -> str:
@@ -117,16 +137,10 @@ def request_of(spec: ToolSpec) -> str:
 
 
 def _choose(
-    rows: Tensor,
-    directions: Tensor,
-    new: Tensor,
-    calls: Tensor,
-    priors: Tensor,
-    biases: Tensor,
-    new_bias: float,
-) -> tuple[Tensor | None, MapChoice]:
-    """Rows for the directions `new` (n, d), None for the prior. Of the trained tools: rows, directions, calls, priors
-    (K, d); biases (K,). new_bias: what new tools get instead."""
+    rows: Tensor, directions: Tensor, calls: Tensor, priors: Tensor, biases: Tensor, new_bias: float
+) -> tuple[MapChoice, Tensor | None, Tensor | None]:
+    """The choice, and the map's slope (d, d) and intercept (d,), or None for the prior. Of the trained tools: rows,
+    directions, calls, priors (K, d); biases (K,). new_bias: what new tools get instead."""
     count = len(rows)
     fold = torch.randperm(count, generator=torch.Generator().manual_seed(0)) % _FOLDS
     trained_logits = calls @ rows.T + biases
@@ -143,7 +157,8 @@ def _choose(
         return loss, right
 
     prior_loss, prior_right = judge(priors)
-    best, choice = None, MapChoice(None, None, prior_loss, prior_loss, prior_right, count)
+    best: tuple[Tensor, Tensor] | None = None
+    choice = MapChoice(None, None, prior_loss, prior_loss, prior_right, count)
     unit = float((rows - rows.mean(dim=0)).norm(dim=1).mean() / directions.norm(dim=1).mean().clamp(min=1e-12))
     middle = directions.mean(dim=0)
     centred = (directions - middle).double()
@@ -159,7 +174,11 @@ def _choose(
             loss, right = judge(rows - wrong.float())
             if loss < choice.loss:
                 weights = basis @ (turned / (power.clamp(min=0) + ridge)[:, None])
-                at = (new - middle).double() @ (centred.T @ weights)
-                best = (unit * scale * new.double() + mean + at).float()
+                best = weights, mean
                 choice = MapChoice(scale, ridge, loss, prior_loss, right, count)
-    return best, choice
+    if best is None or choice.scale is None:
+        return choice, None, None
+    weights, mean = best
+    learned = centred.T @ weights
+    slope = learned + unit * choice.scale * torch.eye(len(learned), dtype=learned.dtype)
+    return choice, slope.float(), (mean - middle.double() @ learned).float()

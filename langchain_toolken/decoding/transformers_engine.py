@@ -282,12 +282,7 @@ class TransformersEngine:
             return None
         fitting = self._fitting
         if fitting is None or fitting[0] is not toolkens:
-            toolkens.check_fits(
-                model_id=self.lm.model_id,
-                head_fingerprint=self.lm.head_fingerprint,
-                tokenizer_fingerprint=self.lm.tokenizer_fingerprint,
-                hidden_size=self.lm.hidden_size,
-            )
+            toolkens.check_fits(self.lm.identity)
             # Kept for the last set: the next call most likely brings the same one.
             fitting = self._fitting = (
                 toolkens,

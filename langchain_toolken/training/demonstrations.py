@@ -94,6 +94,8 @@ def load_demonstrations(
         content = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise DemonstrationError(f"{path}: no such demonstrations file") from error
+    except IsADirectoryError as error:
+        raise DemonstrationError(f"{path}: is a folder; give a JSONL or JSON file of demonstrations") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DemonstrationError(f"{path}: can't be read as UTF-8 text ({error}); save it as UTF-8 JSONL") from error
     rows: list[tuple[int, object]] = []
@@ -198,8 +200,9 @@ def _checked(
     if strict and bad:
         raise DemonstrationError(bad_rows(source, bad))
     if not kept:
-        shown = "; ".join(map(str, bad[:3])) or "it is empty"
-        raise DemonstrationError(f"{source}: no usable demonstration ({len(bad)} dropped). {shown}. {_FORMS}")
+        dropped_rows = "; ".join(map(str, bad[:3])) + ("; …" if len(bad) > 3 else "")
+        why = f"no usable demonstration, {len(bad)} dropped: {dropped_rows}" if bad else "it holds no demonstration"
+        raise DemonstrationError(f"{source}: {why}. {_FORMS}")
     return LoadedDemonstrations(tuple(kept), tuple(bad))
 
 

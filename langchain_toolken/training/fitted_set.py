@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from langchain_toolken import __version__
 from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.prompts.format import Style
 from langchain_toolken.toolkens import Calibration, Provenance, ToolkenSet
@@ -43,18 +42,14 @@ def make_toolken_set(
         prior=prior.to(torch.float32).cpu(),
         bias=bias,
         call_states=None if features is None else features.call_states(len(specs)),
-        provenance=Provenance(
-            model_id=lm.model_id,
-            revision=lm.revision,
-            head_fingerprint=lm.head_fingerprint,
-            tokenizer_fingerprint=lm.tokenizer_fingerprint,
-            style=style,
-            prior=prior_kind,
+        provenance=Provenance.of(
+            lm.identity,
+            style,
+            prior_kind,
             lam=lam,
             demonstrations=demonstrations,
             tool_positions=features.tool_positions if features else 0,
             word_positions=features.word_positions if features else 0,
-            package_version=__version__,
         ),
     )
 

@@ -98,12 +98,7 @@ def update(
     made = load_tools(tools) if isinstance(tools, str | Path) else list(tools)
     specs = {spec.name: spec for spec in tool_specs(made)}
     lm = model if isinstance(model, LanguageModel) else load_language_model(model, **load)
-    toolkens.check_fits(
-        model_id=lm.model_id,
-        head_fingerprint=lm.head_fingerprint,
-        tokenizer_fingerprint=lm.tokenizer_fingerprint,
-        hidden_size=lm.hidden_size,
-    )
+    toolkens.check_fits(lm.identity)
     if drop_missing:
         toolkens = toolkens.select([name for name in toolkens.names if name in specs])
     added = toolkens.provenance.added

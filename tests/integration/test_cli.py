@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 from langchain_toolken.cli import app
 from langchain_toolken.toolkens import ToolkenSet
-from tests.unit.training.scripted_generator import ScriptedGenerator
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TOOLS = str(EXAMPLES / "mytools.py")
@@ -201,22 +200,98 @@ def test_options_that_make_no_sense_are_named(tmp_path: Path, arguments: list[st
     ("arguments", "said"),
     [
         (["--tools", "no_such_file.py"], "no_such_file.py"),
+        (["--tools", "."], "is a folder, not a file"),
         (["--tools", TOOLS, "--demos", "no_such_demos.jsonl"], "no_such_demos.jsonl"),
+        (["--tools", TOOLS, "--demos", str(EXAMPLES)], f"{EXAMPLES}: is a folder"),
+        (["--tools", TOOLS, "--demos", os.devnull], "it holds no demonstration"),
         (["--tools", TOOLS, "--model", "./no-such-model"], "no-such-model"),
     ],
 )
 def test_bad_input_to_fit_is_named_and_exits_with_1(tmp_path: Path, arguments: list[str], said: str) -> None:
     result = run(app, ["fit", "--out", str(tmp_path / "out"), *arguments])
     assert result.exit_code == 1
-    assert "error:" in result.output
-    assert said in result.output.replace("\n", "")
+    assert result.stdout == ""
+    assert result.stderr.lstrip().startswith("error:")
+    assert said in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/set", "full"])
+def test_a_folder_that_refuses_the_toolkens_is_named_before_anything_is_loaded(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    out = tmp_path / place
+    result = run(app, ["fit", "--tools", TOOLS, "--model", "./no-such-model", "--out", str(out)])
+    assert result.exit_code == 1
+    assert result.stderr.lstrip().startswith(f"error: {out} ")
+    assert "give a" in result.stderr
+    assert sorted(str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")) == ["file", "full", "full/mine.txt"]
+
+
+def test_ctrl_c_during_a_fit_says_what_is_kept_and_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    out, kept = tmp_path / "set", tmp_path / "features"
+    command = ["fit", "--tools", TOOLS, "--demos", str(EXAMPLES / "demos.jsonl"), "--out", str(out), "--json"]
+    command += ["--prior", "head", "--lam", "1e-4", "--bias", "0"]
+    with monkeypatch.context() as patched:
+        patched.setattr("langchain_toolken.training.fit.solve", interrupted)
+        plain, keeping = run(app, command), run(app, [*command, "--features", str(kept)])
+    assert (plain.exit_code, keeping.exit_code) == (130, 130)
+    assert plain.stdout == keeping.stdout == ""
+    assert plain.stderr.strip().endswith("stopped: no toolkens were written")
+    assert f"the LM pass is in {kept}" in keeping.stderr
+    assert not out.exists()
+    again = run(app, [*command, "--features", str(kept)])
+    assert json.loads(again.stdout)["lm_passes"] == 0
+
+
+def test_json_holds_whatever_is_shown(tmp_path: Path) -> None:
+    command = ["fit", "--tools", TOOLS, "--demos", str(EXAMPLES / "demos.jsonl"), "--out", str(tmp_path / "set")]
+    command += ["--prior", "head"]
+    shown, facts = run(app, command, env={"COLUMNS": "200"}), json.loads(run(app, [*command, "--json"]).stdout)
+    assert shown.exit_code == 0, shown.output
+    rows = shown.stdout[shown.stdout.index(" toolkens ") :].splitlines()
+    names = {row[1:31].strip().replace(" ", "_") for row in rows if row[1:31].strip()}
+    assert names == set(facts) - {"path", "dropped_rows"}
+    assert len(facts["path"]) == shown.stdout.count("head/name/average") - 1
+    assert "{" not in shown.stdout
+    assert "None" not in shown.stdout
 
 
 def test_chat_with_a_folder_that_holds_no_toolkens_is_an_error(tmp_path: Path) -> None:
     result = run(app, ["chat", "--toolkens", str(tmp_path)])
     assert result.exit_code == 1
     assert "error:" in result.output
+
+
+def test_chat_asks_for_a_question_that_it_can_answer(toolkens: Path) -> None:
+    chat = ["chat", "--toolkens", str(toolkens)]
+    for arguments, said in (
+        (["--json"], "--json prints the answer to one question"),
+        ([" "], "the question is empty"),
+    ):
+        refused = run(app, [*chat, *arguments], env={"COLUMNS": "200"})
+        assert refused.exit_code == 2
+        assert said in refused.stderr
+    long = run(app, [*chat, "--json", "apples " * 3000])
+    assert long.exit_code == 1
+    assert long.stdout == ""
+    assert "error: the prompt has 30" in long.stderr
+    assert "a context of 1024" in long.stderr
+
+
+def test_a_conversation_that_outgrows_the_context_starts_anew(toolkens: Path) -> None:
+    typed = f"Hello!\n{'apples ' * 3000}\nHello!\n\n"
+    result = run(app, ["chat", "--toolkens", str(toolkens), "--tools", TOOLS], input=typed)
+    assert result.exit_code == 0, result.output
+    before, after = result.output.split("the conversation starts anew")
+    assert "reason" in before
+    assert "reason" in after
 
 
 def test_the_demo_fits_asks_and_compares() -> None:
@@ -257,7 +332,10 @@ def test_inspect_shows_what_the_fit_came_to(toolkens: Path) -> None:
 def test_inspect_names_what_it_cannot_find(toolkens: Path, tmp_path: Path) -> None:
     unknown = run(app, ["inspect", str(toolkens), "--tool", "fair_shares"])
     assert unknown.exit_code == 1
-    assert "did you mean fair_share?" in " ".join(unknown.output.split())
+    assert unknown.stdout == ""
+    assert "did you mean fair_share?" in unknown.stderr
+    nothing_like_it = run(app, ["inspect", str(toolkens), "--tool", "zzz"])
+    assert "there are total_price, what_is_left, fair_share" in nothing_like_it.stderr
     ToolkenSet.load(toolkens).save(tmp_path / "bare")
     bare = run(app, ["inspect", str(tmp_path / "bare")])
     assert bare.exit_code == 1
@@ -279,125 +357,3 @@ def test_a_second_fit_takes_the_lm_pass_from_its_folder(tmp_path: Path) -> None:
     assert "dtype (float32 there, bfloat16 here)" in shown
     assert "Give another folder" in shown
     assert not (tmp_path / "other").exists()
-
-
-def scripted_generator(tool_name: str, before: int) -> list[dict[str, object]]:
-    things = ("pens", "cups", "hats", "keys", "eggs", "nuts", "figs", "bags", "pots", "nets", "oars", "urns")
-    thing = things[before % len(things)]
-    a, b = 100 * before + 60, before + 3
-    worded = {
-        "total_price": (
-            f"What do {b} {thing} for {a} dollars each cost?",
-            "They cost {result}.",
-            {"price": a, "count": b},
-        ),
-        "what_is_left": (
-            f"I had {a} {thing}, {b} were taken: what is left?",
-            "Left are {result}.",
-            {"amount": a, "taken": b},
-        ),
-        "fair_share": (
-            f"{b} friends share {a} {thing}; who gets how many?",
-            "Each gets {result}.",
-            {"amount": a, "people": b},
-        ),
-    }
-    if tool_name == "":
-        return [{"request": f"Do you like {thing}, or the colour of {thing}?", "answer": f"I do like {thing}."}]
-    request, answer, arguments = worded[tool_name]
-    return [{"request": request, "answer": answer, "arguments": arguments}]
-
-
-def scripted_choice(request: str) -> str:
-    for mark, tool_name in (("each cost", "total_price"), ("were taken", "what_is_left"), ("share", "fair_share")):
-        if mark in request:
-            return tool_name
-    return "none"
-
-
-def test_fit_makes_its_own_demonstrations_and_goes_on_with_those_it_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scripted = ScriptedGenerator(examples=scripted_generator, choose=scripted_choice)
-    asked = []
-    monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda name: asked.append(name) or scripted)
-    out = tmp_path / "toolkens"
-    command = [
-        "fit",
-        "--tools",
-        TOOLS,
-        "--out",
-        str(out),
-        "--synthesize",
-        "5",
-        "--generator",
-        "test:scripted",
-        "--json",
-    ]
-    result = run(app, [*command, "--execute"])
-    assert result.exit_code == 0, result.output
-    assert asked == ["test:scripted"]
-    facts = json.loads(result.stdout)
-    made = facts["synthesis"]
-    assert made["kept"] == {"total_price": 5, "what_is_left": 5, "fair_share": 5, "": 8}
-    assert made["reasons"]["unreadable"] > 0  # the script writes one example where ten were asked for
-    assert facts["demonstrations"] == 38  # a row with a call and its result makes two
-    assert ToolkenSet.load(out).provenance.demonstrations == 38
-    rows = [json.loads(line) for line in Path(made["file"]).read_text().splitlines()]
-    assert rows[0]["messages"][2]["content"] == str(60 * 3)
-    prompts = len(scripted.prompts)
-    result = run(app, command)
-    assert json.loads(result.stdout)["synthesis"]["rows"] == 23
-    assert len(scripted.prompts) == prompts
-
-
-def test_ctrl_c_keeps_what_was_made_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(tool_name: str, before: int) -> list[dict[str, object]]:
-        if tool_name == "what_is_left":
-            raise KeyboardInterrupt
-        return scripted_generator(tool_name, before)
-
-    scripted = ScriptedGenerator(examples=interrupted, choose=scripted_choice)
-    monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda name: scripted)
-    out, kept = tmp_path / "toolkens", tmp_path / "kept.jsonl"
-    making = ["--synthesize", "2", "--generator", "test:scripted", "--synthesis-out", str(kept)]
-    result = run(app, ["fit", "--tools", TOOLS, "--out", str(out), *making], env={"COLUMNS": "300"})
-    assert result.exit_code == 130
-    assert f"what was made is in {kept}" in result.output.replace("\n", "")
-    assert len(kept.read_text().splitlines()) == 2
-    assert not out.exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--execute"], "--synthesize N"),
-        (["--generator", "a:b"], "--synthesize N"),
-        (["--synthesize", "2", "--execute", "--execute-tool", "fair_share"], "--execute-tool"),
-        (["--synthesize", "2", "--generator", "nobody:x"], "can't be made"),
-    ],
-)
-def test_synthesis_options_that_do_not_go_together_are_refused(
-    tmp_path: Path, options: list[str], message: str
-) -> None:
-    result = run(app, ["fit", "--tools", TOOLS, "--out", str(tmp_path / "x"), *options], env={"COLUMNS": "300"})
-    assert result.exit_code != 0
-    assert message in result.output
-
-
-def test_the_lm_itself_can_be_asked_and_says_what_it_could_not_make(tmp_path: Path) -> None:
-    """nano is a toy and writes next to nothing that a tool is for; what counts is that this is said, by name."""
-    tools, out = tmp_path / "one.py", tmp_path / "x"
-    tools.write_text(
-        "from langchain_core.tools import tool\n\n@tool\ndef gone(city: str) -> str:\n    'Delete a city.'\n    1 / 0\n"
-    )
-    making = ["--synthesize", "1", "--style", "completion", "--give-up-after", "3", "--execute-tool", "gone"]
-    result = run(app, ["fit", "--tools", str(tools), "--out", str(out), *making], env={"COLUMNS": "300"})
-    assert result.exit_code == 1
-    rejected = tmp_path / "x.synthesized.rejected.jsonl"
-    drafts = [json.loads(line) for line in rejected.read_text().splitlines()]
-    assert len(drafts) == 3
-    assert all(draft["tool"] == "gone" and draft["reason"] and draft["detail"] for draft in drafts)
-    assert "no demonstration was made (3 " in result.output.replace("\n", " ") or len({d["reason"] for d in drafts}) > 1
-    assert str(rejected) in result.output.replace("\n", "")
-    assert not out.exists()

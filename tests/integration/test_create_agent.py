@@ -14,6 +14,7 @@ from langchain_toolken.decoding.transformers_engine import TransformersEngine
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.tools import tool_spec
+from tests.sample_tools import multiply
 from tests.unit.tiny_chat import (
     ScriptedEngine,
     completion,
@@ -22,12 +23,6 @@ from tests.unit.tiny_chat import (
     scripted_toolkens,
     toolken_firing_after,
 )
-
-
-@tool
-def multiply(a: int, b: int) -> int:
-    """Multiply a by b."""
-    return a * b
 
 
 @tool

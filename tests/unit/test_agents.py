@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_toolken.agents import create_toolken_agent
@@ -17,34 +16,16 @@ from langchain_toolken.decoding.transformers_engine import TransformersEngine
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.tools import ToolError, tool_spec
+from tests.sample_tools import divide, lamp, multiply
 from tests.unit.tiny_chat import (
     ScriptedEngine,
     completion,
-    make_language_model,
     reasoning,
     scripted_toolkens,
     toolken_firing_after,
 )
 
 QUESTION = {"messages": [("user", "How many pens do 27 boxes hold?")]}
-
-
-@tool
-def multiply(a: int, b: int) -> int:
-    """Multiply a by b."""
-    return a * b
-
-
-@tool
-def divide(a: int, b: int) -> float:
-    """Divide a by b."""
-    return a / b
-
-
-@tool
-def lamp(state: Literal["on", "off"]) -> str:
-    """Turn the lamp on or off."""
-    return f"the lamp is {state}"
 
 
 def agent_of(engine: ScriptedEngine, **options: Any) -> Any:
@@ -170,11 +151,6 @@ def test_plain_functions_are_tools_and_two_of_one_name_are_refused() -> None:
         create_toolken_agent(chat, [add, add])
     with pytest.raises(ValueError, match="max_calls"):
         create_toolken_agent(chat, [add], max_calls=0)
-
-
-@pytest.fixture(scope="module")
-def lm() -> LanguageModel:
-    return make_language_model()
 
 
 def test_the_whole_loop_runs_on_a_real_lm(lm: LanguageModel) -> None:

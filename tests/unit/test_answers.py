@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
-from langchain_core.tools import tool
 from transformers import PreTrainedTokenizerFast
 
 from langchain_toolken.agents import create_toolken_agent
@@ -22,6 +21,7 @@ from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.prompts.thoughts import ThoughtLayout, thought_layout
 from langchain_toolken.tools import tool_spec
+from tests.sample_tools import multiply
 from tests.unit.tiny_chat import TEMPLATE, ScriptedEngine, completion, make_tokenizer, reasoning, scripted_toolkens
 
 QUESTION = [HumanMessage("How many pens do 27 boxes hold?")]
@@ -39,12 +39,6 @@ QWEN = (
 )
 # As DeepSeek R1's: the prompt itself opens the thought.
 OPENED = QWEN.replace("'<|im_start|>assistant\n' }}{%- endif %}", "'<|im_start|>assistant\n<think>\n' }}{%- endif %}")
-
-
-@tool
-def multiply(a: int, b: int) -> int:
-    """Multiply a by b."""
-    return a * b
 
 
 def thinking(template: str = QWEN) -> PreTrainedTokenizerFast:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
-from langchain_core.tools import StructuredTool, tool
+from langchain_core.tools import StructuredTool
 from pydantic import BaseModel, Field, field_validator
 
 from langchain_toolken.agents import create_toolken_agent
@@ -16,6 +16,7 @@ from langchain_toolken.decoding.engine import Candidate
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import tool_card
 from langchain_toolken.tools import ToolSpec, tool_spec
+from tests.sample_tools import door, lamp
 from tests.unit.tiny_chat import ScriptedEngine, completion, reasoning, scripted_toolkens
 
 QUESTION = [HumanMessage("Turn it on.")]
@@ -35,18 +36,6 @@ class Even(BaseModel):
 
 
 halve = StructuredTool.from_function(func=lambda number: number // 2, name="halve", description="H.", args_schema=Even)
-
-
-@tool
-def lamp(state: Literal["on", "off"]) -> str:
-    """Turn the lamp on or off."""
-    return f"the lamp is {state}"
-
-
-@tool
-def door(way: Literal["open", "shut"]) -> str:
-    """Open or shut the door."""
-    return f"the door is {way}"
 
 
 TOOLS = [halve, lamp, door]

@@ -6,12 +6,10 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from langchain_core.load import dumps, loads
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
-from langchain_core.tools import tool
 
 from langchain_toolken.chat_models import ToolkenChat
 from langchain_toolken.chat_turn import answer_to
@@ -23,10 +21,10 @@ from langchain_toolken.prompts.format import PromptFormat, tool_card
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.toolkens import ToolkenSet, ToolkenSetError
 from langchain_toolken.tools import tool_spec
+from tests.sample_tools import lamp, multiply
 from tests.unit.tiny_chat import (
     ScriptedEngine,
     completion,
-    make_language_model,
     make_model,
     make_tokenizer,
     reasoning,
@@ -35,18 +33,6 @@ from tests.unit.tiny_chat import (
 )
 
 QUESTION = [HumanMessage("How many pens do 27 boxes hold?")]
-
-
-@tool
-def multiply(a: int, b: int) -> int:
-    """Multiply a by b."""
-    return a * b
-
-
-@tool
-def lamp(state: Literal["on", "off"]) -> str:
-    """Turn the lamp on or off."""
-    return f"the lamp is {state}"
 
 
 def scripted(engine: ScriptedEngine, **fields: object) -> ToolkenChat:
@@ -241,11 +227,6 @@ def test_a_call_can_ask_another_lm(tmp_path: Path) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def lm() -> LanguageModel:
-    return make_language_model()
 
 
 def lamp_toolken(lm: LanguageModel, words: int = 3) -> tuple[ToolkenSet, str]:

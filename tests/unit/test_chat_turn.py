@@ -7,31 +7,19 @@ from typing import Any, Literal
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage, trim_messages
-from langchain_core.tools import tool
 
 from langchain_toolken.binding import ToolMode
 from langchain_toolken.chat_models import ToolkenChat
 from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
 from langchain_toolken.tools import tool_spec
+from tests.sample_tools import door, lamp
 from tests.unit.tiny_chat import ScriptedEngine, make_language_model, make_tokenizer, reasoning, scripted_toolkens
 
 pytestmark = pytest.mark.filterwarnings("ignore:No fitted toolken")
 
 QUESTION = [HumanMessage("How many pens do 27 boxes hold?")]
 CALL = {"name": "lamp", "args": {"state": "on"}, "id": "1"}
-
-
-@tool
-def lamp(state: Literal["on", "off"]) -> str:
-    """Turn the lamp on or off."""
-    return f"the lamp is {state}"
-
-
-@tool
-def door(way: Literal["open", "shut"]) -> str:
-    """Open or shut the door."""
-    return f"the door is {way}"
 
 
 def scripted(engine: ScriptedEngine, **fields: Any) -> ToolkenChat:

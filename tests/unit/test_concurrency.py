@@ -22,7 +22,7 @@ from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.shared import shared_engine
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
 from tests.passes import Passes, wait_until
-from tests.unit.tiny_chat import make_language_model, make_model, make_tokenizer
+from tests.unit.tiny_chat import make_model, make_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:No fitted toolken")
 
@@ -39,16 +39,6 @@ def lamp(on: bool, level: int) -> str:
 def pens(boxes: int) -> int:
     """Count the pens."""
     return boxes
-
-
-@pytest.fixture(scope="module")
-def lm() -> LanguageModel:
-    return make_language_model()
-
-
-@pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
-    return Passes(monkeypatch)
 
 
 def chat_on(lm: LanguageModel, **fields: Any) -> tuple[ToolkenChat, TransformersEngine]:

@@ -12,7 +12,6 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import RunnableLambda
-from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
@@ -20,21 +19,10 @@ from langchain_toolken.binding import ToolMode
 from langchain_toolken.chat_models import ToolkenChat
 from langchain_toolken.prompts.format import Reinjection
 from langchain_toolken.tools import tool_spec
+from tests.sample_tools import door, lamp
 from tests.unit.tiny_chat import ScriptedEngine, completion, make_tokenizer, reasoning, scripted_toolkens
 
 QUESTION = [HumanMessage("Turn it on.")]
-
-
-@tool
-def lamp(state: Literal["on", "off"]) -> str:
-    """Turn the lamp on or off."""
-    return f"the lamp is {state}"
-
-
-@tool
-def door(way: Literal["open", "shut"]) -> str:
-    """Open or shut the door."""
-    return f"the door is {way}"
 
 
 def scripted(engine: ScriptedEngine, **fields: Any) -> ToolkenChat:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
-from langchain_core.tools import tool
 
 from langchain_toolken.agents import create_toolken_agent
 from langchain_toolken.chat_models import ToolkenChat
@@ -19,28 +18,16 @@ from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.toolkens import Calibration, ToolkenSet
 from langchain_toolken.tools import tool_spec
+from tests.sample_tools import door, lamp
 from tests.unit.tiny_chat import (
     ScriptedEngine,
     completion,
-    make_language_model,
     reasoning,
     scripted_toolkens,
     toolken_firing_after,
 )
 
 QUESTION = [HumanMessage("How many pens do 27 boxes hold?")]
-
-
-@tool
-def lamp(state: Literal["on", "off"]) -> str:
-    """Turn the lamp on or off."""
-    return f"the lamp is {state}"
-
-
-@tool
-def door(way: Literal["open", "shut"]) -> str:
-    """Open or shut the door."""
-    return f"the door is {way}"
 
 
 LAMP, DOOR = tool_spec(lamp), tool_spec(door)
@@ -169,11 +156,6 @@ def test_the_agent_carries_a_judgement_over_from_reason_to_complete() -> None:
 
 
 # --- on a real LM ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def lm() -> LanguageModel:
-    return make_language_model()
 
 
 def firing_after(lm: LanguageModel, words: int) -> ToolkenSet:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
-from langchain_core.tools import tool
 
 from langchain_toolken.agents import create_toolken_agent
 from langchain_toolken.binding import ToolMode
@@ -22,6 +21,7 @@ from langchain_toolken.prompts.tool_calls import call_layout
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolSpec, tool_spec
 from tests.passes import Passes
+from tests.sample_tools import door, lamp, multiply
 from tests.unit.tiny_chat import (
     ScriptedEngine,
     completion,
@@ -33,24 +33,6 @@ from tests.unit.tiny_chat import (
 )
 
 QUESTION = [HumanMessage("How many pens do 27 boxes hold?")]
-
-
-@tool
-def multiply(a: int, b: int) -> int:
-    """Multiply a by b."""
-    return a * b
-
-
-@tool
-def lamp(state: Literal["on", "off"]) -> str:
-    """Turn the lamp on or off."""
-    return f"the lamp is {state}"
-
-
-@tool
-def door(way: Literal["open", "shut"]) -> str:
-    """Open or shut the door."""
-    return f"the door is {way}"
 
 
 SPECS = [tool_spec(lamp), tool_spec(door)]

@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from langchain_toolken.decoding.engine import Candidate, Completion, Reasoning
 from langchain_toolken.decoding.lm import LanguageModel, load_language_model
+from langchain_toolken.lm_identity import LMIdentity
 from langchain_toolken.toolkens import Provenance, ToolkenSet
 from langchain_toolken.tools import ToolSpec
 
@@ -80,19 +81,7 @@ def make_language_model(*, chat: bool = False) -> LanguageModel:
 
 
 def provenance_of(lm: LanguageModel, style: str = "completion") -> Provenance:
-    return Provenance(
-        model_id=lm.model_id,
-        revision=None,
-        head_fingerprint=lm.head_fingerprint,
-        tokenizer_fingerprint=lm.tokenizer_fingerprint,
-        style=style,
-        prior="test",
-        lam=None,
-        demonstrations=0,
-        tool_positions=0,
-        word_positions=0,
-        package_version="0",
-    )
+    return Provenance.of(lm.identity, style, "test")
 
 
 @torch.no_grad()
@@ -175,17 +164,5 @@ class ScriptedEngine:
 
 def scripted_toolkens(*specs: ToolSpec, style: str = "completion") -> ToolkenSet:
     rows = torch.zeros(len(specs), 4)
-    provenance = Provenance(
-        model_id="scripted",
-        revision=None,
-        head_fingerprint="h",
-        tokenizer_fingerprint="t",
-        style=style,
-        prior="test",
-        lam=None,
-        demonstrations=0,
-        tool_positions=0,
-        word_positions=0,
-        package_version="0",
-    )
+    provenance = Provenance.of(LMIdentity("scripted", None, "h", "t", hidden_size=4), style, "test")
     return ToolkenSet(specs=specs, matrix=rows, prior=rows, bias=0.0, provenance=provenance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import torch
 from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.decoding.new_tools import add_tools, with_priors
 from langchain_toolken.decoding.priors import PriorConfig, prior_rows
-from langchain_toolken.decoding.toolken_map import LEAST_TRAINED, mapped_rows, request_of
+from langchain_toolken.decoding.toolken_map import LEAST_TRAINED, learn_map, request_of
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
+from langchain_toolken.growing_toolkens import GrowingToolkens
 from langchain_toolken.toolkens import ToolkenSet, ToolkenSetError
 from langchain_toolken.tools import ToolSpec
+from tests.passes import Passes
 from tests.tiny import provenance_of
 
 SCHEMA = {"type": "object", "properties": {}}
@@ -63,11 +66,12 @@ def planted(lm: LanguageModel, seed: int = 0) -> tuple[ToolkenSet, list[ToolSpec
 
 def test_a_planted_map_is_found_and_wins_over_the_priors(tiny_llama: LanguageModel) -> None:
     toolkens, unseen, rows, calls = planted(tiny_llama)
-    found = mapped_rows(tiny_llama, toolkens, unseen, PriorConfig())
-    assert found is not None
-    mapped, choice = found
-    assert choice.trained == 12
-    assert choice.loss < choice.prior_loss
+    learned = learn_map(tiny_llama, toolkens, PriorConfig())
+    assert learned is not None
+    assert learned.choice.trained == 12
+    assert learned.choice.loss < learned.choice.prior_loss
+    mapped = learned.rows(tiny_llama, unseen)
+    assert mapped is not None
     prior = prior_rows(tiny_llama, unseen, PriorConfig())
     assert (mapped - rows).norm() < 0.4 * (prior - rows).norm()
     everything = torch.cat([toolkens.matrix, mapped])
@@ -75,10 +79,10 @@ def test_a_planted_map_is_found_and_wins_over_the_priors(tiny_llama: LanguageMod
 
 
 def test_the_choice_is_judged_by_refitting_without_each_tool(tiny_llama: LanguageModel) -> None:
-    toolkens, unseen, _, _ = planted(tiny_llama)
-    found = mapped_rows(tiny_llama, toolkens, unseen, PriorConfig())
-    assert found is not None
-    choice = found[1]
+    toolkens, _, _, _ = planted(tiny_llama)
+    learned = learn_map(tiny_llama, toolkens, PriorConfig())
+    assert learned is not None
+    choice = learned.choice
     assert choice.scale is not None
     assert choice.ridge is not None
     assert choice.ridge < float("inf")
@@ -101,14 +105,61 @@ def test_the_choice_is_judged_by_refitting_without_each_tool(tiny_llama: Languag
         solved = torch.linalg.lstsq(stacked, torch.cat([y, torch.zeros_like(identity)])).solution
         at = torch.cat([inputs[k] - inputs.mean(0), torch.ones(1, dtype=torch.float64)])
         predicted.append(at @ solved + choice.scale * spread * inputs[k])
+    assert choice.loss == pytest.approx(left_out_loss(calls, rows, torch.stack(predicted)), rel=1e-3)
+
+
+def left_out_loss(calls: torch.Tensor, rows: torch.Tensor, predicted: torch.Tensor) -> float:
+    """How surely each of 12 tools wins its calls, a fifth at a time having the predicted rows; by hand."""
     fold = torch.randperm(12, generator=torch.Generator().manual_seed(0)) % 5
     loss = 0.0
     for number in range(5):
         new = fold == number
-        mixed = torch.where(new[:, None], torch.stack(predicted), rows)
+        mixed = torch.where(new[:, None], predicted.double(), rows.double())
         lost = torch.nn.functional.cross_entropy(calls.double() @ mixed.T, torch.arange(12), reduction="none")
         loss += float(lost[new].sum() + lost[~new].sum() / 4) / 24
-    assert choice.loss == pytest.approx(loss, rel=1e-3)
+    return loss
+
+
+def test_the_priors_that_the_map_must_beat_are_made_among_all_tools_of_the_set_as_in_a_fit(
+    tiny_llama: LanguageModel,
+) -> None:
+    toolkens, _, _, _ = planted(tiny_llama)
+    weighted = PriorConfig(text="description", pooling="weighted")
+    # Tools that nobody trained: their words count for the weights and lengths, though nothing is learned from them.
+    others = [
+        ToolSpec(name=f"other_{word}", description=f"A pen: {word} left.", json_schema=SCHEMA) for word in WORDS[:6]
+    ]
+    whole = toolkens.add(others, torch.zeros(6, tiny_llama.hidden_size))
+    assert toolkens.call_states is not None
+    losses = []
+    for some in (toolkens, whole):
+        learned = learn_map(tiny_llama, some, weighted)
+        assert learned is not None
+        priors = prior_rows(tiny_llama, toolkens.specs, weighted, among=some.specs)
+        assert learned.choice.trained == 12
+        assert learned.choice.prior_loss == pytest.approx(
+            left_out_loss(toolkens.call_states, toolkens.matrix, priors), rel=1e-3
+        )
+        losses.append(learned.choice.prior_loss)
+    assert losses[0] != pytest.approx(losses[1], rel=1e-2)
+
+
+def test_tools_bound_one_after_the_other_cost_the_trained_tools_descriptions_once(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toolkens, unseen, _, _ = planted(tiny_llama)
+    engine = TransformersEngine(tiny_llama)
+    growing, passes, read = GrowingToolkens(toolkens), Passes(monkeypatch), []
+    for bound in ([toolkens.specs[0]], unseen[:1], [*toolkens.specs, *unseen[:1]], unseen[:2], unseen):
+        before = sum(rows for rows, _ in passes.shapes)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            grown = growing.for_tools(engine, bound, "completion")
+        read.append(sum(rows for rows, _ in passes.shapes) - before)
+    # The 12 trained tools' descriptions with the first new one's, then only those that are new.
+    assert read == [0, 13, 0, 1, 1]
+    assert grown.names == (*toolkens.names, *(spec.name for spec in unseen))
+    torch.testing.assert_close(grown.matrix, add_tools(tiny_llama, toolkens, unseen).matrix, rtol=1e-4, atol=1e-4)
 
 
 def test_priors_stand_where_the_map_serves_left_out_tools_no_better(tiny_llama: LanguageModel) -> None:
@@ -125,7 +176,7 @@ def test_priors_stand_where_the_map_serves_left_out_tools_no_better(tiny_llama: 
 def test_with_too_few_trained_tools_the_priors_stand(tiny_llama: LanguageModel) -> None:
     toolkens, unseen, _, _ = planted(tiny_llama)
     few = toolkens.select(toolkens.names[: LEAST_TRAINED - 1])
-    assert mapped_rows(tiny_llama, few, unseen, PriorConfig()) is None
+    assert learn_map(tiny_llama, few, PriorConfig()) is None
     # Tools that no demonstration called don't count as trained.
     calls = toolkens.call_states
     assert calls is not None

@@ -43,11 +43,6 @@ SPEC = ToolSpec(
 )
 
 
-@pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
-    return Passes(monkeypatch)
-
-
 def alone(lm: LanguageModel, prompt: Sequence[int], sampling: Sampling = GREEDY) -> Reasoning:
     (result,) = TransformersEngine(lm, cached_prefixes=0).reason([prompt], toolkens=None, sampling=sampling)
     return result

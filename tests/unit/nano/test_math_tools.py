@@ -12,7 +12,8 @@ import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_toolken.nano.tools import MATH_TOOLS, MathToolError, compute, round_result
+from langchain_toolken.nano.operations import MathToolError, round_result
+from langchain_toolken.nano.tools import MATH_TOOLS, compute
 from langchain_toolken.tools import tool_specs
 
 NAMES = [

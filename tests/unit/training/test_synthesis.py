@@ -3,92 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.tools import BaseTool, tool
+from langchain_core.tools import tool
 
-from langchain_toolken.decoding.engine import Reasoning
-from langchain_toolken.decoding.shared import shared_engine
-from langchain_toolken.prompts.format import tool_card
 from langchain_toolken.tools import tool_specs
 from langchain_toolken.training.demonstrations import check_demonstrations
 from langchain_toolken.training.synthesis import synthesize
 from langchain_toolken.training.synthesis_file import NO_TOOL, SynthesisWarning
-from langchain_toolken.training.synthesis_writers import (
-    ChatModelWriter,
-    LocalWriter,
-    SynthesisError,
-    with_result_marked,
-    writer_for,
-)
-from tests.unit.tiny_chat import ScriptedEngine, completion, make_tokenizer
-from tests.unit.training.scripted_generator import Example, ScriptedGenerator, ScriptedToolCaller
-
-RUN: list[tuple[str, dict[str, Any]]] = []
-
-
-@tool
-def add(a: float, b: float) -> str:
-    """Add two numbers."""
-    RUN.append(("add", {"a": a, "b": b}))
-    if a < 0:
-        raise ValueError("a must not be negative")
-    return f"{a + b:g}"
-
-
-@tool
-def weather(city: str) -> str:
-    """Look up the weather in a city."""
-    RUN.append(("weather", {"city": city}))
-    return "rainy"
-
-
-TOOLS: list[BaseTool] = [add, weather]
-# fmt: off
-ANIMALS = (
-    "horses", "cows", "dogs", "cats", "sheep", "goats", "ducks", "geese", "hens", "pigs", "mules", "llamas", "foxes",
-)
-CITIES = ("Oslo", "Lima", "Cairo", "Quito", "Accra", "Dakar", "Hanoi", "Seoul", "Turin", "Basel", "Kyoto", "Perth")
-CHAT = (
-    "Why is the sky blue?", "Tell me a joke!", "Who was Ada Lovelace?", "What does rainy mean?", "I am bored.", "Hello",
-)
-# fmt: on
-
-
-def good(tool_name: str, before: int) -> list[Example]:
-    if tool_name == "add":
-        names = ANIMALS[2 * before : 2 * before + 2]
-        return [
-            {
-                "request": f"Farmer {n.title()} has {before + 3} {n} and buys {i + 20} more {n}: how many {n} is that?",
-                "answer": f"There are {before + 3}+{i + 20}= {{result}} {n}. ",
-                "arguments": {"a": before + 3, "b": i + 20},
-            }
-            for i, n in enumerate(names)
-        ]
-    if tool_name == "weather":
-        names = CITIES[2 * before : 2 * before + 2]
-        return [
-            {"request": f"{n}, {n}: sunny {n}?", "answer": "It is {result}", "arguments": {"city": n}} for n in names
-        ]
-    return [{"request": r, "answer": "Well, that is easy."} for r in CHAT[2 * before : 2 * before + 2]]
-
-
-def chosen(request: str) -> str:
-    if "how many" in request:
-        return "add"
-    return "weather" if "sunny" in request else "none"
-
-
-def writer(
-    examples: Callable[[str, int], list[Example]] = good, choose: Callable[[str], str] = chosen, batch: int = 2
-) -> ChatModelWriter:
-    return ChatModelWriter(ScriptedGenerator(examples=examples, choose=choose), batch=batch)
+from langchain_toolken.training.synthesis_writers import ChatModelWriter, SynthesisError
+from tests.unit.training.scripted_generator import Example, ScriptedGenerator
+from tests.unit.training.synthesis_samples import RUN, TOOLS, add, chosen, good, weather, writer
 
 
 def instead_of_first(**changed: Any) -> Callable[[str, int], list[Example]]:
@@ -252,32 +181,6 @@ def test_no_row_at_all_is_an_error_that_says_what_was_rejected() -> None:
         synthesize(TOOLS, 4, generator=writer(lambda *_: []), give_up_after=4)
 
 
-def test_the_generator_is_told_what_there_is_already_and_which_tool() -> None:
-    scripted = ScriptedGenerator(examples=good, choose=chosen)
-    made = synthesize(TOOLS, 4, generator=ChatModelWriter(scripted, batch=2))
-    asked = [prompt for prompt in scripted.prompts if "add(a: number, b: number)\nAdd two numbers." in prompt]
-    assert made.rows[0]["messages"][0]["content"] not in asked[0]
-    assert made.rows[0]["messages"][0]["content"] in asked[1]
-
-
-def test_prompts_are_a_function_of_the_seed() -> None:
-    def prompts(seed: int) -> list[str]:
-        scripted = ScriptedGenerator(examples=good, choose=chosen)
-        synthesize(TOOLS, 4, generator=ChatModelWriter(scripted, seed=seed, batch=4), seed=seed)
-        return scripted.prompts
-
-    assert prompts(0) == prompts(0)
-    assert prompts(0) != prompts(1)
-
-
-def test_a_model_with_structured_output_gets_the_tools_own_schema() -> None:
-    scripted = ScriptedToolCaller(examples=good, choose=chosen)
-    made = synthesize(TOOLS, 2, generator=ChatModelWriter(scripted, batch=2))
-    assert dict(made.kept) == {"add": 2, "weather": 2, NO_TOOL: 2}
-    item = scripted.schemas[0]["properties"]["examples"]["items"]["properties"]
-    assert item["arguments"]["required"] == ["a", "b"]
-
-
 def test_a_stopped_run_goes_on_where_it_was_and_makes_the_same_file(tmp_path: Path) -> None:
     def by_number(tool_name: str, before: int) -> list[Example]:
         raise AssertionError("unused")
@@ -373,82 +276,6 @@ def test_progress_counts_rows() -> None:
     assert seen[0] == (0, 6, "synthesis")
     assert seen[-1] == (6, 6, "synthesis")
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
-
-
-def test_a_generator_by_name_needs_langchain_and_the_providers_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SynthesisError, match="'nobody:x' can't be made"):
-        writer_for("nobody:x", None)
-    monkeypatch.setitem(sys.modules, "langchain.chat_models", None)
-    with pytest.raises(SynthesisError, match=r"pip install .langchain-toolken\[synthesis\]"):
-        writer_for("openai:gpt", None)
-    with pytest.raises(SynthesisError, match="give a generator"):
-        writer_for(None, None)
-
-
-def test_the_local_lm_writes_drafts_that_keep_to_the_schema_and_the_seed() -> None:
-    engine = shared_engine("nano")  # a random LM's requests never end
-    (spec,) = tool_specs([weather])
-
-    def drafts(seed: int, number: int) -> Any:
-        return LocalWriter(engine, "completion", seed=seed, batch=4).for_tool(spec, number, [])
-
-    first = drafts(0, 0)
-    assert first == drafts(0, 0)
-    assert first != drafts(0, 1)
-    assert first != drafts(1, 0)
-    assert len(first) == 4
-    whole = [draft for draft in first if not draft.fault]
-    assert whole
-    assert all(set(draft.arguments or {}) == {"city"} for draft in whole)
-    picked = LocalWriter(engine, "completion").choose(["Is it sunny?", "Why?"], tool_specs(TOOLS))
-    assert len(picked) == 2
-    assert set(picked) <= {"add", "weather", None}
-
-
-def reasoning(text: str, **changed: Any) -> Reasoning:
-    facts = {"token_ids": (5, 6), "text": text, "trigger": None, "runners_up": (), "finish_reason": "stop"}
-    return Reasoning(**{**facts, "prompt_tokens": 9, "reused_tokens": 0, **changed})
-
-
-def test_the_local_lm_answers_as_it_will_be_asked() -> None:
-    """The request is sampled; arguments and answer come from the very prompts that ToolkenChat makes of it."""
-    engine = ScriptedEngine(tokenizer=make_tokenizer(chat=True))
-    (spec,) = tool_specs([add])
-    engine.reasonings = [
-        *(reasoning(' "What is 12 plus 7?"\n'), reasoning("12!")),
-        reasoning("Add 3 and 4. And the", finish_reason="length"),
-        *(reasoning(" It is 12+7=20."), reasoning("Nothing.")),
-    ]  # fmt: skip
-    engine.completions = [completion('{"a":12,"b":7}', {"a": 12, "b": 7}), completion('{"a":3,"b', None)]
-    drafts = LocalWriter(engine, batch=3).for_tool(spec, 0, [])
-    assert [draft.request for draft in drafts] == ["What is 12 plus 7?", "12!", "Add 3 and 4."]
-    assert [draft.fault for draft in drafts] == ["", "the request has no words", "the arguments were cut off"]
-    assert (drafts[0].answer, drafts[0].arguments) == ("It is 12+7={result}.", {"a": 12, "b": 7})
-    sampled, arguments, answered = engine.decoded()[:3], engine.decoded()[3:5], engine.decoded()[5:]
-    assert all("add(a: number, b: number)\nAdd two numbers." in prompt for prompt in sampled)
-    assert arguments[0] == answered[0] + tool_card(spec)
-    assert answered[0].endswith("What is 12 plus 7?<|im_end|>\n<|im_start|>assistant\n")
-    assert engine.calls[0]["sampling"].temperature > 0
-    assert engine.calls[1]["sampling"].temperature == 0
-
-
-def test_an_lm_that_writes_calls_chooses_by_calling() -> None:
-    engine = ScriptedEngine(tokenizer=make_tokenizer(chat=True))
-    marker = engine.tokenizer.convert_tokens_to_ids("<tool_call>")
-    engine.reasonings = [reasoning("", marker=marker, finish_reason="tool_calls"), reasoning("Because.")]
-    engine.completions = [completion('{"name":"weather"}', {"name": "weather"})]
-    assert LocalWriter(engine).choose(["Is it sunny?", "Why?"], tool_specs(TOOLS)) == ["weather", None]
-    assert engine.calls[0]["markers"] == (marker,)
-    assert "Look up the weather in a city." in engine.decoded()[0]
-
-
-def test_what_the_local_lm_reckoned_makes_room_for_the_result() -> None:
-    numbers = {"a": 12, "b": 7}
-    assert with_result_marked("There are 12*7=84 pens.", numbers) == "There are 12*7={result} pens."
-    assert with_result_marked("With 3=3 first, 12 * 7 = 1,084.5.", numbers) == "With 3=3 first, 12 * 7 = {result}."
-    assert with_result_marked("There are 12*8=96 pens.", numbers) == ""
-    assert with_result_marked("There are 84 pens.", numbers) == ""
-    assert with_result_marked("x=5", {"city": "Oslo"}) == ""
 
 
 def test_counts_out_of_range_are_refused() -> None:
