@@ -10,6 +10,8 @@ from torch import Tensor
 
 Gradient = Callable[[Tensor], Tensor]
 """A convex function's gradient (K, d) at a matrix (K, d), of the matrix's dtype and device."""
+Preconditioner = Callable[[Tensor], Tensor]
+"""A fixed approximation of the inverse Hessian, symmetric and positive, times a matrix (K, d)."""
 
 
 # Steps in a row without a smaller gradient than ever before, after which rounding is all that is left.
@@ -38,17 +40,22 @@ class Curvature:
     def clear(self) -> None:
         self._pairs.clear()
 
-    def direction(self, gradient: Tensor) -> Tensor:
-        """The two-loop recursion: minus the approximate inverse Hessian times the gradient."""
+    def direction(self, gradient: Tensor, precondition: Preconditioner | None = None) -> Tensor:
+        """The two-loop recursion: minus the approximate inverse Hessian times the gradient.
+
+        It begins with the preconditioner, or the identity, scaled so that it fits the latest pair (§7.2, eq. 7.20).
+        """
         direction = -gradient
         factors = []
         for step, change, product in reversed(self._pairs):
             factor = _dot(step, direction) / product
             direction.sub_(change, alpha=factor)
             factors.append(factor)
+        if precondition is not None:
+            direction = precondition(direction)
         if self._pairs:
             _, change, product = self._pairs[-1]
-            direction *= product / _dot(change, change)
+            direction *= product / _dot(change, change if precondition is None else precondition(change))
         for (step, change, product), factor in zip(self._pairs, reversed(factors), strict=True):
             direction.add_(step, alpha=factor - _dot(change, direction) / product)
         return direction
@@ -72,6 +79,7 @@ def minimise(
     *,
     max_steps: int,
     step_done: Callable[[], None] | None = None,
+    precondition: Preconditioner | None = None,
 ) -> Minimum:
     """From `start` down to a gradient norm of `target`, in at most `max_steps`, or to where it falls no further.
 
@@ -82,18 +90,21 @@ def minimise(
     norm, steps, evaluations = float(gradient.norm()), 0, 1
     best, since = norm, 0
     while norm > target and steps < max_steps and since < _STALL:
-        direction = curvature.direction(gradient)
+        direction = curvature.direction(gradient, precondition)
         slope = _dot(gradient, direction)
         # A bare gradient may have any length: begin with a step of at most 1.
-        size = 1.0 if len(curvature) else min(1.0, 1.0 / float(direction.norm()))
+        size = 1.0 if len(curvature) or precondition is not None else min(1.0, 1.0 / float(direction.norm()))
         found = None
         if slope < 0:
             found, tried = _line_search(gradient_at, at, direction, slope, size)
             evaluations += tried
         if found is None:
-            if not len(curvature):
+            if not len(curvature) and precondition is None:
                 break
-            # Old curvature can spoil a direction: begin again from the plain gradient before giving up.
+            # Old curvature can spoil a direction, and so can a preconditioner far from where it was made: begin again
+            # without the one, and then the other, before giving up.
+            if not len(curvature):
+                precondition = None
             curvature.clear()
             continue
         new, new_gradient = found

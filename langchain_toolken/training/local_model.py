@@ -19,6 +19,7 @@ from torch import Tensor
 
 from langchain_toolken.training.features import Features
 from langchain_toolken.training.objective import CHUNK_ELEMENTS, Evaluation, Objective
+from langchain_toolken.training.row_curvature import RowCurvature
 
 # So much of the sampling goes by weight alone: mass may come back to a position that has none now.
 _UNIFORM = 0.1
@@ -86,6 +87,10 @@ class LocalModel:
         self._hidden = features.hidden[kept].to(device=matrix.device, dtype=dtype)
         self._share, self._rest = objective.shares_at(matrix, kept, dtype)
         self._weight = (weight / objective.total).to(matrix.device)
+
+    def row_curvature(self) -> RowCurvature:
+        """The rows' curvature at D = 0."""
+        return RowCurvature(self._hidden, self._share, self._weight, self._lam)
 
     def __call__(self, change: Tensor) -> Tensor:
         """The model's gradient (K, d) float32 at D = `change` (K, d) float32."""
