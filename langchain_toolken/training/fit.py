@@ -99,7 +99,7 @@ def fit(
     batch_tokens: int | None = None,
     features_dir: str | Path | None = None,
     seed: int = 0,
-    tolerance: float = 1e-5,
+    tolerance: float | None = None,
     max_iterations: int = 1000,
     recipe: Recipe | str | None = None,
     progress: Progress | None = None,

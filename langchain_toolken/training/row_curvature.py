@@ -64,7 +64,7 @@ class RowCurvature:
             value, at = torch.cat([value, curved], dim=1).topk(min(most, value.shape[1] + curved.shape[1]), dim=1)
             offset = torch.arange(start, start + curved.shape[1], device=place.device).expand(tools, -1)
             place = torch.cat([place, offset], dim=1).gather(1, at)
-        kept = hidden[place.reshape(-1)].float().view(tools, most, size)
+        kept = hidden[place.reshape(-1)].float().reshape(tools, most, size)
         kept *= (value / squares[place].clamp(min=_LEAST)).sqrt()[:, :, None]
         rest = (total - value.sum(dim=1)).clamp(min=0)
         self._directions, main, left = _main_directions(hidden, shared, kept, float(rest.sum()))
@@ -76,7 +76,7 @@ class RowCurvature:
         self._kept = kept
         inner = torch.empty(tools, most, most, device=kept.device)
         step = max(1, CHUNK_ELEMENTS // max(1, most * size))
-        for start in range(0, tools, step):
+        for start in range(0, tools if most else 0, step):
             rows = slice(start, start + step)
             pulled = self._rest_inverse(kept[rows].reshape(-1, size), rows, most).view(-1, most, size)
             inner[start : start + step] = pulled @ kept[rows].mT

@@ -279,6 +279,7 @@ class _CrossValidation:
             self.held_out, self.positions = sampled.rows(inside), positions[inside]
         self.held_out_folds = fold[self.positions]
         self._lam = float("nan")
+        self._tolerances: dict[float, float] = {}
         self._norm: float | None = None
         self._bias, self._tolerance, self._max_iterations, self._device = bias, tolerance, max_iterations, device
 
@@ -291,13 +292,14 @@ class _CrossValidation:
         to `CV_TOLERANCE` ends before it has forgotten it (KAMEL-30, λ=1e-5: a held-out loss of .092, not .132).
         """
         solutions: list[Solution] = []
-        tolerance = self._tolerance
-        if self.once:
-            tolerance = max(tolerance, _LOOSEST)
-        if starts is not None and self._lam != lam:
-            # Changing lam alone changes the gradient by 2 (lam' - lam) (W - W0): less than that, or nothing moves.
-            slope = 2 * abs(lam - self._lam) * float((starts[0] - prior).norm())
-            tolerance = min(tolerance, max(_TIGHTEST, _STEP * slope / (self._norm or 1.0)))
+        if lam not in self._tolerances:
+            tolerance = max(self._tolerance, _LOOSEST) if self.once else self._tolerance
+            if starts is not None:
+                # Changing lam alone changes the gradient by 2 (lam' - lam) (W - W0): less than that, or nothing moves.
+                slope = 2 * abs(lam - self._lam) * float((starts[0] - prior).norm())
+                tolerance = min(tolerance, max(_TIGHTEST, _STEP * slope / (self._norm or 1.0)))
+            self._tolerances[lam] = tolerance
+        tolerance = self._tolerances[lam]
         for number, features in enumerate(self._fitted):
             solutions.append(
                 solve(

@@ -73,7 +73,7 @@ def update(
     strict: bool = False,
     negatives_per_demonstration: int | None = 64,
     seed: int = 0,
-    tolerance: float = 1e-5,
+    tolerance: float | None = None,
     max_iterations: int = 1000,
     progress: Progress | None = None,
     **load: Any,

@@ -242,7 +242,7 @@ def test_a_solve_allocates_no_more_than_is_stated(
     monkeypatch: pytest.MonkeyPatch, tools: int, size: int, method: Literal["lbfgs", "stochastic"], steps: int
 ) -> None:
     # So that matrices (K, d) and shares (n, K) are what counts.
-    for module in ("objective", "local_model", "solver"):
+    for module in ("objective", "local_model", "row_curvature", "solver"):
         monkeypatch.setattr(f"langchain_toolken.training.{module}.CHUNK_ELEMENTS", 1 << 13)
     monkeypatch.setattr(solver, "_SMALL", 0)
     monkeypatch.setattr(solver, "_PAIRS", 12)
