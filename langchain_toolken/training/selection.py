@@ -286,7 +286,7 @@ class _CrossValidation:
     def fit(
         self, prior: Tensor, lam: float, starts: Sequence[Tensor] | None, one_done: Callable[[], None]
     ) -> list[Solution]:
-        """One solution per fold held out, each from that fold's own start.
+        """One solution per fold held out, each from that fold's own start, as exact as the λ's first prior's.
 
         Never from another fold's solution, near as it is: that one was fitted on what this one holds out, and a solve
         to `CV_TOLERANCE` ends before it has forgotten it (KAMEL-30, λ=1e-5: a held-out loss of .092, not .132).
