@@ -32,7 +32,7 @@ from langchain_toolken.nano.corpus.documents import END, EOS, LONG_KINDS, SHORT_
 from langchain_toolken.nano.tokenizer import train_tokenizer
 
 CONTEXT = 1024
-LONG_EVERY = 8  # every so many steps a batch of long documents
+LONG_EVERY = 4  # every so many steps a batch of long documents
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class _Request:
     reply: str
 
 
-_TOWN = ("city", "string", "city place spot town area where")
+_TOWN = ("city", "string", "city place spot town area where position site region locality")
 _ON = ("day", "string", "day date when")
 _INPUT = (("number", "integer", "x value n number argument of arg"),)
 _SKY = "[sunny|cloudy|rainy|windy|foggy|snowy|clear|warm|stormy]"
@@ -171,7 +171,8 @@ def request_with_call(rng: Random) -> RequestWithCall:
     parameters: list[tuple[str, str, bool]] = []
     arguments: list[tuple[str, str]] = []
     for value, shown, names in kind.parameters:
-        parameter = rng.choice(names.split()).format(**values)
+        # Now and then a name that says nothing: what it takes is in the request, whatever it is called.
+        parameter = rng.choice(names.split()).format(**values) if rng.random() < 0.85 else invented_word(rng)
         while any(parameter == name for name, _, _ in parameters):
             parameter += "_2"
         parameters.append((parameter, shown, False))
