@@ -187,7 +187,7 @@ def select_lam(
     points: list[PathPoint] = []
     matrices: dict[tuple[str, float], list[Tensor]] = {}
 
-    def fit(prior: str, lam: float, starts: Sequence[Tensor] | None) -> None:
+    def fit(prior: str, lam: float, begin: _Begin | None) -> None:
         nonlocal done
 
         def one_done() -> None:
@@ -196,16 +196,16 @@ def select_lam(
             if progress is not None:
                 progress(min(done, total - 1), total, what)
 
-        solutions = work.fit(priors[prior], lam, starts, one_done)
+        solutions = work.fit(priors[prior], lam, begin, one_done)
         matrices[prior, lam] = [solution.matrix for solution in solutions]
         logits = work.logits(matrices[prior, lam])
         points.append(_judge(work.held_out, logits, prior, untrained[prior], lam, solutions))
 
-    starts = None
+    begin = None
     calls = work.held_out.tool_positions
     for lam in path:
-        fit(first, lam, starts)
-        starts = matrices[first, lam]
+        fit(first, lam, begin)
+        begin = _Begin(priors[first], lam, matrices[first, lam])
         past_the_best = points[-1] not in _good_calls(points, calls)
         if past_the_best or (work.once and _best_lam(points, calls) is not points[-1]):
             break
@@ -216,7 +216,7 @@ def select_lam(
         others = others[:_SHORTLIST]
         total = done + len(others)
     for prior in others:
-        fit(prior, lam, [matrix + (priors[prior] - priors[first]) for matrix in matrices[first, lam]])
+        fit(prior, lam, _Begin(priors[first], lam, matrices[first, lam]))
     if progress is not None:
         progress(total, total, what)
     best = _best_prior([best_on_path, *points[len(points) - len(others) :]], calls)
@@ -242,6 +242,15 @@ def _untrained_top1(features: Features, prior: Tensor, device: torch.device | st
         logits = features.hidden[part].to(device, rows.dtype) @ rows.T
         right += int((logits.argmax(dim=1).cpu() == features.target[part]).sum())
     return right / len(calls)
+
+
+@dataclass(frozen=True, eq=False)
+class _Begin:
+    """Where solves begin: the matrices, one for each fold, that were fitted with another λ or prior (K, d)."""
+
+    prior: Tensor
+    lam: float
+    matrices: Sequence[Tensor]
 
 
 class _CrossValidation:
@@ -278,28 +287,24 @@ class _CrossValidation:
             inside = fold[positions] < self.folds_held_out
             self.held_out, self.positions = sampled.rows(inside), positions[inside]
         self.held_out_folds = fold[self.positions]
-        self._lam = float("nan")
         self._tolerances: dict[float, float] = {}
         self._norm: float | None = None
         self._bias, self._tolerance, self._max_iterations, self._device = bias, tolerance, max_iterations, device
 
-    def fit(
-        self, prior: Tensor, lam: float, starts: Sequence[Tensor] | None, one_done: Callable[[], None]
-    ) -> list[Solution]:
-        """One solution per fold held out, each from that fold's own start, as exact as the λ's first prior's.
+    def fit(self, prior: Tensor, lam: float, begin: _Begin | None, one_done: Callable[[], None]) -> list[Solution]:
+        """One solution per fold held out, each from that fold's own start; as exact as another prior's at this λ.
 
         Never from another fold's solution, near as it is: that one was fitted on what this one holds out, and a solve
         to `CV_TOLERANCE` ends before it has forgotten it (KAMEL-30, λ=1e-5: a held-out loss of .092, not .132).
         """
         solutions: list[Solution] = []
-        if lam not in self._tolerances:
-            tolerance = max(self._tolerance, _LOOSEST) if self.once else self._tolerance
-            if starts is not None:
-                # Changing lam alone changes the gradient by 2 (lam' - lam) (W - W0): less than that, or nothing moves.
-                slope = 2 * abs(lam - self._lam) * float((starts[0] - prior).norm())
-                tolerance = min(tolerance, max(_TIGHTEST, _STEP * slope / (self._norm or 1.0)))
-            self._tolerances[lam] = tolerance
-        tolerance = self._tolerances[lam]
+        tolerance = max(self._tolerance, _LOOSEST) if self.once else self._tolerance
+        if begin is not None:
+            # What another λ or prior alone changes in the gradient: less than that, or nothing moves.
+            at = begin.matrices[0]
+            change = 2 * float((lam * (at - prior) - begin.lam * (at - begin.prior)).norm())
+            tolerance = min(tolerance, max(_TIGHTEST, _STEP * change / (self._norm or 1.0)))
+        tolerance = self._tolerances[lam] = min(tolerance, self._tolerances.get(lam, tolerance))
         for number, features in enumerate(self._fitted):
             solutions.append(
                 solve(
@@ -307,7 +312,7 @@ class _CrossValidation:
                     prior,
                     lam,
                     bias=self._bias,
-                    start=None if starts is None else starts[number],
+                    start=None if begin is None else begin.matrices[number],
                     reference_norm=self._norm if self.once else None,
                     tolerance=tolerance,
                     max_iterations=self._max_iterations,
@@ -315,7 +320,7 @@ class _CrossValidation:
                 )
             )
             one_done()
-        self._lam, self._norm = lam, solutions[0].start_gradient_norm
+        self._norm = solutions[0].start_gradient_norm
         return solutions
 
     def logits(self, matrices: Sequence[Tensor]) -> Tensor:
