@@ -21,7 +21,9 @@ trained ones nor drown them. The priors stand as one more candidate, so that a m
 Measured on SimpleToolQuestions with an LM of 11M parameters: the right one of 837 unseen tools is first for 0.33 of the
 questions, learned on 999 trained tools (0.30 to 0.32 on 100, 0.28 on 5), against 0.017 with priors. A plain ridge map
 found 0.07 from the name's head rows, 0.09 from the description's, and 0.17 from the description's mean states. It must
-be learned on trained tools alone: rows that no demonstration called took it down to 0.03 to 0.05.
+be learned on trained tools alone: rows that no demonstration called took it down to 0.03 to 0.05. A of a lower rank
+(reduced-rank regression) is no better: 0.31, 0.34 and 0.36 with rank 8, 32 and 128 where full rank gives 0.36 (s = 2,
+r = 10), and all within 0.01 of each other on 100 trained tools; so A has full rank.
 """
 
 from __future__ import annotations
