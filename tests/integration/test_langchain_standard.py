@@ -97,8 +97,9 @@ class TestToolkenChat(ChatModelUnitTests):
 
 
 KNOWS_NO_SUCH_TOOL = "the prior toolken of get_weather does not fire, as README says of priors: measured, nano talks on"
-KNOWS_NO_CHINESE = "nano copies no Chinese name: measured, it writes 'plelouplex_name' for 你好啊集团, or never ends"
-RUNS_ON = "told of the runnable's tool in the prompt, nano writes its call without end: measured, cut off at 256 tokens"
+RUNS_ON = (
+    "told of the tools in the prompt, nano begins a text argument and never ends it: measured, cut off at 256 tokens"
+)
 
 
 class OnNano(ChatModelIntegrationTests):
@@ -136,7 +137,6 @@ class OnNano(ChatModelIntegrationTests):
 class TestWithPriorToolkens(OnNano):
     need_wit: ClassVar[Mapping[str, str]] = {
         "test_agent_loop": KNOWS_NO_SUCH_TOOL,
-        "test_unicode_tool_call_integration": KNOWS_NO_CHINESE,
     }
 
     @property
@@ -145,7 +145,6 @@ class TestWithPriorToolkens(OnNano):
 
 
 class TestWithFittedToolkens(OnNano):
-    need_wit: ClassVar[Mapping[str, str]] = {"test_unicode_tool_call_integration": KNOWS_NO_CHINESE}
     toolkens: Path
 
     @pytest.fixture(autouse=True)
@@ -159,8 +158,9 @@ class TestWithFittedToolkens(OnNano):
 
 class TestWithTheToolsInThePrompt(OnNano):
     need_wit: ClassVar[Mapping[str, str]] = {
-        "test_unicode_tool_call_integration": KNOWS_NO_CHINESE,
-        "test_bind_runnables_as_tools": RUNS_ON,
+        # The location in a call that "Hello!" doesn't ask for; the description after a Chinese name, copied right.
+        "test_tool_choice": RUNS_ON,
+        "test_unicode_tool_call_integration": RUNS_ON,
     }
 
     @property
