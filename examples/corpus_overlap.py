@@ -41,7 +41,9 @@ def questions_of(file: Path) -> list[str]:
 def main(
     data_dir: Annotated[Path, typer.Option(help="Folder with the datasets, a folder each.")],
     words: Annotated[int, typer.Option(min=2, help="Length of the n-grams.")] = 8,
-    documents: Annotated[int, typer.Option(min=1, help="Documents of the corpus; nano has read about as many.")] = 400_000,
+    documents: Annotated[
+        int, typer.Option(min=1, help="Documents of the corpus; nano has read about as many.")
+    ] = 400_000,
     seed: Annotated[int, typer.Option(help="Of the corpus; nano's is 1.")] = 1,
 ) -> None:
     console = Console()
