@@ -17,8 +17,8 @@ call:
 and for either 64 N and 64 MB. L-BFGS takes 80 + 8 P instead as long as no model fails, and 2 K + 6 d with bfloat16.
 Features that stay on disk (`feature_store`) are read in pieces; what the system keeps of them in memory, it gives back.
 
-Measured (examples/benchmark_scale.py): 2,000 tools of d=512 and 16,000 positions, L-BFGS, held 816 MB where this says
-876; 47,000 tools of d=4,096 and 2,048 positions, stochastic, 2,406 MB where this says 2,539.
+Measured (examples/benchmark_scale.py): 2,000 tools of d=512 and 8,000 positions, L-BFGS, held 585 MB where this says
+878; 47,000 tools of d=4,096 and 2,048 positions, stochastic, 2,406 MB where this says 2,539.
 """
 
 from __future__ import annotations
