@@ -28,8 +28,9 @@ _ELEMENTS = 1 << 23
 # few steps as all 320.
 _DIRECTIONS = 16
 _ITERATIONS = 3
-# No direction is taken to be flatter than this part of the average one, also without a pull to the prior.
-_FLATTEST = 1e-4
+# No direction is taken to be flatter than this part of a row's whole curvature: float32 can't tell more apart. (Rows of
+# FuncQA's have 4, of which that is less than 2 lam.)
+_FLATTEST = 1e-6
 _LEAST = 1e-30
 
 
@@ -69,17 +70,18 @@ class RowCurvature:
         rest = (total - value.sum(dim=1)).clamp(min=0)
         self._directions, main, left = _main_directions(hidden, shared, kept, float(rest.sum()))
         base = rest / rest.sum().clamp(min=_LEAST)
-        least = max(2 * lam, _FLATTEST * float(total.sum()) / (tools * size), _LEAST)
+        least = (_FLATTEST * total).clamp(min=max(2 * lam, _LEAST))[:, None]
         # The inverse of a row's rest: along each main direction (K, r), and elsewhere (K, 1).
         self._elsewhere = 1 / (base[:, None] * left + least)
         self._along = 1 / (base[:, None] * main + least) - self._elsewhere
         self._kept = kept
-        inner = torch.empty(tools, most, most, device=kept.device)
+        # In float64: positions that are nearly copies of each other make it nearly singular.
+        inner = torch.empty(tools, most, most, dtype=torch.float64, device=kept.device)
         step = max(1, CHUNK_ELEMENTS // max(1, most * size))
         for start in range(0, tools if most else 0, step):
             rows = slice(start, start + step)
             pulled = self._rest_inverse(kept[rows].reshape(-1, size), rows, most).view(-1, most, size)
-            inner[start : start + step] = pulled @ kept[rows].mT
+            inner[start : start + step] = pulled.double() @ kept[rows].double().mT
         inner.diagonal(dim1=1, dim2=2).add_(1)
         self._factor = torch.linalg.cholesky(inner)
 
@@ -92,7 +94,7 @@ class RowCurvature:
         """Each row of (K, d) float32 times its inverse curvature."""
         every = slice(None)
         found = self._rest_inverse(gradient, every)
-        inner = torch.cholesky_solve(self._kept @ found[:, :, None], self._factor)
+        inner = torch.cholesky_solve((self._kept @ found[:, :, None]).double(), self._factor).float()
         return found.sub_(self._rest_inverse((self._kept.mT @ inner)[:, :, 0], every))
 
 

@@ -9,7 +9,7 @@ gradient decides when it is done.
 What it takes at most beside the features and the prior (`peak_bytes`), with K tools, size d, N positions, C of which
 call:
 
-    L-BFGS      K d (120 + 8 P + 16 max(3, P / 4) + 12 m) + 8 m^2 K + n (4 K + 8 d) bytes, with P = 2^26 / (K d) pairs
+    L-BFGS      K d (120 + 8 P + 16 max(3, P / 4) + 12 m) + 16 m^2 K + n (4 K + 8 d) bytes, with P = 2^26 / (K d) pairs
                 (at least 3, at most 40), m = 2^23 / (K d) positions of each row's curvature (at most 64) and
                 n = max(C + 4,096, 2^27 / K) positions in the model (at most N)
     stochastic  12 K d (16 with a start) + m (12 K + 16 d) bytes, with m = max(256, 2^20 / max(K, d))
@@ -114,7 +114,7 @@ def peak_bytes(
     kept = min(positions, max(calls + _LEAST_WORDS, _MODEL_ELEMENTS // tools))
     curved = kept_positions(tools, size)
     copies = 120 + 8 * pairs + 16 * max(_LEAST_PAIRS, pairs // 4) + 12 * curved
-    return every + copies * tools * size + 8 * curved**2 * tools + kept * (4 * tools + 8 * size)
+    return every + copies * tools * size + 16 * curved**2 * tools + kept * (4 * tools + 8 * size)
 
 
 def _pairs(tools: int, size: int) -> int:

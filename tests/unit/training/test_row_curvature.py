@@ -91,6 +91,19 @@ def test_it_is_symmetric_and_positive_so_that_every_direction_descends(seed: int
     assert float((found(one) * one).sum()) > 0
 
 
+@pytest.mark.parametrize("lam", [0.0, 1e-9])
+def test_copies_of_one_position_and_long_states_are_no_obstacle(lam: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = 300 * torch.randn(1, 256, generator=generator).repeat(90, 1)
+    hidden += 1e-3 * torch.randn(hidden.shape, generator=generator)
+    share, weight = torch.zeros(90, 100), torch.full((90,), 1 / 90)
+    share[:, 0] = 0.24
+    found = RowCurvature(hidden, share, weight, lam)
+    gradient = torch.randn(100, 256, generator=generator)
+    assert bool(torch.isfinite(found(gradient)).all())
+    assert float((found(gradient) * gradient).sum()) > 0
+
+
 def test_a_matrix_too_large_for_any_kept_position_still_gets_the_shared_curvature(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
