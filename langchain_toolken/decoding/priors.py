@@ -22,6 +22,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from langchain_toolken.decoding.fast_linear import fast_linear
 from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.tools import ToolSpec
 
@@ -249,9 +250,10 @@ def text_states(
     for start in range(0, len(order), _BATCH):
         batch = order[start : start + _BATCH]
         length = max(len(texts[i]) for i in batch)
+        # Padded on the right a causal LM's real positions never see the padding: any id may stand there, unmasked.
         input_ids = torch.tensor([texts[i] + [0] * (length - len(texts[i])) for i in batch], device=lm.device)
-        mask = torch.tensor([[1] * len(texts[i]) + [0] * (length - len(texts[i])) for i in batch], device=lm.device)
-        hidden = lm.hidden_states(input_ids, attention_mask=mask)
+        with fast_linear(lm.device):
+            hidden = lm.hidden_states(input_ids)
         for row, i in enumerate(batch):
             states[i] = hidden[row, len(bos) : len(texts[i])].float().cpu()
         if progress is not None:

@@ -7,15 +7,12 @@ same numbers again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
+from langchain_toolken.decoding.fast_linear import fast_linear
 from langchain_toolken.decoding.lm import LanguageModel
 from langchain_toolken.training.supervision import Supervision
 
@@ -94,7 +91,7 @@ def run_batch(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor]:
         word logits, the largest of them, and the logit of the word that follows (0 where a tool is called).
     """
     device = lm.device
-    with _fast_linear(device):
+    with fast_linear(device):
         length = len(batch.sequences[0])
         # Padded on the right a causal LM's real positions never see the padding: any id may stand there, unmasked.
         input_ids = torch.tensor([(*ids, *[0] * (length - len(ids))) for ids in batch.sequences], device=device)
@@ -114,25 +111,3 @@ def run_batch(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor]:
             words[part, 2] = logits.gather(1, following[part, None].to(logits.device))[:, 0].cpu()
         words[calls, 2] = 0.0
         return states.cpu(), words
-
-
-def _fast_linear(device: torch.device) -> AbstractContextManager[Any]:
-    if device.type == "cpu" and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return _OneDnnLinear()
-    return nullcontext()
-
-
-class _OneDnnLinear(TorchFunctionMode):
-    """Float32 linear layers through oneDNN instead of MKL, which on AMD leaves half of the CPU idle.
-
-    Measured on an EPYC (Zen 5), one thread, 300 x 320 by 320 x 864: 200 against 90 GFLOP/s. Both are float32
-    throughout. The operator is the one that torch.compile's CPU backend calls.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is functional.linear and not kwargs:
-            given, weight = args[:2]
-            if given.dtype == weight.dtype == torch.float32 and given.device.type == weight.device.type == "cpu":
-                bias = args[2] if len(args) > 2 else None
-                return torch.ops.mkldnn._linear_pointwise(given, weight, bias, "none", [], "")
-        return func(*args, **(kwargs or {}))

@@ -17,6 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from langchain_toolken.decoding.fast_linear import product
 from langchain_toolken.training.features import Features
 from langchain_toolken.training.objective import CHUNK_ELEMENTS, Evaluation, Objective
 from langchain_toolken.training.row_curvature import RowCurvature
@@ -104,10 +105,10 @@ class LocalModel:
             rest = self._rest[part]
             # p e^x / T - p / c = p (e^x - 1 - s / c) / T, with c the shares' sum as stored, s = sum p (e^x - 1) and
             # T = c + s: exact for small x, and nothing at x = 0. T is at least the words' share, whatever the rounding.
-            grown = (hidden @ rows.T).float().clamp_(max=_LARGEST).expm1_()
+            grown = product(hidden, rows).float().clamp_(max=_LARGEST).expm1_()
             more = torch.linalg.vecdot(before, grown)
             stored = before.sum(dim=1).add_(rest)
             total = torch.maximum(stored + more, rest.clamp(min=_LEAST))
             grown.sub_((more / stored)[:, None]).mul_(before).mul_((weight / total)[:, None])
-            gradient += grown.to(dtype).T @ hidden
+            gradient += product(grown.to(dtype).T, hidden.T)
         return gradient

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from langchain_toolken.decoding.fast_linear import product
 from langchain_toolken.training.features import Features
 
 # Logits alive at once. Four passes over them are as dear as a product with d=320 unless they stay in the cache: with
@@ -116,7 +117,7 @@ class Objective:
             share, mass, log_total = shares(hidden, rows, self._bias, self._logsumexp[part])
             loss += float(self._weight[part] @ log_total.double())
             share.mul_(self._weight[part, None])
-            gradient += share.T @ hidden
+            gradient += product(share.T, hidden.T)
             masses.append(mass.float())
         away = matrix - self._prior
         loss = loss / self._total + self._lam * float(torch.dot(away.view(-1), away.view(-1)))
@@ -157,7 +158,7 @@ def toolken_mass(
 
 def shares(hidden: Tensor, rows: Tensor, bias: float, logsumexp: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Each tool's probability (n, K), all tools' (n,), and the log of the sum that they are shares of (n,)."""
-    logits = hidden @ rows.T
+    logits = product(hidden, rows)
     words = logsumexp.to(rows.dtype) - bias
     largest = torch.maximum(logits.amax(dim=1), words)
     share = logits.sub_(largest[:, None]).exp_()

@@ -100,7 +100,7 @@ def test_a_person_gives_a_tool_its_result_or_leaves_with_ctrl_c(
     ]
     shown = unseen = ""
     while True:
-        # Python's input() loses a signal that comes between its last look and its read: like a person, press Ctrl-C again.
+        # Python's input() loses a signal between its last look for one and its read: press again, as people do.
         while typed == "\x03" and len(answers) == 1 and not select.select([terminal], [], [], 2)[0]:
             os.write(terminal, typed.encode())
         try:
