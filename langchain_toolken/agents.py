@@ -105,7 +105,7 @@ def create_toolken_agent(
     def reason(state: ToolkenAgentState) -> dict[str, Any]:
         messages, turn = state["messages"], llm.turn()
         writer = get_stream_writer()
-        before = answer_so_far(messages, llm.reinjection) or ""
+        before = answer_so_far(messages, turn.prompt_format.reinjection) or ""
         reasoning: Reasoning | None = None
         for piece in chat_turn.stream_reason(turn, messages, specs, forced=False):
             if isinstance(piece, Reasoning):
@@ -161,7 +161,7 @@ def create_toolken_agent(
             arguments = ", ".join(f"{name}={json.dumps(value, default=str)}" for name, value in call["args"].items())
             why = f"Stopped: the tool {call['name']}({arguments}) failed: {content}"
             return {"messages": [AIMessage(why)], "steps": [executed, Step(kind="stop", text=why)]}
-        text = answer_so_far(messages, llm.reinjection)
+        text = answer_so_far(messages, llm.prompt_format.reinjection)
         if text is None:  # a tool turn: the sentence ends here and the LM begins a new one
             return {"steps": [executed]}
         return {"text": text, "steps": [executed, Step(kind="reinject", text=text)]}

@@ -56,8 +56,9 @@ class ToolkenChat(BaseChatModel):
             "hybrid": toolkens for the tools that have one in `toolkens`, the prompt for the others.
         style: None takes the style the toolkens were fitted in, else "chat" if the tokenizer has a chat template, else
             "completion".
-        reinjection: "inline" (a result continues the sentence, as in the papers) or "turn" (a tool-role message, which
-            tool_mode="prompt" takes unless told otherwise: LMs that write calls were trained so).
+        reinjection: "inline" (a result continues the sentence, as in the papers) or "turn" (a tool-role message). None
+            takes "turn" in the chat style of tool_mode="prompt", since LMs that write calls were trained so, else
+            "inline".
         few_shot: completion style only: text put before everything else.
         temperature: 0 is greedy, the papers' setting.
         max_tokens: most tokens of an answer, words and the call at its end together.
@@ -95,7 +96,7 @@ class ToolkenChat(BaseChatModel):
     toolkens: InstanceOf[ToolkenSet] | str | Path | None = None
     tool_mode: binding.ToolMode = "toolken"
     style: Style | None = None
-    reinjection: Reinjection = "inline"
+    reinjection: Reinjection | None = None
     few_shot: str = ""
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -133,8 +134,6 @@ class ToolkenChat(BaseChatModel):
         binding.warn_of_unknown(kwargs, known, "what AutoModelForCausalLM.from_pretrained takes goes into model_kwargs")
         # Not in a validator: pydantic would hide a ToolkenSetError behind a ValidationError.
         self._toolkens = GrowingToolkens(self.toolkens)
-        if self.tool_mode == "prompt" and self.style != "completion" and "reinjection" not in self.model_fields_set:
-            self.reinjection = "turn"
 
     @classmethod
     def from_engine(cls, engine: Engine, toolkens: ToolkenSet | str | Path | None = None, **fields: Any) -> Self:
@@ -187,7 +186,8 @@ class ToolkenChat(BaseChatModel):
             style = given.provenance.style
         if style is None:
             style = "completion" if self.engine.tokenizer.chat_template is None else "chat"
-        return PromptFormat(style, self.reinjection, self.few_shot)
+        turns = self.tool_mode == "prompt" and style == "chat"
+        return PromptFormat(style, self.reinjection or ("turn" if turns else "inline"), self.few_shot)
 
     def reason(
         self,

@@ -92,9 +92,18 @@ def test_the_prompt_mode_describes_all_tools_and_uses_no_toolken() -> None:
 
 
 def test_the_prompt_mode_gives_results_as_tool_messages_unless_told_otherwise() -> None:
-    assert ToolkenChat(tool_mode="prompt").reinjection == "turn"
-    assert ToolkenChat(tool_mode="prompt", reinjection="inline").reinjection == "inline"
-    assert ToolkenChat(tool_mode="hybrid").reinjection == "inline"
+    def of(**fields: Any) -> str:
+        return scripted(ScriptedEngine(tokenizer=make_tokenizer()), **fields).prompt_format.reinjection
+
+    assert of(tool_mode="prompt", style="chat") == "turn"
+    assert of(tool_mode="prompt", style="chat", reinjection="inline") == "inline"
+    assert of(tool_mode="prompt", style="completion") == "inline"
+    assert of(tool_mode="hybrid", style="chat") == "inline"
+
+
+def test_a_copy_in_another_mode_lays_results_out_as_that_mode_does() -> None:
+    chat = scripted(ScriptedEngine(tokenizer=make_tokenizer()), style="chat")
+    assert chat.model_copy(update={"tool_mode": "prompt"}).prompt_format.reinjection == "turn"
 
 
 def test_the_prompt_mode_on_a_tokenizer_without_a_marker_is_an_error_that_says_so() -> None:
