@@ -9,18 +9,16 @@ bias and the temperature (`calibration`), so nothing is calibrated on what it wa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from random import Random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from langchain_toolken.training.calibration import CallFigures, best_f1_bias, call_figures
+from langchain_toolken.training.cross_validation import CV_TOLERANCE, Begin, CrossValidation, rows_per_read
 from langchain_toolken.training.features import Features, Progress
-from langchain_toolken.training.local_model import products_dtype, sample_positions
-from langchain_toolken.training.objective import toolken_mass
-from langchain_toolken.training.solver import Solution, solve
+from langchain_toolken.training.solver import Solution
 
 # Without enough data to choose: fitted on FuncQA's train set, it puts the right tool first on 37 of FuncQA dev's 39
 # calls with two LMs (nano, and another of 11M parameters), where 1e-4 manages 34 and 36 and 1e-3 33 and 36.
@@ -30,26 +28,8 @@ FOLDS = 5
 # Below either, a fold holds too little for its loss to say anything.
 MIN_DEMONSTRATIONS = 10
 MIN_PER_FOLD = 2
-# Of the gradient at the prior. Measured on FuncQA with nano: the losses along the path differ from those at 1e-5 in the
-# third digit and the choice is the same, for a third of the steps; at 1e-2 the warm-started path stops moving at 1e-5.
-CV_TOLERANCE = 1e-3
-# Problems of more multiplications (positions x tools x d) are fitted on a sample of their word positions (all calls and
-# so many words per call, at least so many), drawn by toolken mass; and of more than the second even then, on one
-# hold-out of a fold instead of all folds, along a path that ends where the loss rises.
-_SAMPLED = 1 << 24
-_HELD_OUT_ONCE = 1 << 29
-_WORDS_PER_CALL = 0.5
-_LEAST_WORDS = 4096
-# Held-out logits are kept of all positions up to so many elements (64 MB), of the sampled ones beyond; and so many
-# elements are read at once.
-_LOGIT_ELEMENTS = 1 << 24
-# A step along the path ends when the gradient is this part of what it was at the step's start, but within these
-# bounds, relative to the gradient at the prior; the loosest holds on the one hold-out of large problems.
-_STEP = 0.1
-_TIGHTEST = 1e-5
-# And so many of the other priors are tried, those that put most calls right untrained.
+# So many of the other priors are tried where problems are large, those that put most calls right untrained.
 _SHORTLIST = 2
-_LOOSEST = 1e-2
 
 
 @dataclass(frozen=True)
@@ -80,8 +60,8 @@ class Selection:
     judged, with their weights: all of them, or a sample of the large problem's; positions: (n,) int64, which they are
     of the given ones; logits: (n, K) float32, theirs, at the chosen λ and prior, and folds: (n,) int64, which fold a
     position was held out in. None where nothing was.
-    start: (K, d), a matrix fitted to most of the data with the chosen λ and prior, to begin the solve on
-    all of it with; or None.
+    start: (K, d), a matrix fitted to most of the demonstrations with the chosen λ and prior, to begin the solve on all
+    of them with; or None.
     note: why nothing could be chosen and the defaults stand, else "".
     """
 
@@ -95,28 +75,6 @@ class Selection:
     seconds: float
     note: str = ""
     start: Tensor | None = None
-
-
-def assign_folds(features: Features, folds: int, seed: int) -> Tensor:
-    """Which fold each position is held out in, (N,) int64.
-
-    A demonstration's positions share a fold: they are nearly copies of each other. Demonstrations of one tool (a longer
-    one counts for its rarest) are dealt out in turn, so that each fold has its share of every tool.
-    """
-    tools: dict[int, set[int]] = {number: set() for number in features.demonstration.unique().tolist()}
-    called = features.target >= 0
-    for number, tool in zip(features.demonstration[called].tolist(), features.target[called].tolist(), strict=True):
-        tools[number].add(tool)
-    counts: dict[int, int] = {}
-    for tool in (tool for found in tools.values() for tool in found):
-        counts[tool] = counts.get(tool, 0) + 1
-    numbers = sorted(tools)
-    Random(seed).shuffle(numbers)
-    numbers.sort(key=lambda number: min(((counts[tool], tool) for tool in tools[number]), default=(0, -1)))
-    fold = torch.full((max(numbers) + 1,), -1, dtype=torch.int64)
-    for place, number in enumerate(numbers):
-        fold[number] = place % folds
-    return fold[features.demonstration]
 
 
 def select_lam(
@@ -150,12 +108,11 @@ def select_lam(
 
     priors: candidates by name, (K, d) each; of equals in rank the one given first.
 
-    What large problems are spared, by their multiplications per evaluation (positions x tools x d):
-    above 2^24 the solves see all calls but only a sample of the word positions, drawn by toolken mass and weighted,
-    half as many as calls and at least 4,096; what is judged stays all held-out positions if their logits fit 64 MB.
-    If even then there are more than 2^29 (KAMEL-234 has 7e8), one fifth of the demonstrations is held out once,
-    instead of each fifth in turn; the path ends at the first λ that isn't better; gradients need to fall to 1e-2 of the
-    prior's (less where a step along the path begins lower); and only the two next in rank are tried besides the first.
+    Large problems are spared some of that (`cross_validation`); and where even a sample of them is large, the path ends
+    at the first λ that isn't better, and only the two next in rank are tried besides the first. What a sample has
+    chosen is then fitted to all word positions, still without the folds: for the logits that the bias is calibrated on,
+    since the false calls that a sample leaves standing would take it too low (KAMEL-234: F1 on its dev set .72, not
+    .74).
 
     bias: held fixed in every solve. seed: of the folds. tolerance: see `CV_TOLERANCE`. Other arguments: `solve`.
 
@@ -179,7 +136,7 @@ def select_lam(
     untrained = {name: _untrained_top1(features, rows, device) for name, rows in priors.items()}
     ranked = sorted(priors, key=lambda name: untrained[name], reverse=True)
     first, *others = ranked
-    work = _CrossValidation(features, priors[first], folds, seed, bias, tolerance, max_iterations, device)
+    work = CrossValidation(features, priors[first], folds, seed, bias, tolerance, max_iterations, device)
     path = sorted(set(lams), reverse=True)
     total = work.folds_held_out * (len(path) + len(others))
     what = "choose λ and prior" if others else "choose λ"
@@ -187,15 +144,13 @@ def select_lam(
     points: list[PathPoint] = []
     matrices: dict[tuple[str, float], list[Tensor]] = {}
 
-    def fit(prior: str, lam: float, begin: _Begin | None) -> None:
+    def one_done() -> None:
         nonlocal done
+        done += 1
+        if progress is not None:
+            progress(min(done, total - 1), total, what)
 
-        def one_done() -> None:
-            nonlocal done
-            done += 1
-            if progress is not None:
-                progress(min(done, total - 1), total, what)
-
+    def fit(prior: str, lam: float, begin: Begin | None) -> None:
         solutions = work.fit(priors[prior], lam, begin, one_done)
         matrices[prior, lam] = [solution.matrix for solution in solutions]
         logits = work.logits(matrices[prior, lam])
@@ -205,7 +160,7 @@ def select_lam(
     calls = work.held_out.tool_positions
     for lam in path:
         fit(first, lam, begin)
-        begin = _Begin(priors[first], lam, matrices[first, lam])
+        begin = Begin(priors[first], lam, matrices[first, lam])
         past_the_best = points[-1] not in _good_calls(points, calls)
         if past_the_best or (work.once and _best_lam(points, calls) is not points[-1]):
             break
@@ -215,12 +170,15 @@ def select_lam(
     if work.once:
         others = others[:_SHORTLIST]
         total = done + len(others)
+    total += work.folds_held_out if work.samples else 0
     for prior in others:
-        fit(prior, lam, _Begin(priors[first], lam, matrices[first, lam]))
-    if progress is not None:
-        progress(total, total, what)
+        fit(prior, lam, Begin(priors[first], lam, matrices[first, lam]))
     best = _best_prior([best_on_path, *points[len(points) - len(others) :]], calls)
     found_matrices = matrices[best.prior, best.lam]
+    if work.samples:
+        found_matrices = work.refit(priors[best.prior], best.lam, found_matrices, one_done)
+    if progress is not None:
+        progress(total, total, what)
     return Selection(
         lam=best.lam,
         prior=best.prior,
@@ -238,93 +196,10 @@ def _untrained_top1(features: Features, prior: Tensor, device: torch.device | st
     """The share of the calls whose tool has the largest logit with toolkens `prior`, (K, d), as they are."""
     rows, right = prior.to(device), 0
     calls = (features.target >= 0).nonzero()[:, 0]
-    for part in calls.split(max(1, _LOGIT_ELEMENTS // max(prior.shape))):
+    for part in calls.split(rows_per_read(prior)):
         logits = features.hidden[part].to(device, rows.dtype) @ rows.T
         right += int((logits.argmax(dim=1).cpu() == features.target[part]).sum())
     return right / len(calls)
-
-
-@dataclass(frozen=True, eq=False)
-class _Begin:
-    """Where solves begin: the matrices, one for each fold, that were fitted with another λ or prior (K, d)."""
-
-    prior: Tensor
-    lam: float
-    matrices: Sequence[Tensor]
-
-
-class _CrossValidation:
-    """What all solves of a selection share: which positions are fitted on, and which judged, fold by fold."""
-
-    def __init__(
-        self,
-        features: Features,
-        prior: Tensor,
-        folds: int,
-        seed: int,
-        bias: float,
-        tolerance: float,
-        max_iterations: int,
-        device: torch.device | str,
-    ) -> None:
-        tools, size = prior.shape
-        fold = assign_folds(features, folds, seed)
-        positions, weight = torch.arange(len(features)), features.weight
-        if len(features) * tools * size > _SAMPLED:
-            words = max(_LEAST_WORDS, int(_WORDS_PER_CALL * features.tool_positions))
-            mass = toolken_mass(features, prior, bias, products_dtype(device), device)
-            positions, weight = sample_positions(features, mass, words, seed)
-        sampled = features if len(positions) == len(features) else replace(features.rows(positions), weight=weight)
-        self.once = len(positions) * tools * size > _HELD_OUT_ONCE
-        self.folds_held_out = 1 if self.once else folds
-        self._fitted = [sampled.rows(fold[positions] != number) for number in range(self.folds_held_out)]
-        judged = (fold < self.folds_held_out).nonzero()[:, 0]
-        if len(judged) == len(features):
-            self.held_out, self.positions = features, judged
-        elif len(judged) * tools <= _LOGIT_ELEMENTS:
-            self.held_out, self.positions = features.rows(judged), judged
-        else:
-            inside = fold[positions] < self.folds_held_out
-            self.held_out, self.positions = sampled.rows(inside), positions[inside]
-        self.held_out_folds = fold[self.positions]
-        self._tolerances: dict[float, float] = {}
-        self._norm: float | None = None
-        self._bias, self._tolerance, self._max_iterations, self._device = bias, tolerance, max_iterations, device
-
-    def fit(self, prior: Tensor, lam: float, begin: _Begin | None, one_done: Callable[[], None]) -> list[Solution]:
-        """One solution per fold held out, each from that fold's own start; as exact as another prior's at this λ.
-
-        Never from another fold's solution, near as it is: that one was fitted on what this one holds out, and a solve
-        to `CV_TOLERANCE` ends before it has forgotten it (KAMEL-30, λ=1e-5: a held-out loss of .092, not .132).
-        """
-        solutions: list[Solution] = []
-        tolerance = max(self._tolerance, _LOOSEST) if self.once else self._tolerance
-        if begin is not None:
-            # What another λ or prior alone changes in the gradient: less than that, or nothing moves.
-            at = begin.matrices[0]
-            change = 2 * float((lam * (at - prior) - begin.lam * (at - begin.prior)).norm())
-            tolerance = min(tolerance, max(_TIGHTEST, _STEP * change / (self._norm or 1.0)))
-        tolerance = self._tolerances[lam] = min(tolerance, self._tolerances.get(lam, tolerance))
-        for number, features in enumerate(self._fitted):
-            solutions.append(
-                solve(
-                    features,
-                    prior,
-                    lam,
-                    bias=self._bias,
-                    start=None if begin is None else begin.matrices[number],
-                    reference_norm=self._norm if self.once else None,
-                    tolerance=tolerance,
-                    max_iterations=self._max_iterations,
-                    device=self._device,
-                )
-            )
-            one_done()
-        self._norm = solutions[0].start_gradient_norm
-        return solutions
-
-    def logits(self, matrices: Sequence[Tensor]) -> Tensor:
-        return held_out_logits(self.held_out, self.held_out_folds, matrices, self._bias)
 
 
 def _good_calls(points: Sequence[PathPoint], calls: int) -> list[PathPoint]:
@@ -348,23 +223,6 @@ def _best_prior(points: Sequence[PathPoint], calls: int) -> PathPoint:
 def _error(share: float, count: int) -> float:
     """The standard error of a share of `count`."""
     return float((share * (1 - share) / max(count, 1)) ** 0.5)
-
-
-def toolken_logits(features: Features, matrix: Tensor, biases: float | Tensor) -> Tensor:
-    """Logits (N, K) float32 of toolken rows (K, d) with one bias or one each, hidden states read chunk by chunk."""
-    logits = torch.empty(len(features), matrix.shape[0])
-    for part in torch.arange(len(features)).split(max(1, _LOGIT_ELEMENTS // max(matrix.shape))):
-        logits[part] = features.hidden[part] @ matrix.T + biases
-    return logits
-
-
-def held_out_logits(features: Features, fold: Tensor, matrices: Sequence[Tensor], bias: float) -> Tensor:
-    """Toolken logits (N, K) float32 of every position, from the matrix (K, d) that was fitted without its fold."""
-    logits = torch.empty(len(features), matrices[0].shape[0])
-    for number, matrix in enumerate(matrices):
-        inside = (fold == number).nonzero()[:, 0]
-        logits[inside] = toolken_logits(features.rows(inside), matrix, bias)
-    return logits
 
 
 def _judge(

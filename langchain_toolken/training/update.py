@@ -24,6 +24,7 @@ from langchain_toolken.decoding.priors import PriorConfig
 from langchain_toolken.prompts.format import Reinjection
 from langchain_toolken.toolkens import ToolkenSet
 from langchain_toolken.tools import ToolLike, ToolSpec, load_tools, tool_specs
+from langchain_toolken.training.cross_validation import toolken_logits
 from langchain_toolken.training.demonstrations import (
     DemonstrationError,
     DemonstrationRow,
@@ -33,7 +34,7 @@ from langchain_toolken.training.demonstrations import (
 from langchain_toolken.training.features import Features, Progress, compute_features
 from langchain_toolken.training.fit import AUTO_PRIORS, FitResult, candidate_priors
 from langchain_toolken.training.fit_warnings import warn, warn_of_dropped, warn_of_unseen
-from langchain_toolken.training.selection import LAMS, select_lam, toolken_logits
+from langchain_toolken.training.selection import LAMS, select_lam
 from langchain_toolken.training.solver import solve
 
 # How the provenance begins for a tool that an update fitted; others that were added are mapped or priors.

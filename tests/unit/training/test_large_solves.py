@@ -277,7 +277,7 @@ def test_a_large_problem_is_held_out_once_and_chooses_as_the_small_one_does(monk
     lams = (1.0, 1e-1, 1e-2, 1e-3)
     whole = select_lam(features, {"plain": prior}, lams)
     for name, value in (("_SAMPLED", 0), ("_HELD_OUT_ONCE", 0), ("_LEAST_WORDS", 400), ("_LOGIT_ELEMENTS", 0)):
-        monkeypatch.setattr(f"langchain_toolken.training.selection.{name}", value)
+        monkeypatch.setattr(f"langchain_toolken.training.cross_validation.{name}", value)
     assert select_lam(features, {"plain": prior}, lams).lam == whole.lam
     once = select_lam(features, priors, lams)
     assert {point.prior for point in once.path} - {"plain"} >= {"near"}
@@ -287,3 +287,26 @@ def test_a_large_problem_is_held_out_once_and_chooses_as_the_small_one_does(monk
     assert len(once.held_out) == len(once.logits) < len(features) / 4
     assert once.start is not None
     assert solve(features, priors[once.prior], once.lam, start=once.start).converged
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_what_is_calibrated_on_was_fitted_to_all_words_where_the_choice_saw_a_sample(
+    monkeypatch: pytest.MonkeyPatch, once: bool
+) -> None:
+    # The false calls at words that no sample held would take the bias too low.
+    features, prior = rare_calls(calls=100, words=4000)
+    limits = {"_SAMPLED": 0, "_LEAST_WORDS": 100, **({"_HELD_OUT_ONCE": 0} if once else {})}
+    for name, value in limits.items():
+        monkeypatch.setattr(f"langchain_toolken.training.cross_validation.{name}", value)
+    found = select_lam(features, {"plain": prior}, (1e-2, 1e-3))
+    assert found.logits is not None
+    assert found.positions is not None
+    assert found.folds is not None
+    assert found.folds.unique().tolist() == ([0] if once else [0, 1, 2, 3, 4])
+    for fold in found.folds.unique().tolist():
+        inside = found.folds == fold
+        others = torch.ones(len(features), dtype=torch.bool)
+        others[found.positions[inside]] = False
+        exact = solve(features.rows(others), prior, found.lam).matrix
+        expected = features.hidden[found.positions[inside]] @ exact.T
+        assert (found.logits[inside] - expected).abs().max() < 0.02

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langchain_toolken.training.cross_validation import assign_folds, held_out_logits
 from langchain_toolken.training.features import Features
-from langchain_toolken.training.selection import DEFAULT_LAM, assign_folds, held_out_logits, select_lam
+from langchain_toolken.training.selection import DEFAULT_LAM, select_lam
 from langchain_toolken.training.solver import Solution, solve
 
 SIZE = 8
@@ -132,7 +133,7 @@ def test_along_the_path_each_fold_goes_on_from_its_own_solution(monkeypatch: pyt
         found.append((tuple(features.demonstration.tolist()), options["start"], solution.matrix))
         return solution
 
-    monkeypatch.setattr("langchain_toolken.training.selection.solve", watched)
+    monkeypatch.setattr("langchain_toolken.training.cross_validation.solve", watched)
     select_lam(made(0, 30, signal=8.0), {"zero": torch.zeros(2, SIZE)}, (1e-1, 1e-2, 1e-3))
     assert len(found) == 15
     assert len({fold for fold, _, _ in found}) == 5
