@@ -27,6 +27,8 @@ _SHRINKAGE = 20.0
 _BINS = 15
 # How many biases between 0 and the best are tried for the one nearest to 0.
 _STEPS = 50
+# How many standard errors of its F1 the bias nearest to 0 may lose to the best.
+_STEADY = 0.25
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,13 @@ def best_f1_bias(features: Features, logits: Tensor) -> float:
 
 
 def steady_f1_bias(features: Features, logits: Tensor) -> float:
-    """The bias nearest to 0 whose F1 of calls is within one standard error of the best.
+    """The bias nearest to 0 whose F1 of calls is within a quarter of a standard error of the best.
 
-    F1 is flat around its best: on FuncQA's held-out positions it stays within 0.01 over four units of bias, and the
-    best itself then falls anywhere on that plateau. A bias as near as possible to the one that the toolkens were fitted
-    with is the one that carries over to other texts. The standard error is that of the *difference* to the best F1,
-    with demonstrations as the sampled units (a ratio's delta method).
+    Where few calls are held out, F1 is flat around its best, which then falls anywhere on that plateau; the bias that
+    the toolkens were fitted with is the one that carries over to other texts. The standard error is that of the
+    *difference* to the best F1, with demonstrations as the sampled units (a ratio's delta method). A quarter: on the
+    dev sets of seven fits with all of the demonstrations (two LMs) the mean F1 is .792, with one standard error .789
+    and at bias 0 .775; on 48 fits with 40 to 250 of them .598, .597 and .592.
     """
     best = best_f1_bias(features, logits)
     most = _Tally.of(features, logits, best)
@@ -115,7 +118,7 @@ def steady_f1_bias(features: Features, logits: Tensor) -> float:
     for bias in biases:
         here = _Tally.of(features, logits, bias)
         difference = most.influence() - here.influence()
-        if most.f1 - here.f1 <= float(difference.square().sum().sqrt()):
+        if most.f1 - here.f1 <= _STEADY * float(difference.square().sum().sqrt()):
             return bias
     return best
 
