@@ -95,6 +95,15 @@ _ARCHITECTURES: dict[str, tuple[type[Any], type[Any], dict[str, Any]]] = {
 }
 ARCHITECTURES = tuple(_ARCHITECTURES)
 
+# Token ids of several lengths, two of which begin alike.
+PROMPTS = [
+    [0, 40, 41, 200, 9, 17, 33, 60, 71, 80, 99, 300],
+    [0, 50, 51, 90],
+    [0, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27],
+    [0, 12, 13, 14, 15, 16, 17, 18, 50, 51],
+    [0, 7],
+]
+
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer with single digits, a BOS it puts in front of nothing, and a ChatML-like template."""

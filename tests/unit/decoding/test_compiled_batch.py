@@ -28,17 +28,10 @@ from langchain_toolken.decoding.transformers_engine import TransformersEngine
 from langchain_toolken.tools import ToolSpec
 from tests.compiled import Compiled, Steps, check_same, one_layer
 from tests.passes import wait_until
-from tests.tiny import WINDOW, make_toolkens
+from tests.tiny import PROMPTS, WINDOW, make_toolkens
 
 Lm = Callable[..., LanguageModel]
 
-PROMPTS = [
-    [0, 40, 41, 200, 9, 17, 33, 60, 71, 80, 99, 300],
-    [0, 50, 51, 90],
-    [0, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27],
-    [0, 12, 13, 14, 15, 16, 17, 18, 50, 51],
-    [0, 7],
-]
 NUMBER = {"type": "integer", "minimum": 0, "maximum": 999}
 SPEC = ToolSpec(
     name="pair",

@@ -23,17 +23,10 @@ from langchain_toolken.decoding.scheduler import Call, Scheduler
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
 from langchain_toolken.tools import ToolSpec
 from tests.passes import Passes, wait_until
-from tests.tiny import ARCHITECTURES, make_toolkens
+from tests.tiny import ARCHITECTURES, PROMPTS, make_toolkens
 
 Lm = Callable[..., LanguageModel]
 
-PROMPTS = [
-    [0, 40, 41, 200, 9, 17, 33, 60, 71, 80, 99, 300],
-    [0, 50, 51, 90],
-    [0, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27],
-    [0, 12, 13, 14, 15, 16, 17, 18, 50, 51],
-    [0, 7],
-]
 GREEDY = Sampling(max_tokens=24)
 NUMBER = {"type": "integer", "minimum": 0, "maximum": 999}
 SPEC = ToolSpec(
