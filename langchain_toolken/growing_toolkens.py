@@ -55,14 +55,22 @@ class GrowingToolkens:
         return None if self.given is None else toolkens_identity(self.given)
 
     def for_tools(self, engine: Engine, tools: Sequence[ToolSpec], style: Style) -> ToolkenSet:
-        """A set with a toolken for each of `tools`. Those that are made are kept, and a warning names them.
+        """A set with a toolken for each of `tools`. Those that are made are kept until a tool of that name comes with
+        another description, and a warning names them.
 
         Raises:
             ToolkenSetError, ValueError: as `decoding.new_tools.with_priors`.
         """
         with self._lock:
-            self._grown = with_priors(engine, self._grown, tools, style, self._learned)
+            self._grown = with_priors(engine, self._without_outdated(tools), tools, style, self._learned)
             return self._grown
+
+    def _without_outdated(self, tools: Sequence[ToolSpec]) -> ToolkenSet | None:
+        if self._grown is None:
+            return None
+        made = {spec.name: spec.description for spec in self._grown.specs if spec.name not in self.names}
+        outdated = [spec.name for spec in tools if made.get(spec.name, spec.description) != spec.description]
+        return self._grown.remove(outdated) if outdated else self._grown
 
     def _learned(self, lm: LanguageModel) -> ToolkenMap | None:
         """The map of the set that was given, learned when a tool first needs it."""

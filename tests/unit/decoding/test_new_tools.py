@@ -162,6 +162,22 @@ def test_tools_bound_one_after_the_other_cost_the_trained_tools_descriptions_onc
     torch.testing.assert_close(grown.matrix, add_tools(tiny_llama, toolkens, unseen).matrix, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_tool_with_another_description_gets_another_toolken_unless_it_was_fitted(tiny_llama: LanguageModel) -> None:
+    toolkens, unseen, _, _ = planted(tiny_llama)
+    engine, growing = TransformersEngine(tiny_llama), GrowingToolkens(toolkens)
+    first, second = unseen[0], unseen[0].model_copy(update={"description": "Answers near boxes."})
+    fitted = toolkens.specs[3].model_copy(update={"description": "Other."})
+    for bound in (first, second, first):
+        grown = growing.for_tools(engine, [bound, fitted], "completion")
+        expected = add_tools(tiny_llama, toolkens, [bound])
+        torch.testing.assert_close(grown.matrix, expected.matrix, rtol=1e-4, atol=1e-4)
+        assert grown.specs == expected.specs
+    alone = GrowingToolkens(None)
+    for bound in (first, second):
+        assert alone.for_tools(engine, [bound], "completion").specs == (bound,)
+
+
 def test_priors_stand_where_the_map_serves_left_out_tools_no_better(tiny_llama: LanguageModel) -> None:
     tools = specs(WORDS)
     prior = prior_rows(tiny_llama, tools, PriorConfig())
