@@ -91,6 +91,8 @@ def test_a_person_gives_a_tool_its_result_or_leaves_with_ctrl_c(
     pid, terminal = pty.fork()
     if pid == 0:
         signal.alarm(120)  # outlives exec: a conversation that waits for something else must end too
+        # As in a terminal. Where the tests run in the background, their shell has Ctrl-C ignored, which is inherited.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         command = [sys.executable, "-m", "langchain_toolken.cli", "chat", "--toolkens", str(toolkens)]
         os.execve(sys.executable, command, {**os.environ, "TERM": "dumb", "COLUMNS": "300"})
     answers = [
