@@ -17,7 +17,7 @@ call:
 and for either 64 N and 64 MB. L-BFGS takes 80 + 8 P instead as long as no model fails, and 2 K + 6 d with bfloat16.
 Features that stay on disk (`feature_store`) are read in pieces; what the system keeps of them in memory, it gives back.
 
-Measured (examples/benchmark_scale.py): 2,000 tools of d=512 and 8,000 positions, L-BFGS, held 585 MB where this says
+Measured (examples/benchmark_scale.py): 2,000 tools of d=512 and 8,000 positions, L-BFGS, held 529 MB where this says
 878; 47,000 tools of d=4,096 and 2,048 positions, stochastic, 2,406 MB where this says 2,539.
 """
 
@@ -70,6 +70,7 @@ _FAR_TOLERANCE = 0.1
 _NEAR_TOLERANCE = 0.2
 _WHOLE_TOLERANCE = 0.1
 _AIM = 0.8
+
 # A round of true gradients that lowers the loss by less than that, relative to itself, and doesn't halve the gradient
 # is a failure; after three the solve gives up.
 _GAIN = 1e-6
@@ -165,9 +166,8 @@ def solve(
     Converged means: the gradient's norm over all positions is at most `tolerance` times its norm *at the prior*, so
     that a good start is not asked for more than a bad one. The default is 1e-5 for problems of up to 2^28
     multiplications an evaluation (positions x tools x d; KAMEL-30 has 2.2e8), and 1e-4 for larger ones. Stopping for
-    any other reason is warned about with the norms
-    (ConvergenceWarning) and leaves `converged` False. max_iterations: L-BFGS steps, all models together; of the
-    stochastic solver, epochs.
+    any other reason is warned about with the norms (ConvergenceWarning) and leaves `converged` False. max_iterations:
+    L-BFGS steps, all models together; of the stochastic solver, epochs.
 
     solver: "stochastic" (`stochastic`) for what doesn't fit: slower, to the same optimum. "auto" is `choose_solver`'s.
     Peak memory: `peak_bytes`.
