@@ -63,12 +63,10 @@ _NEAR = 0.1
 _PAIRS = 40
 _LEAST_PAIRS = 3
 _PAIRS_ELEMENTS = 1 << 27
-# How far a model is minimised, relative to the true gradient it starts from: a model of a sample, far from the optimum
-# and near it; or one of all positions, where only the products' precision sets it apart from the objective. And never
-# further than this part of what is asked of the true gradient.
-_FAR_TOLERANCE = 0.1
+# How far a model is minimised, relative to the true gradient it starts from; near the optimum a model of a sample less,
+# since there the sample's error is what is left. And never further than this part of what is asked of the gradient.
+_MODEL_TOLERANCE = 0.1
 _NEAR_TOLERANCE = 0.2
-_WHOLE_TOLERANCE = 0.1
 _AIM = 0.8
 
 # A round of true gradients that lowers the loss by less than that, relative to itself, and doesn't halve the gradient
@@ -233,13 +231,13 @@ def solve(
 
     while norm > target and iterations < max_iterations and failures < 3:
         whole, near = words >= features.word_positions, norm <= _NEAR * reference_norm
-        close = _WHOLE_TOLERANCE if whole else _NEAR_TOLERANCE if near else _FAR_TOLERANCE
+        close = _NEAR_TOLERANCE if near and not whole else _MODEL_TOLERANCE
         if exact:
             sampled = len(features)
             found = minimise(
                 lambda change, at=matrix: objective(at + change)[1],  # type: ignore[misc]
                 torch.zeros_like(matrix),
-                max(_AIM * target, _FAR_TOLERANCE * norm),
+                max(_AIM * target, _MODEL_TOLERANCE * norm),
                 # Of float64, and beside the others: a quarter as many, for rounds that end soon.
                 Curvature(max(_LEAST_PAIRS, curvature.most // 4)),
                 max_steps=max_iterations - iterations,
