@@ -79,12 +79,6 @@ class ToolkenChat(BaseChatModel):
         max_batch_size: most sequences that run through the LM together, of all instances that share it: the last one
             that sets it decides. None leaves it at 16. `batch` starts as many calls at a time, unless its config has a
             max_concurrency.
-        compile_decoding: decode words through `torch.compile` and a cache of fixed shapes (`decoding.compiled_batch`);
-            prompts, cards and `rank_tools` run as ever. Meant for a GPU, where its speed is not measured yet. On a CPU
-            it is slower: 0.97, 0.71 and 0.70 times the words a second with 1, 4 and 16 rows (mini-lm, one thread, short
-            texts, which attend to 512 columns all the same). A graph is compiled when the batch first has 1, 2, 4, 8, …
-            rows or 512, 1,024, … tokens, for which all callers wait. Needs torch 2.13; an LM that cannot be compiled is
-            refused when it is loaded.
         model_kwargs: further arguments of `AutoModelForCausalLM.from_pretrained`, such as a quantization_config.
 
     Raises:
@@ -117,7 +111,6 @@ class ToolkenChat(BaseChatModel):
     device_map: str | dict[str, Any] | None = None
     trust_remote_code: bool = False
     max_batch_size: int | None = Field(default=None, ge=1)
-    compile_decoding: bool = False
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     _loaded: LoadedEngine | None = PrivateAttr(default=None)

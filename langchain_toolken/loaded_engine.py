@@ -8,9 +8,7 @@ from typing import Any, Self
 
 from langchain_toolken.decoding.engine import Engine
 
-LOADED_BY = (
-    *("model", "revision", "dtype", "device", "device_map", "trust_remote_code", "compile_decoding", "model_kwargs"),
-)
+LOADED_BY = ("model", "revision", "dtype", "device", "device_map", "trust_remote_code", "model_kwargs")
 """The chat model's fields that decide which engine it has."""
 
 

@@ -23,7 +23,6 @@ from torch import Tensor
 from langchain_toolken.decoding.batch import Batch, Row
 from langchain_toolken.decoding.cache import PrefixCache
 from langchain_toolken.decoding.cancellation import DecodingCancelledError, current_cancellation
-from langchain_toolken.decoding.compiled_batch import CompiledBatch, CompiledStep
 from langchain_toolken.decoding.engine import OutOfMemoryError
 from langchain_toolken.decoding.head import toolken_logits
 from langchain_toolken.decoding.lm import LanguageModel
@@ -96,12 +95,9 @@ class Scheduler:
         lm: what runs them.
         prefixes: where rows find the beginnings of their prompts, and leave what they came to.
         max_batch_size: most rows that run at once. May be changed at any time; what runs goes on.
-        compiled: what runs the rows once their prompts are read; None for the LM as it is.
     """
 
-    def __init__(
-        self, lm: LanguageModel, prefixes: PrefixCache, max_batch_size: int, compiled: CompiledStep | None = None
-    ) -> None:
+    def __init__(self, lm: LanguageModel, prefixes: PrefixCache, max_batch_size: int) -> None:
         self.lm = lm
         self.max_batch_size = max_batch_size
         self._prefixes = prefixes
@@ -110,8 +106,7 @@ class Scheduler:
         self._calls: dict[Row, tuple[Call, int]] = {}  # all rows that have not ended, with their index in their call
         self._waiting: deque[Row] = deque()
         self._held_back: list[Row] = []
-        self._compiled = compiled
-        self._batch = self._empty()
+        self._batch = Batch(self.lm)
         _SCHEDULERS.add(self)
 
     def run(self, call: Call) -> None:
@@ -256,7 +251,7 @@ class Scheduler:
                 due, hidden = self._batch.step()
                 self._choose(self._batch, due, hidden)
             except Exception as error:  # noqa: BLE001 - handed to the callers
-                self._batch = self._empty()
+                self._batch = Batch(self.lm)
                 self._failed(rows, error)
         while new:
             # Rows are padded to the longest: a group has no more padding than tokens.
@@ -270,10 +265,7 @@ class Scheduler:
             except Exception as error:  # noqa: BLE001 - handed to the callers
                 self._failed(group, error)
 
-    def _empty(self) -> Batch | CompiledBatch:
-        return Batch(self.lm) if self._compiled is None else CompiledBatch(self._compiled)
-
-    def _choose(self, batch: Batch | CompiledBatch, due: list[Row], hidden: Tensor) -> None:
+    def _choose(self, batch: Batch, due: list[Row], hidden: Tensor) -> None:
         words = self.lm.head.word_logits(hidden)
         at: dict[Call, list[int]] = {}
         for i, row in enumerate(due):
@@ -337,7 +329,7 @@ class Scheduler:
                 found[call] = part if mask is None else part.masked_fill(~mask, float("-inf"))
         return found
 
-    def _keep_prefixes(self, batch: Batch | CompiledBatch, rows: Iterable[Row]) -> None:
+    def _keep_prefixes(self, batch: Batch, rows: Iterable[Row]) -> None:
         for row in rows:
             try:
                 self._prefixes.put(row.ids[: row.fed], batch.cache_of(row))
@@ -366,8 +358,6 @@ class Scheduler:
                 self._prefixes.clear()
                 for row in self._held_back:
                     row.forget()
-                if not self._batch.rows:  # nor is it to hold empty slots
-                    self._batch = self._empty()
         if memory and torch.cuda.is_available():
             gc.collect()
             torch.cuda.empty_cache()
@@ -390,7 +380,7 @@ class Scheduler:
             self._calls.clear()
             self._waiting.clear()
             self._held_back.clear()
-            self._batch = self._empty()
+            self._batch = Batch(self.lm)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -7,7 +7,6 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
-from langchain_toolken.decoding.compiled_batch import CompiledStep
 from langchain_toolken.decoding.lm import load_language_model
 from langchain_toolken.decoding.transformers_engine import TransformersEngine
 
@@ -25,19 +24,15 @@ def shared_engine(
     device_map: Any = None,
     trust_remote_code: bool = False,
     max_batch_size: int | None = None,
-    compile_decoding: bool = False,
     **from_pretrained: Any,
 ) -> TransformersEngine:
     """The engine of an LM, loaded once per process and settings (the four used last are kept).
 
     max_batch_size: most sequences that run together, from now on; None leaves what it is. It is no reason to load an LM
     a second time.
-    compile_decoding: decode through a `CompiledStep`. With and without it are two engines, and the LM is loaded for
-    each.
 
     Raises:
-        ValueError: max_batch_size is less than 1, or compile_decoding needs a later torch.
-        UnsupportedModelError: compile_decoding, and the LM cannot be compiled.
+        ValueError: max_batch_size is less than 1.
         others: as `load_language_model`.
     """
     arguments = {
@@ -48,12 +43,11 @@ def shared_engine(
         "trust_remote_code": trust_remote_code,
         **from_pretrained,
     }
-    key = json.dumps([model, arguments, compile_decoding], sort_keys=True, default=_described)
+    key = json.dumps([model, arguments], sort_keys=True, default=_described)
     with _ENGINES:
         engine = _loaded.pop(key, None)
         if engine is None:
-            lm = load_language_model(model, **arguments)
-            engine = TransformersEngine(lm, compiled=CompiledStep(lm) if compile_decoding else None)
+            engine = TransformersEngine(load_language_model(model, **arguments))
         _loaded[key] = engine
         while len(_loaded) > _KEPT:
             _loaded.popitem(last=False)

@@ -11,7 +11,6 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from langchain_toolken.decoding.cache import PrefixCache
-from langchain_toolken.decoding.compiled_batch import CompiledStep
 from langchain_toolken.decoding.engine import (
     DEFAULT_BATCH_SIZE,
     Candidate,
@@ -40,27 +39,18 @@ class TransformersEngine:
         lm: from `load_language_model`, which has made sure that its logits and cache are what this engine relies on.
         cached_prefixes: how many recent key-value caches to keep, besides one for each row that may run; 0 for none.
         max_batch_size: most sequences that run through the LM together, of all callers.
-        compiled: the LM's one-token step, compiled; words are decoded by it, prompts read as ever. None (default)
-            compiles nothing.
 
     Raises:
-        ValueError: cached_prefixes is negative, max_batch_size less than 1, or `compiled` another LM's.
+        ValueError: cached_prefixes is negative, or max_batch_size less than 1.
     """
 
     def __init__(
-        self,
-        lm: LanguageModel,
-        *,
-        cached_prefixes: int = 4,
-        max_batch_size: int = DEFAULT_BATCH_SIZE,
-        compiled: CompiledStep | None = None,
+        self, lm: LanguageModel, *, cached_prefixes: int = 4, max_batch_size: int = DEFAULT_BATCH_SIZE
     ) -> None:
-        if compiled is not None and compiled.lm is not lm:
-            raise ValueError(f"the compiled step is {compiled.lm.model_id}'s, not this {lm.model_id}'s; make one of it")
         self.lm = lm
         # The rows of a batch come back one after the other, with their arguments to complete.
         self._prefixes = PrefixCache(cached_prefixes and cached_prefixes + max_batch_size)
-        self._scheduler = Scheduler(lm, self._prefixes, 1, compiled)
+        self._scheduler = Scheduler(lm, self._prefixes, 1)
         self.max_batch_size = max_batch_size
         self._lock = threading.Lock()
         self._grammars: ArgumentGrammars | None = None
