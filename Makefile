@@ -52,4 +52,4 @@ endef
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find langchain_toolken tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find langchain_toolken pretraining tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from langchain_toolken.agents import create_toolken_agent
-    from langchain_toolken.chat_models import ToolkenChat
-    from langchain_toolken.toolkens import ToolkenSet
-    from langchain_toolken.tools import ToolSpec, load_tools
+    from langchain_toolken.chat.model import ToolkenChat
+    from langchain_toolken.toolkens.set import ToolkenSet
+    from langchain_toolken.tools.spec import ToolSpec
     from langchain_toolken.training.fit import fit_toolkens
 
-__version__ = "0.1.0"
+from langchain_toolken._version import __version__
 
 __all__ = [
     "ToolSpec",
@@ -29,12 +29,12 @@ __all__ = [
 ]
 
 _HOME = {
-    "ToolSpec": "tools",
-    "ToolkenChat": "chat_models",
-    "ToolkenSet": "toolkens",
+    "ToolSpec": "tools.spec",
+    "ToolkenChat": "chat.model",
+    "ToolkenSet": "toolkens.set",
     "create_toolken_agent": "agents",
     "fit_toolkens": "training.fit",
-    "load_tools": "tools",
+    "load_tools": "tools.load",
 }
 
 

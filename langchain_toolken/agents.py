@@ -22,18 +22,18 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode
 
-from langchain_toolken import chat_turn
-from langchain_toolken.answers import Thought
-from langchain_toolken.backtracing import validators_of
+from langchain_toolken.chat import turn as chat_turn
+from langchain_toolken.chat.answers import Thought
+from langchain_toolken.chat.backtracing import validators_of
 from langchain_toolken.decoding.cancellation import in_thread
 from langchain_toolken.decoding.engine import Candidate, Judgement, Reasoning, TokenLogprob
 from langchain_toolken.prompts.messages import answer_so_far
-from langchain_toolken.tools import tool_specs
+from langchain_toolken.tools.spec import tool_specs
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
-    from langchain_toolken.chat_models import ToolkenChat
+    from langchain_toolken.chat.model import ToolkenChat
 
 _STEPS_PER_CALL = 4
 

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import settings
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from langchain_toolken.decoding.lm import LanguageModel, load_language_model
-from langchain_toolken.toolkens import ToolkenSet
-from tests import tiny
-from tests.passes import Passes
+from langchain_toolken.lm.load import load_language_model
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.toolkens.set import ToolkenSet
+from tests.support import tiny
+from tests.support.passes import Passes
+from tests.support.tiny_chat import make_language_model
 
 # The same examples at every run: a failure in CI is one that can be seen again.
 settings.register_profile("deterministic", derandomize=True, database=None)
@@ -27,7 +29,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="session")
 def tiny_model() -> Callable[..., PreTrainedModel]:
-    """tiny_model(architecture, tied=False): a random one of `tests.tiny.ARCHITECTURES`. Shared: do not change it."""
+    """tiny_model(architecture, tied=False): one of `tiny.ARCHITECTURES` with random weights. Do not change it."""
     return cache(tiny.make_model)
 
 
@@ -60,3 +62,9 @@ def random_toolkens() -> Callable[..., ToolkenSet]:
 def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
     """The LMs' forward passes from here on."""
     return Passes(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def lm() -> LanguageModel:
+    """A random Llama without a chat template. Shared: do not change it."""
+    return make_language_model()

@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import TypeVar
 
+from langchain_toolken.errors import ToolkenError
+
 T = TypeVar("T")
 
 _AHEAD = 16  # items that an iterator may be ahead of its consumer
 
 
-class DecodingCancelledError(Exception):
+class DecodingCancelledError(ToolkenError):
     """Decoding was stopped by whoever asked for it."""
 
 

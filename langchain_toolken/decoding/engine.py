@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from langchain_core.exceptions import ContextOverflowError
 
+from langchain_toolken.errors import ToolkenError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from langchain_toolken.toolkens import ToolkenSet
-    from langchain_toolken.tools import ToolSpec
+    from langchain_toolken.toolkens.set import ToolkenSet
+    from langchain_toolken.tools.spec import ToolSpec
 
 
 MOST_TOP_LOGPROBS = 20
 """As many as OpenAI's API gives, so that code written for it finds the same range."""
 
 
-class PromptTooLongError(ContextOverflowError, ValueError):
+class PromptTooLongError(ToolkenError, ContextOverflowError, ValueError):
     """A prompt that leaves the LM no room to answer. LangChain's own type: its fallbacks and middleware look for it."""
 
 
@@ -31,7 +33,7 @@ DEFAULT_BATCH_SIZE = 16
 """Most sequences that run through the LM together: beyond some sixteen a CPU gains little, and caches take memory."""
 
 
-class OutOfMemoryError(RuntimeError):
+class OutOfMemoryError(ToolkenError, RuntimeError):
     """Memory did not suffice for a call, not even alone and with all caches dropped. The next call works."""
 
 

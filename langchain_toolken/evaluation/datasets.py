@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langchain_toolken.tools import ToolSpec
+from langchain_toolken.errors import ToolkenError
+from langchain_toolken.tools.spec import ToolSpec
 
 # The papers' tools take what a text says, and their argument names are not given.
 _ANY_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
-class DatasetError(ValueError):
+class DatasetError(ToolkenError, ValueError):
     """A dataset's file that is missing or not of its form; the message names the file and line."""
 
 

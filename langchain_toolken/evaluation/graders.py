@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from langchain_toolken.evaluation.questions import ExpectedCall
-from langchain_toolken.tools import ToolSpec
+from langchain_toolken.tools.spec import ToolSpec
 
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 _MARK = re.compile(r"####|answer is", re.IGNORECASE)

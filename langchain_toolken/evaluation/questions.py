@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from langchain_toolken.nano.corpus.word_problems import OPERATIONS, HeldOut, multi_step, one_step
+from langchain_toolken.errors import ToolkenError
+from langchain_toolken.nano.problems.word_problems import OPERATIONS, HeldOut, multi_step, one_step
 
 
-class QuestionsError(ValueError):
+class QuestionsError(ToolkenError, ValueError):
     """A file of questions can't be used; the message names file and line."""
 
 

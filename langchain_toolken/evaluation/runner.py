@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import BaseTool
 
 from langchain_toolken.agents import create_toolken_agent
-from langchain_toolken.chat_models import ToolkenChat
+from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.evaluation.graders import final_number, same_call, same_number
 from langchain_toolken.evaluation.questions import Question
-from langchain_toolken.tools import tool_specs
-
-Progress = Callable[[int, int, str], None]
+from langchain_toolken.progress import Progress
+from langchain_toolken.tools.spec import tool_specs
 
 
 @dataclass(frozen=True)

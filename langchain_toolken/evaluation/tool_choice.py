@@ -6,25 +6,24 @@ ones is its choice ("top-1"). Words don't compete: the papers grade which tool, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from langchain_toolken.decoding.lm import LanguageModel
-from langchain_toolken.decoding.priors import PriorConfig, prior_rows
 from langchain_toolken.evaluation.datasets import ToolQuestion
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.content import bos_ids, encode_content
-from langchain_toolken.toolkens import ToolkenSet
-from langchain_toolken.tools import ToolSpec
+from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
+from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.tools.spec import ToolSpec
 
 _BATCH = 64
 
 
 @torch.inference_mode()
-def states_where_due(
-    lm: LanguageModel, questions: Sequence[ToolQuestion], progress: Callable[[int, int, str], None] | None = None
-) -> Tensor:
+def states_where_due(lm: LanguageModel, questions: Sequence[ToolQuestion], progress: Progress | None = None) -> Tensor:
     """The LM's hidden states at the end of each question, (N, d) float32 on the CPU; completion style."""
     ids = [[*bos_ids(lm.tokenizer), *encode_content(lm.tokenizer, question.text)] for question in questions]
     states = torch.empty(len(ids), lm.hidden_size)

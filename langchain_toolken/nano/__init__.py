@@ -1,7 +1,6 @@
-"""nano: the small LM bundled with the package, and the code that makes it again.
+"""nano, the small LM in this package: its weights, its tools, and the word problems it is asked.
 
-``python -m langchain_toolken.nano.pretrain`` trains it from scratch on the text that
-:mod:`langchain_toolken.nano.corpus` generates.
+How it is made is in the repository's `pretraining/` folder, which is not part of the wheel.
 """
 
 from __future__ import annotations

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from langchain_toolken.tools import ToolSpec
+    pass
 
 Style = Literal["completion", "chat"]
 Reinjection = Literal["inline", "turn"]
@@ -57,21 +56,3 @@ def join_result(text: str, result: str) -> str:
     if not text or text[-1].isspace() or text.endswith(_OPENERS) or close_equals:
         return text + result
     return f"{text} {result}"
-
-
-def tool_card(spec: ToolSpec) -> str:
-    """The just-in-time card: the one tool that was called, after the trigger; its arguments' JSON follows."""
-    return f"\nTool: {spec.signature}\n{spec.summary}\nArguments: "
-
-
-def tool_choices(specs: Sequence[ToolSpec], reject: str | None) -> str:
-    """Tools to choose between, behind the trigger: a card of each and, named `reject`, none; the choice follows."""
-    cards = [f"- {spec.signature}: {spec.summary}" for spec in specs]
-    if reject is not None:
-        cards.append(f"- {reject}: go on with words.")
-    return "\n".join(["\nTools:", *cards, "Best:"])
-
-
-def tool_name_lead() -> str:
-    """How a card begins: the name of a tool follows."""
-    return "\nTool:"

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from langchain_core.messages import BaseMessage
 
+from langchain_toolken.prompts.chat_templates import encode_chat
 from langchain_toolken.prompts.content import bos_ids, encode_content
 from langchain_toolken.prompts.format import ANSWER, PromptFormat, Reinjection
-from langchain_toolken.prompts.templates import encode_chat
 from langchain_toolken.prompts.tool_calls import call_layout
-from langchain_toolken.prompts.tool_lists import tool_list, with_tool_list
+from langchain_toolken.prompts.tool_cards import tool_list, with_tool_list
 from langchain_toolken.prompts.turns import Turn, turns_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from langchain_toolken.tools import ToolSpec
+    from langchain_toolken.tools.spec import ToolSpec
 
 
 def render(

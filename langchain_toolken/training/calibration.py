@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from langchain_toolken.training.features import Features
+from langchain_toolken.training.features.compute import Features
 
 # A tool gets a bias of its own only with so many held-out calls, and as many positions that are not its call but where
 # it is the likeliest tool. Below, one position more or less moves the choice by several units.

@@ -16,10 +16,10 @@ from random import Random
 import torch
 from torch import Tensor
 
-from langchain_toolken.training.features import Features
-from langchain_toolken.training.local_model import products_dtype, sample_positions
-from langchain_toolken.training.objective import toolken_mass
-from langchain_toolken.training.solver import Solution, solve
+from langchain_toolken.training.features.compute import Features
+from langchain_toolken.training.solve.local_model import products_dtype, sample_positions
+from langchain_toolken.training.solve.objective import toolken_mass
+from langchain_toolken.training.solve.solver import Solution, solve
 
 # Of the gradient at the prior. Measured on FuncQA with nano: the losses along the path differ from those at 1e-5 in the
 # third digit and the choice is the same, for a third of the steps; at 1e-2 the warm-started path stops moving at 1e-5.

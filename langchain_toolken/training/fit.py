@@ -12,31 +12,28 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from langchain_toolken.decoding.lm import LanguageModel, load_language_model
-from langchain_toolken.decoding.priors import PriorConfig, prior_rows
+from langchain_toolken.evaluation.methods.papers import RECIPES, Recipe, train_through_lm
+from langchain_toolken.lm.load import load_language_model
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import ANSWER, Reinjection, Style
-from langchain_toolken.toolkens import ToolkenSet
-from langchain_toolken.tools import ToolLike, ToolSpec, load_tools, tool_specs
+from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
+from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.tools.load import load_tools
+from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_specs
 from langchain_toolken.training.calibration import BiasChoice, TemperatureChoice, choose_bias
-from langchain_toolken.training.demonstrations import (
-    Demonstration,
-    DemonstrationError,
-    DemonstrationRow,
-    DroppedRow,
-    bad_rows,
-    gather_demonstrations,
-)
-from langchain_toolken.training.features import Features, Progress, compute_features
+from langchain_toolken.training.demonstrations.form import Demonstration, DemonstrationError, DroppedRow
+from langchain_toolken.training.demonstrations.load import DemonstrationRow, bad_rows, gather_demonstrations
+from langchain_toolken.training.features.compute import Features, compute_features
+from langchain_toolken.training.features.processes import processes
 from langchain_toolken.training.fit_warnings import warn, warn_of_dropped, warn_of_names, warn_of_unseen
 from langchain_toolken.training.fitted_set import calibrate, make_toolken_set, share_toolkens
-from langchain_toolken.training.processes import processes
-from langchain_toolken.training.recipes import RECIPES, Recipe, train_through_lm
 from langchain_toolken.training.selection import LAMS, Selection, select_lam
-from langchain_toolken.training.solver import Solution, solve
+from langchain_toolken.training.solve.solver import Solution, solve
 
 # What prior="auto" chooses among, in the order that decides between equals; the first stands where nothing can be
 # chosen. Input embeddings that aren't the head's rows too, and head rows of an unweighted description, were not the
-# best anywhere by more than chance (`examples/benchmark_priors.py`).
+# best anywhere by more than chance (`benchmarks/priors.py`).
 AUTO_PRIORS = tuple(
     map(
         PriorConfig.parse,
@@ -121,7 +118,7 @@ def fit(
     (0.01: a call at no more than 1% of the places where a word should follow) the most right calls under that cap. A
     number is used while fitting and kept in the set. Where anything is "auto", the probabilities are calibrated too.
     Auto is the default because no constant serves all: with mini-lm λ=1e-2 puts 0.32 of KAMEL-234's test tools first
-    and 0.20 of SimpleToolQuestions', λ=1e-6 0.18 and 0.58 (`examples/benchmark_fit.py`).
+    and 0.20 of SimpleToolQuestions', λ=1e-6 0.18 and 0.58 (`benchmarks/fit.py`).
     With fewer than 10 demonstrations nothing can be chosen and defaults stand.
 
     style: how demonstrations are laid out, and what ToolkenChat then does by default. None: "completion" if more than

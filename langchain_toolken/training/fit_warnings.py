@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-from langchain_toolken.decoding.priors import says_nothing
-from langchain_toolken.tools import ToolSpec
-from langchain_toolken.training.demonstrations import DroppedRow
+from langchain_toolken.toolkens.priors import says_nothing
+from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.training.demonstrations.form import DroppedRow
 
 # A warning names the line that called whoever calls these functions.
 _CALLER = 3

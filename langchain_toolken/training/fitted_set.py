@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from langchain_toolken.decoding.lm import LanguageModel
+from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import Style
-from langchain_toolken.toolkens import Calibration, Provenance, ToolkenSet
-from langchain_toolken.tools import ToolSpec
+from langchain_toolken.toolkens.set import Calibration, Provenance, ToolkenSet
+from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.calibration import BiasChoice, TemperatureChoice, call_figures, choose_temperature
-from langchain_toolken.training.features import Features
-from langchain_toolken.training.processes import Processes
+from langchain_toolken.training.features.compute import Features
+from langchain_toolken.training.features.processes import Processes
 
 
 def make_toolken_set(

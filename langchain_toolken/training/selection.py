@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from langchain_toolken.progress import Progress
 from langchain_toolken.training.calibration import CallFigures, best_f1_bias, call_figures
 from langchain_toolken.training.cross_validation import CV_TOLERANCE, Begin, CrossValidation, rows_per_read
-from langchain_toolken.training.features import Features, Progress
-from langchain_toolken.training.solver import Solution
+from langchain_toolken.training.features.compute import Features
+from langchain_toolken.training.solve.solver import Solution
 
 # Without enough data to choose: fitted on FuncQA's train set, it puts the right tool first on 37 of FuncQA dev's 39
 # calls with two LMs (nano, and another of 11M parameters), where 1e-4 manages 34 and 36 and 1e-3 33 and 36.

@@ -17,25 +17,24 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from langchain_toolken import __version__
-from langchain_toolken.decoding.lm import LanguageModel, load_language_model
-from langchain_toolken.decoding.new_tools import add_tools
-from langchain_toolken.decoding.priors import PriorConfig
+from langchain_toolken._version import __version__
+from langchain_toolken.lm.load import load_language_model
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import Reinjection
-from langchain_toolken.toolkens import ToolkenSet
-from langchain_toolken.tools import ToolLike, ToolSpec, load_tools, tool_specs
+from langchain_toolken.toolkens.new_tools import add_tools
+from langchain_toolken.toolkens.priors import PriorConfig
+from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.tools.load import load_tools
+from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_specs
 from langchain_toolken.training.cross_validation import toolken_logits
-from langchain_toolken.training.demonstrations import (
-    DemonstrationError,
-    DemonstrationRow,
-    bad_rows,
-    gather_demonstrations,
-)
-from langchain_toolken.training.features import Features, Progress, compute_features
+from langchain_toolken.training.demonstrations.form import DemonstrationError
+from langchain_toolken.training.demonstrations.load import DemonstrationRow, bad_rows, gather_demonstrations
+from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.fit import AUTO_PRIORS, FitResult, candidate_priors
 from langchain_toolken.training.fit_warnings import warn, warn_of_dropped, warn_of_unseen
 from langchain_toolken.training.selection import LAMS, select_lam
-from langchain_toolken.training.solver import solve
+from langchain_toolken.training.solve.solver import solve
 
 # How the provenance begins for a tool that an update fitted; others that were added are mapped or priors.
 _FITTED = "update"

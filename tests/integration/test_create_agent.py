@@ -9,13 +9,13 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
 from langchain_toolken import ToolkenChat
-from langchain_toolken.chat_turn import answer_to
-from langchain_toolken.decoding.transformers_engine import TransformersEngine
+from langchain_toolken.chat.turn import answer_to
+from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
-from langchain_toolken.tools import tool_spec
-from tests.sample_tools import multiply
-from tests.unit.tiny_chat import (
+from langchain_toolken.tools.spec import tool_spec
+from tests.support.sample_tools import multiply
+from tests.support.tiny_chat import (
     ScriptedEngine,
     completion,
     make_language_model,

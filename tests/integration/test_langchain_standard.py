@@ -17,12 +17,12 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_toolken import ToolkenChat
-from langchain_toolken.decoding.shared import shared_engine
-from langchain_toolken.nano.corpus.plain_texts import small_talk
-from langchain_toolken.nano.corpus.tool_requests import request_with_call
-from langchain_toolken.training.demonstrations import Call, Demonstration
+from langchain_toolken.decoding.local.shared import shared_engine
+from langchain_toolken.training.demonstrations.form import Call, Demonstration
 from langchain_toolken.training.fit import fit
-from tests.unit.tiny_chat import make_model, make_tokenizer
+from pretraining.plain_texts import small_talk
+from pretraining.tool_requests import request_with_call
+from tests.support.tiny_chat import make_model, make_tokenizer
 
 
 @pytest.fixture(scope="session")

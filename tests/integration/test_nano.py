@@ -12,19 +12,19 @@ from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage, ToolMessage
 
 from langchain_toolken import ToolkenChat, create_toolken_agent, fit_toolkens
+from langchain_toolken.cli.demo_run import demonstrations
 from langchain_toolken.decoding.engine import Sampling
-from langchain_toolken.decoding.lm import LanguageModel
-from langchain_toolken.decoding.shared import shared_engine
-from langchain_toolken.decoding.transformers_engine import TransformersEngine
-from langchain_toolken.demo import demonstrations
+from langchain_toolken.decoding.local.engine import TransformersEngine
+from langchain_toolken.decoding.local.shared import shared_engine
 from langchain_toolken.evaluation.graders import final_number, same_number
 from langchain_toolken.evaluation.questions import Question, nano_questions
 from langchain_toolken.evaluation.runner import grade, summarize
+from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.nano import NANO_PATH
 from langchain_toolken.nano.tools import MATH_TOOLS
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
-from langchain_toolken.toolkens import ToolkenSet
+from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.training.fit import FitResult, fit
 
 

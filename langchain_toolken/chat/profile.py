@@ -1,0 +1,52 @@
+"""What a chat model says of itself: to LangChain's caches and tracers, and to agents that ask what it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.language_models import ModelProfile
+from langchain_core.language_models.base import LangSmithParams
+
+
+def langsmith_params(settings: object, changed: Mapping[str, Any], stop: Sequence[str] | None) -> LangSmithParams:
+    """What LangSmith shows of a call: model, temperature and max_tokens of `settings`, or as the call changed them."""
+    model, temperature, most = (
+        getattr(settings, field) if changed.get(field) is None else changed[field]
+        for field in ("model", "temperature", "max_tokens")
+    )
+    params = LangSmithParams(
+        ls_provider="toolken",
+        ls_model_name=str(model),
+        ls_model_type="chat",
+        ls_temperature=temperature,
+        ls_max_tokens=most,
+    )
+    if stop:
+        params["ls_stop"] = list(stop)
+    return params
+
+
+def text_model_profile() -> ModelProfile:
+    """What an LM of text can do here, whichever it is; LangChain's agents choose by it.
+
+    With "structured_output" an agent's response_format is decoded under its grammar, and is not one more tool to call.
+    """
+    return ModelProfile(
+        text_inputs=True,
+        image_inputs=False,
+        image_url_inputs=False,
+        pdf_inputs=False,
+        audio_inputs=False,
+        video_inputs=False,
+        image_tool_message=False,
+        pdf_tool_message=False,
+        text_outputs=True,
+        image_outputs=False,
+        audio_outputs=False,
+        video_outputs=False,
+        tool_calling=True,
+        tool_choice=True,
+        tool_call_streaming=True,
+        structured_output=True,
+    )

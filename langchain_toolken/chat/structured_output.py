@@ -1,0 +1,82 @@
+"""Answers in the form of a schema: which call makes them, and how they are read (DESIGN §3).
+
+Both ways are decoded under the schema's grammar, so what comes back keeps to it unless it was cut off.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any, Literal, get_args
+
+from langchain_core.exceptions import OutputParserException
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap, RunnablePassthrough
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from langchain_toolken.chat.settings import schema_spec
+from langchain_toolken.prompts.tool_cards import openai_tool
+from langchain_toolken.tools.spec import ToolSpec
+
+Method = Literal["json_schema", "function_calling", "json_mode"]
+
+
+def structured_call(schema: dict[str, Any] | type, method: str, strict: bool | None) -> dict[str, Any]:
+    """The keyword arguments that make a chat model answer in the form of `schema`.
+
+    "json_mode" promises any JSON; the JSON of "json_schema" is that too, so it is what is given.
+
+    Raises:
+        ValueError: there is no such method; `schema` is no schema of an object.
+        ToolError: it has fields that can't be constrained.
+    """
+    if method not in get_args(Method):
+        raise ValueError(f"method={method!r} is not known; give one of {', '.join(map(repr, get_args(Method)))}.")
+    spec = schema_spec(schema)
+    # For tracers, as LangChain's own chat models tell them.
+    traced = {"kwargs": {"method": method, "strict": strict}, "schema": convert_to_openai_tool(schema)}
+    if method == "function_calling":
+        return {"tools": [openai_tool(spec)], "tool_choice": spec.name, "ls_structured_output_format": traced}
+    described = {"name": spec.name, "schema": {**spec.json_schema, "description": spec.description}}
+    response_format = {"type": "json_schema", "json_schema": described}
+    return {"response_format": response_format, "ls_structured_output_format": traced}
+
+
+def with_parsing(
+    llm: Runnable[LanguageModelInput, AIMessage], schema: dict[str, Any] | type, *, include_raw: bool
+) -> Runnable[LanguageModelInput, Any]:
+    """`llm`, bound with `structured_call`, and behind it what reads its answers.
+
+    include_raw: give {"raw", "parsed", "parsing_error"} and raise no parsing errors, as in all of LangChain.
+    """
+    parse = RunnableLambda(_reader(schema), name="parse_answer")
+    if not include_raw:
+        return llm | parse
+    parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parse, parsing_error=lambda _: None)
+    failed = RunnablePassthrough.assign(parsed=lambda _: None)
+    return RunnableMap(raw=llm) | parsed.with_fallbacks([failed], exception_key="parsing_error")
+
+
+def _reader(schema: dict[str, Any] | type) -> Callable[[AIMessage], Any]:
+    spec = schema_spec(schema)
+    return lambda message: _read(message, schema, spec)
+
+
+def _read(message: AIMessage, schema: dict[str, Any] | type, spec: ToolSpec) -> Any:
+    if message.response_metadata.get("finish_reason") == "length":
+        raise OutputParserException(
+            f"The answer in the form of {spec.name} was cut off: it reached max_tokens, max_argument_tokens or the end "
+            "of the LM's context. Raise the limit, or give its texts a maxLength.",
+            llm_output=str(message.invalid_tool_calls or message.text),
+        )
+    values = message.tool_calls[0]["args"] if message.tool_calls else json.loads(message.text)
+    # pydantic's second and first kind; a TypedDict or JSON schema gives the dict as it is.
+    make = getattr(schema, "model_validate", None) or getattr(schema, "parse_obj", None)
+    if make is None:
+        return values
+    try:
+        return make(values)
+    except ValueError as error:  # a validator of the model's own asks for more than its JSON schema says
+        raise OutputParserException(f"{spec.name}: {error}", llm_output=json.dumps(values)) from error

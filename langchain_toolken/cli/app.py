@@ -1,0 +1,19 @@
+"""The command `toolken`: thin over functions that Python users call too."""
+
+from __future__ import annotations
+
+import typer
+
+from langchain_toolken.cli.chat import chat
+from langchain_toolken.cli.demo import demo
+from langchain_toolken.cli.fit import fit
+from langchain_toolken.cli.inspect import inspect
+
+app = typer.Typer(
+    name="toolken",
+    help="Tool calls through toolkens: one learned output row per tool on a frozen local LM, no tool in the prompt.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+for command in (demo, fit, chat, inspect):
+    app.command()(command)

@@ -1,0 +1,99 @@
+"""`toolken chat`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from langchain_toolken.cli.options import AsJson, Model, reported
+from langchain_toolken.prompts.format import Style
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
+    from langchain_toolken.tools.spec import ToolSpec
+
+
+def chat(
+    toolkens: Annotated[Path, typer.Option(help="Folder that `toolken fit` wrote.")],
+    question: Annotated[str | None, typer.Argument(help="Ask this and exit; without it, a conversation.")] = None,
+    tools: Annotated[
+        str | None, typer.Option(help="File or module with the tools to run; without it you are asked for results.")
+    ] = None,
+    model: Model = "nano",
+    style: Annotated[Style | None, typer.Option(help="Prompt style; default: the toolkens'.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Talk to an LM that calls tools through toolkens. Tools run only if you name their file with --tools."""
+    if as_json and question is None:
+        raise typer.BadParameter("--json prints the answer to one question: give one")
+    if question is not None and not question.strip():
+        raise typer.BadParameter("the question is empty: ask something, or leave it out for a conversation")
+    console = Console(stderr=as_json)
+    with reported():
+        from langchain_core.messages import HumanMessage
+        from langgraph.checkpoint.memory import InMemorySaver
+
+        from langchain_toolken.agents import create_toolken_agent
+        from langchain_toolken.chat.model import ToolkenChat
+        from langchain_toolken.cli.console import show_run
+        from langchain_toolken.decoding.engine import PromptTooLongError
+        from langchain_toolken.toolkens.set import ToolkenSet
+        from langchain_toolken.tools.load import load_tools
+
+        loaded = ToolkenSet.load(toolkens)
+        runnable = load_tools(tools) if tools else [_asking_tool(spec) for spec in loaded.specs]
+        llm = ToolkenChat(model=model, toolkens=loaded, style=style)
+        agent = create_toolken_agent(llm, runnable, checkpointer=None if tools else InMemorySaver())
+
+        def ask_for_result(call: str) -> str:
+            return console.input(Text(f"  result of {call}? ", style="green"))
+
+        messages: list[Any] = []
+        asked = question
+        while asked is not None or question is None:
+            if asked is None:
+                try:
+                    asked = console.input("[bold]you[/bold] (empty line ends) ").strip()
+                except EOFError:
+                    break
+                if not asked:
+                    break
+            try:
+                state = show_run(agent, [*messages, HumanMessage(asked)], console, ask_for_result)
+            except PromptTooLongError as error:
+                if question is not None:
+                    raise
+                console.print(Text(f"error: {error}; the conversation starts anew", style="bold red"), soft_wrap=True)
+                messages, asked = [], None
+                continue
+            messages = state["messages"]
+            if question is not None:
+                if as_json:
+                    print(json.dumps({"text": state.get("text", ""), "steps": state["steps"]}, ensure_ascii=False))
+                break
+            asked = None
+
+
+def _asking_tool(spec: ToolSpec) -> BaseTool:
+    """A tool whose result a person gives: toolkens hold descriptions of tools, not their code.
+
+    It interrupts the run with the call as text, so that the question is asked outside of the graph: a tool runs in a
+    thread of its own, where Ctrl-C would not reach the prompt.
+    """
+    from langchain_core.tools import StructuredTool, ToolException
+    from langgraph.types import interrupt
+
+    def ask(**arguments: Any) -> str:
+        if not sys.stdin.isatty():
+            raise ToolException(f"{spec.name} was called, but its code is unknown: name the tools' file with --tools")
+        shown = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in arguments.items())
+        return str(interrupt(f"{spec.name}({shown})"))
+
+    return StructuredTool(name=spec.name, description=spec.description, args_schema=spec.json_schema, func=ask)

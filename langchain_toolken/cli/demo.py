@@ -1,0 +1,27 @@
+"""`toolken demo`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from langchain_toolken.cli.options import AsJson, reported
+
+
+def demo(
+    questions: Annotated[int, typer.Option(min=1, max=100, help="How many word problems to ask.")] = 6,
+    per_tool: Annotated[int, typer.Option(min=1, help="Demonstrations per tool to fit on.")] = 25,
+    seed: Annotated[int, typer.Option(help="Of the demonstrations and the questions.")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Watch it work: fit toolkens on the bundled LM, ask word problems, compare with the same LM without tools."""
+    console = Console(stderr=as_json)
+    with reported():
+        from langchain_toolken.cli.demo_run import run_demo
+
+        outcomes = run_demo(console, questions=questions, per_tool=per_tool, seed=seed)
+    if as_json:
+        print(json.dumps([outcome.model_dump() for outcome in outcomes], indent=2, ensure_ascii=False))

@@ -1,0 +1,128 @@
+"""`toolken inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from langchain_toolken.cli.options import AsJson, reported
+from langchain_toolken.cli.tables import path_table
+
+if TYPE_CHECKING:
+    from langchain_toolken.training.report.figures import FitReport, ToolReport
+
+_CONFUSIONS_SHOWN = 10
+
+
+def inspect(
+    toolkens: Annotated[Path, typer.Argument(help="Folder that `toolken fit` wrote.")],
+    tool: Annotated[str | None, typer.Option(help="Show this tool alone, with all its neighbours.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most tools to list, the worst held-out F1 first.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """What toolkens came to: data, λ, held-out figures, confusions, and every tool's nearest words and tools."""
+    console = Console()
+    with reported():
+        from langchain_toolken.toolkens.set import ToolkenSet
+        from langchain_toolken.training.report.figures import ReportError, read_report
+
+        loaded = ToolkenSet.load(toolkens)  # a report without its toolkens, or with damaged ones, is worth an error
+        report = read_report(toolkens)
+        if report is None:
+            raise ReportError(f"{toolkens} holds toolkens but no report.json: `toolken fit` writes one beside them")
+        chosen = None if tool is None else report.tools[loaded.index(tool)]
+    if as_json:
+        print((report if chosen is None else chosen).model_dump_json(indent=1))
+    elif chosen is not None:
+        _show_tool(console, report, chosen)
+    else:
+        _show(console, report, limit)
+
+
+def _show(console: Console, report: FitReport, limit: int) -> None:
+    facts = Table(show_header=False, box=None)
+    for name, value in _facts(report):
+        facts.add_row(name, Text(value))
+    console.print(facts)
+    if report.selection_note:
+        console.print(Text(f"note: {report.selection_note}", style="yellow"))
+    if report.path:
+        console.print(path_table(report))
+    if report.confusions:
+        pairs = Table("due", "called", "positions", title="most frequent held-out confusions")
+        for pair in report.confusions[:_CONFUSIONS_SHOWN]:
+            pairs.add_row(Text(pair.due), Text(pair.called), f"{pair.count:.0f}")
+        console.print(pairs)
+    listed = sorted(report.tools, key=lambda tool: 2.0 if tool.f1 is None else tool.f1)
+    tools = Table("tool", "calls", "precision", "recall", "F1", "bias", "nearest words", "nearest tools", title="tools")
+    for tool in listed[:limit]:
+        tools.add_row(
+            Text(tool.name),
+            str(tool.calls),
+            *(_share(value) for value in (tool.precision, tool.recall, tool.f1)),
+            f"{tool.bias:.2f}",
+            Text(", ".join(word.name for word in tool.nearest_words[:4])),
+            Text(", ".join(other.name for other in tool.nearest_tools[:3])),
+        )
+    console.print(tools)
+    if len(listed) > limit:
+        console.print(f"and {len(listed) - limit} more: --limit, or --tool NAME for one", style="dim")
+
+
+def _show_tool(console: Console, report: FitReport, tool: ToolReport) -> None:
+    facts = Table(show_header=False, box=None)
+    facts.add_row("tool", Text(tool.name, style="bold"))
+    facts.add_row("description", Text(tool.description))
+    facts.add_row("calls in the data", str(tool.calls))
+    for name in ("precision", "recall", "f1"):
+        facts.add_row(f"held-out {name}", _share(getattr(tool, name)))
+    facts.add_row("bias", f"{tool.bias:.3f}")
+    facts.add_row("moved from its prior", f"{tool.moved:.2f} of the prior's length")
+    for name, near in (("nearest words", tool.nearest_words), ("nearest tools", tool.nearest_tools)):
+        facts.add_row(name, Text(", ".join(f"{other.name} {other.similarity:.2f}" for other in near)))
+    console.print(facts)
+    pairs = [pair for pair in report.confusions if tool.name in (pair.due, pair.called)]
+    if pairs:
+        table = Table("due", "called", "positions", title="held-out confusions")
+        for pair in pairs:
+            table.add_row(Text(pair.due), Text(pair.called), f"{pair.count:.0f}")
+        console.print(table)
+
+
+def _facts(report: FitReport) -> list[tuple[str, str]]:
+    facts = [
+        ("toolkens", f"{len(report.tools)} for {report.model_id}"),
+        ("demonstrations", f"{report.demonstrations} used, {report.dropped_count} dropped"),
+        ("positions", f"{report.tool_positions} calls, {report.word_positions} words"),
+        ("prompt style", report.style),
+        ("prior", report.prior),
+        ("λ", "–" if report.lam is None else f"{report.lam:g}"),
+        ("bias", f"{report.bias:.3g}"),
+    ]
+    if report.converged is not None:
+        state = "converged" if report.converged else "did not converge"
+        facts.append(
+            ("solve", f"{state} after {report.iterations} iterations, gradient norm {report.gradient_norm:.2g}")
+        )
+    if report.calibration is not None:
+        held = report.calibration
+        facts += [
+            ("held-out calls", f"F1 {held.f1:.3f}, right tool called {held.recall:.3f}"),
+            ("false calls", f"at {held.false_call_rate:.4f} of the words' places"),
+            ("calibration error", f"{held.ece_before:.3f} before, {held.ece_after:.3f} after"),
+        ]
+    if report.unseen:
+        shown = ", ".join(report.unseen[:10]) + (
+            f" and {len(report.unseen) - 10} more" if len(report.unseen) > 10 else ""
+        )
+        facts.append(("never called", shown))
+    return facts
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

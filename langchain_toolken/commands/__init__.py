@@ -1,1 +1,0 @@
-"""The commands of `toolken`, a module each; torch is loaded only when one runs."""

@@ -1,0 +1,68 @@
+"""`Completer`: the arguments of one `complete` call, decoded under their tools' grammars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from langchain_toolken.decoding.engine import Completion
+from langchain_toolken.decoding.local.grammar import ArgumentGrammars, ArgumentMatcher
+from langchain_toolken.tools.spec import ToolSpec
+
+
+class Completer:
+    """The rows of one `complete` call. Rows the grammar alone completes never reach the LM."""
+
+    def __init__(
+        self,
+        prompts: Sequence[Sequence[int]],
+        specs: Sequence[ToolSpec],
+        max_tokens: int,
+        *,
+        room: Callable[[Sequence[int]], int],
+        grammars: ArgumentGrammars,
+    ) -> None:
+        if max_tokens < 1:
+            raise ValueError(f"max_tokens must be 1 or more, got {max_tokens}")
+        self._lengths = [len(prompt) for prompt in prompts]
+        self._limits = [min(max_tokens, room(prompt)) for prompt in prompts]
+        self._matchers: list[ArgumentMatcher] = [grammars.matcher(spec) for spec in specs]
+        forced = [matcher.force() for matcher in self._matchers]
+        # The scheduler counts its own rows; open_rows[i] is the prompt of its row i.
+        self._open_rows = [row for row in range(len(prompts)) if not self._over(row)]
+        self.prompts = [[*prompts[row], *forced[row]] for row in self._open_rows]
+
+    def choose(self, rows: list[int], logits: Tensor) -> list[list[int]]:
+        """The likeliest word the grammar allows, and the words it then forces."""
+        matchers = [self._matchers[self._open_rows[row]] for row in rows]
+        masks = torch.stack([matcher.mask() for matcher in matchers]).to(logits.device)
+        tokens: list[int] = logits.masked_fill(~masks, float("-inf")).argmax(dim=-1).tolist()
+        chosen = []
+        for row, matcher, token in zip(rows, matchers, tokens, strict=True):
+            matcher.consume(token)
+            following = [token, *matcher.force()]
+            chosen.append([] if self._over(self._open_rows[row]) else following)
+        return chosen
+
+    def results(self, reused: Sequence[int]) -> list[Completion]:
+        """What every row came to; `reused` is what each open one had of the prefix cache."""
+        of_row = dict(zip(self._open_rows, reused, strict=True))
+        results = []
+        for row, (matcher, limit) in enumerate(zip(self._matchers, self._limits, strict=True)):
+            whole = matcher.done and len(matcher.ids) <= limit
+            results.append(
+                Completion(
+                    text=matcher.text(),
+                    arguments=matcher.arguments() if whole else None,
+                    finish_reason="stop" if whole else "length",
+                    completion_tokens=len(matcher.ids),
+                    prompt_tokens=self._lengths[row],
+                    reused_tokens=min(of_row.get(row, 0), self._lengths[row]),
+                )
+            )
+        return results
+
+    def _over(self, row: int) -> bool:
+        return self._matchers[row].done or len(self._matchers[row].ids) >= self._limits[row]

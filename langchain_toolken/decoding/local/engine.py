@@ -1,0 +1,287 @@
+"""`TransformersEngine`: reasoning and completing in this process, over a `LanguageModel` (DESIGN §3)."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from langchain_toolken.decoding.engine import (
+    DEFAULT_BATCH_SIZE,
+    Candidate,
+    Completion,
+    PromptTooLongError,
+    Reasoning,
+    Sampling,
+)
+from langchain_toolken.decoding.local.cache import PrefixCache
+from langchain_toolken.decoding.local.completer import Completer
+from langchain_toolken.decoding.local.grammar import ArgumentGrammars
+from langchain_toolken.decoding.local.reasoner import Binding, Reasoner, ranked
+from langchain_toolken.decoding.local.result_guard import ResultGuard
+from langchain_toolken.decoding.local.scheduler import Call, Scheduler
+from langchain_toolken.decoding.local.scoring import score_continuations
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.tools.spec import ToolSpec
+
+
+class TransformersEngine:
+    """An `Engine` that runs the LM in this process.
+
+    A scheduler decodes the calls of all threads together, each row as far as it can from the prefix cache; a stream
+    that is read slowly blocks nobody.
+
+    Args:
+        lm: from `load_language_model`, which has made sure that its logits and cache are what this engine relies on.
+        cached_prefixes: how many recent key-value caches to keep, besides one for each row that may run; 0 for none.
+        max_batch_size: most sequences that run through the LM together, of all callers.
+
+    Raises:
+        ValueError: cached_prefixes is negative, or max_batch_size less than 1.
+    """
+
+    def __init__(
+        self, lm: LanguageModel, *, cached_prefixes: int = 4, max_batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> None:
+        self.lm = lm
+        # The rows of a batch come back one after the other, with their arguments to complete.
+        self._prefixes = PrefixCache(cached_prefixes and cached_prefixes + max_batch_size)
+        self._scheduler = Scheduler(lm, self._prefixes, 1)
+        self.max_batch_size = max_batch_size
+        self._lock = threading.Lock()
+        self._grammars: ArgumentGrammars | None = None
+        self._guard: ResultGuard | None = None
+        self._fitting: tuple[ToolkenSet, Tensor, Tensor] | None = None
+
+    @property
+    def max_batch_size(self) -> int:
+        """Most sequences that run through the LM together; can be changed while calls run."""
+        return self._scheduler.max_batch_size
+
+    @max_batch_size.setter
+    def max_batch_size(self, size: int) -> None:
+        if size < 1:
+            raise ValueError(f"max_batch_size must be 1 or more, got {size}")
+        self._scheduler.max_batch_size = size
+
+    @property
+    def running(self) -> int:
+        """How many sequences of all callers have not ended."""
+        return self._scheduler.size
+
+    @property
+    def model_id(self) -> str:
+        """The LM's name."""
+        return self.lm.model_id
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens that prompt and answer may have together."""
+        return self.lm.context_length
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The LM's tokenizer."""
+        return self.lm.tokenizer
+
+    def reason(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        toolkens: ToolkenSet | None,
+        active: Collection[str] | None = None,
+        sampling: Sampling,
+        stop: Sequence[str] = (),
+        after_result: bool = False,
+        markers: Collection[int] = (),
+        must_call: bool = False,
+        begun: int | None = None,
+    ) -> list[Reasoning]:
+        """Decode every prompt until EOS, a stop string, a toolken or the limit; see `Engine.reason`."""
+        reasoner = self._reasoner(
+            prompts,
+            *(toolkens, active, sampling, stop),
+            after_result=after_result,
+            markers=markers,
+            must_call=must_call,
+            begun=begun,
+        )
+        call = Call(prompts, reasoner.choose, reasoner.binding)
+        self._scheduler.run(call)
+        return reasoner.results(call.reused)
+
+    def stream(
+        self,
+        prompt: Sequence[int],
+        *,
+        toolkens: ToolkenSet | None,
+        active: Collection[str] | None = None,
+        sampling: Sampling,
+        stop: Sequence[str] = (),
+        after_result: bool = False,
+        markers: Collection[int] = (),
+        must_call: bool = False,
+        begun: int | None = None,
+    ) -> Iterator[str | Reasoning]:
+        """Text as it comes, the `Reasoning` last; see `Engine.stream`."""
+        # Not a generator itself, so that bad input raises here and not at the first piece.
+        reasoner = self._reasoner(
+            [prompt],
+            *(toolkens, active, sampling, stop),
+            after_result=after_result,
+            markers=markers,
+            must_call=must_call,
+            begun=begun,
+        )
+        return self._pieces(reasoner)
+
+    def rank(
+        self, prompts: Sequence[Sequence[int]], *, toolkens: ToolkenSet, active: Collection[str] | None = None
+    ) -> list[tuple[Candidate, ...]]:
+        """The active toolkens by probability behind each prompt; see `Engine.rank`."""
+        for prompt in prompts:
+            self.room(prompt)
+        binding = self.bind(toolkens, active)
+        if binding is None:
+            return [() for _ in prompts]
+        ranking: list[tuple[Candidate, ...]] = [()] * len(prompts)
+
+        def look(rows: list[int], logits: Tensor) -> list[list[int]]:
+            for row, scores in zip(rows, logits, strict=True):
+                ranking[row] = ranked(scores, binding, self.lm.vocab_size)
+            return [[] for _ in rows]
+
+        self._scheduler.run(Call(prompts, look, binding))
+        return ranking
+
+    def _reasoner(
+        self,
+        prompts: Sequence[Sequence[int]],
+        toolkens: ToolkenSet | None,
+        active: Collection[str] | None,
+        sampling: Sampling,
+        stop: Sequence[str],
+        *,
+        after_result: bool,
+        markers: Collection[int],
+        must_call: bool,
+        begun: int | None,
+    ) -> Reasoner:
+        limits = [min(sampling.max_tokens, self.room(prompt) + (begun or 0)) for prompt in prompts]
+        binding = self.bind(toolkens, active)
+        return Reasoner(
+            self.lm,
+            prompts,
+            limits=limits,
+            binding=binding,
+            sampling=sampling,
+            stop=stop,
+            guard=self.guard if after_result else None,
+            markers=markers,
+            must_call=must_call,
+            begun=begun,
+        )
+
+    def _pieces(self, reasoner: Reasoner) -> Iterator[str | Reasoning]:
+        pieces: deque[str] = deque()
+        shown = 0
+
+        def choose(rows: list[int], logits: Tensor) -> list[list[int]]:
+            nonlocal shown
+            chosen = reasoner.choose(rows, logits)
+            text = reasoner.texts[0].text
+            if len(text) > shown:
+                pieces.append(text[shown:])
+                shown = len(text)
+            return chosen
+
+        call = Call(reasoner.prompts, choose, reasoner.binding, read_by_steps=True)
+        steps = self._scheduler.steps(call)
+        try:
+            for _ in steps:
+                while pieces:
+                    yield pieces.popleft()
+        finally:
+            steps.close()
+        yield reasoner.results(call.reused)[0]
+
+    def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
+        """How likely the LM finds each continuation; see `Engine.score`."""
+        longest = max(continuations, key=len, default=())
+        self.room([*prompt, *longest])
+        return score_continuations(self.lm, self._prefixes, prompt, continuations)
+
+    def complete(
+        self, prompts: Sequence[Sequence[int]], specs: Sequence[ToolSpec], *, max_tokens: int = 256
+    ) -> list[Completion]:
+        """Decode each tool's arguments under its grammar; see `Engine.complete`."""
+        if len(prompts) != len(specs):
+            raise ValueError(f"{len(prompts)} prompts, but {len(specs)} tools to complete")
+        completer = Completer(prompts, specs, max_tokens, room=self.room, grammars=self.grammars)
+        call = Call(completer.prompts, completer.choose, None)
+        self._scheduler.run(call)
+        return completer.results(call.reused)
+
+    @property
+    def grammars(self) -> ArgumentGrammars:
+        """The tokenizer as llguidance knows it."""
+        with self._lock:
+            if self._grammars is None:
+                self._grammars = ArgumentGrammars(self.lm.tokenizer, self.lm.vocab_size, self.lm.eos_ids)
+            return self._grammars
+
+    @property
+    def guard(self) -> ResultGuard:
+        """Keeps results from being lengthened."""
+        with self._lock:
+            if self._guard is None:
+                self._guard = ResultGuard(self.lm.tokenizer, self.lm.vocab_size)
+            return self._guard
+
+    def room(self, prompt: Sequence[int]) -> int:
+        """How many tokens may follow the prompt.
+
+        Raises:
+            ValueError: the prompt is empty.
+            PromptTooLongError: none may.
+        """
+        if not prompt:
+            raise ValueError("a prompt has no tokens; put at least a beginning-of-text token or a word in it")
+        if len(prompt) >= self.context_length:
+            raise PromptTooLongError(
+                f"the prompt has {len(prompt)} tokens, but {self.model_id} has a context of {self.context_length} and "
+                "needs room to answer; shorten the messages"
+            )
+        return self.context_length - len(prompt)
+
+    def bind(self, toolkens: ToolkenSet | None, active: Collection[str] | None) -> Binding | None:
+        """The toolkens of a call, on the head's device.
+
+        Raises:
+            ToolkenSetError: they are another LM's.
+            ValueError: `active` names a tool that has no toolken.
+        """
+        unknown = sorted(set(active or ()) - set(() if toolkens is None else toolkens.names))
+        if unknown:
+            raise ValueError(f"no toolkens for {', '.join(unknown)}; fit them, or leave them out of the active tools")
+        if toolkens is None or not len(toolkens):
+            return None
+        fitting = self._fitting
+        if fitting is None or fitting[0] is not toolkens:
+            toolkens.check_fits(self.lm.identity)
+            # Kept for the last set: the next call most likely brings the same one.
+            fitting = self._fitting = (
+                toolkens,
+                toolkens.matrix.to(device=self.lm.head.weight.device, dtype=torch.float32),
+                toolkens.biases.to(device=self.lm.head.weight.device),
+            )
+        _, matrix, biases = fitting
+        mask = None
+        if active is not None:
+            mask = torch.tensor([name in active for name in toolkens.names], device=matrix.device)
+        return Binding(toolkens.names, matrix, biases, mask, toolkens.calibration)

@@ -1,0 +1,130 @@
+"""Argument grammars: token masks and forced tokens from llguidance (DESIGN §3, "complete")."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from llguidance import LLMatcher
+from llguidance.hf import from_tokenizer
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from langchain_toolken.tools.spec import ToolError, ToolSpec, argument_grammar
+
+
+class ArgumentGrammars:
+    """Makes matchers for one LM's tokenizer, which llguidance takes up to a second to read, once.
+
+    Args:
+        tokenizer: a fast tokenizer.
+        vocab_size: V, the rows of the LM's head.
+        eos_ids: ids that end a text; a grammar allows them only where the JSON may end.
+
+    Raises:
+        ValueError: the tokenizer is not a fast one.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, vocab_size: int, eos_ids: Collection[int]) -> None:
+        if not isinstance(tokenizer, PreTrainedTokenizerFast):
+            raise ValueError(
+                f"arguments are decoded under a grammar, which needs a fast tokenizer; {type(tokenizer).__name__} is "
+                "not one. Convert it to tokenizer.json, or give another tokenizer="
+            )
+        self.vocab_size = vocab_size
+        # A head may have fewer rows than the tokenizer has tokens; llguidance refuses that, so the mask is cut instead.
+        self.tokenizer = from_tokenizer(
+            tokenizer, n_vocab=max(vocab_size, len(tokenizer)), eos_token=sorted(eos_ids) or None
+        )
+
+    def matcher(self, spec: ToolSpec) -> ArgumentMatcher:
+        """A matcher at the beginning of the tool's arguments.
+
+        Raises:
+            ToolError: the tool's schema cannot be made a grammar.
+        """
+        return ArgumentMatcher(self, spec)
+
+
+class ArgumentMatcher:
+    """Follows one JSON, token by token, through a tool's grammar."""
+
+    def __init__(self, grammars: ArgumentGrammars, spec: ToolSpec) -> None:
+        self._grammars = grammars
+        self._spec = spec
+        self._bits = torch.arange(8, dtype=torch.uint8)
+        self.ids: list[int] = []
+        if takes_no_arguments(spec):
+            self._matcher = None
+            return
+        self._matcher = LLMatcher(grammars.tokenizer, argument_grammar(spec), log_level=0)
+        self._check()
+
+    @property
+    def done(self) -> bool:
+        """Whether the JSON is whole and nothing may follow."""
+        return self._matcher is None or self._matcher.is_stopped()
+
+    def force(self) -> list[int]:
+        """The tokens that must come next, whatever the LM thinks; they are then consumed."""
+        forced: list[int] = []
+        while self._matcher is not None and not self.done and (tokens := self._matcher.compute_ff_tokens()):
+            self._matcher.consume_tokens(tokens)
+            self._check()
+            forced += tokens
+        self.ids += forced
+        return forced
+
+    def mask(self) -> Tensor:
+        """Which words may come next: (V,) bool on the CPU.
+
+        Raises:
+            ValueError: the JSON is whole already.
+        """
+        if self._matcher is None or self.done:
+            raise ValueError(f"the arguments of {self._spec.name} are whole; nothing may follow")
+        packed = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
+        self._check()
+        return ((packed[:, None] >> self._bits) & 1).bool().flatten()[: self._grammars.vocab_size]
+
+    def consume(self, token: int) -> None:
+        """Go on by one token that `mask` allows."""
+        if self._matcher is None:
+            raise ValueError(f"{self._spec.name} takes no arguments; nothing may follow")
+        self._matcher.consume_token(token)
+        self._check()
+        self.ids.append(token)
+
+    def text(self) -> str:
+        """The JSON so far."""
+        if self._matcher is None:
+            return "{}"
+        # From the tokens' bytes: a tokenizer's own decode may add or strip spaces.
+        return bytes(self._grammars.tokenizer.decode_bytes(self.ids)).decode("utf-8", errors="replace")
+
+    def arguments(self) -> dict[str, Any] | None:
+        """The parsed JSON once it is whole; None before, or if an integer has more digits than Python parses."""
+        if not self.done:
+            return None
+        try:
+            parsed = json.loads(self.text())
+        except json.JSONDecodeError:
+            raise
+        except ValueError:
+            return None
+        assert isinstance(parsed, dict)
+        return parsed
+
+    def _check(self) -> None:
+        if self._matcher is not None and self._matcher.is_error():
+            raise ToolError(
+                f"tool {self._spec.name!r}: its arguments' grammar failed: {self._matcher.get_error()}. "
+                "Simplify the argument types (shorter enums, fewer nested objects)"
+            )
+
+
+def takes_no_arguments(spec: ToolSpec) -> bool:
+    """Whether {} is the only arguments object; no LM step is needed then."""
+    return not spec.json_schema.get("properties") and not spec.json_schema.get("additionalProperties")

@@ -1,0 +1,174 @@
+"""The papers' own training, as baselines for `solver`: Adam, a demonstration a step, a full LM pass every step.
+
+What their released scripts do (github.com/Ber666/ToolkenGPT, github.com/lichenghaobuaa/TokenLearning: train_llama.py
+and llama/model.py of each): the rows of a `nn.Linear` beside the head, cross-entropy over [words ; toolkens] averaged
+over the positions of one demonstration, `torch.optim.Adam` without decay, demonstrations shuffled every epoch.
+ToolkenGPT (arXiv 2305.11554) starts from `nn.Linear`'s random rows; TokenLearning (arXiv 2506.14248) from the prior,
+and adds lam * ||W - W0||_F^2 (its paper's form; its script has 1e-2 * ||W - W0||, not squared).
+
+One thing is otherwise here: in texts that read "Q: … A: …" only the answer is supervised, as in `fit`.
+
+| | learning rate | epochs run | checkpoint they evaluate |
+|---|---|---|---|
+| GSM8K-XL | 1e-3 | 10 | after 4 |
+| FuncQA | 1e-4 | 10 | after 8 |
+| KAMEL | 1e-3 (ToolkenGPT's default), 1e-4 (TokenLearning's) | 10 | after 5 |
+| VirtualHome | the same defaults | 10 | after 8 |
+
+(Both READMEs; SimpleToolQuestions came later and has no recipe of theirs.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.progress import Progress
+from langchain_toolken.prompts.format import Style
+from langchain_toolken.training.demonstrations.form import Demonstration
+from langchain_toolken.training.features.compute import Features, compute_features
+
+_PROGRESS_EVERY = 64  # steps
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A paper's training. start: random rows or the prior. lam: weight of the pull to the prior."""
+
+    name: str
+    start: Literal["random", "prior"]
+    lam: float
+    learning_rate: float = 1e-3
+    epochs: int = 10
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or not self.learning_rate > 0 or not self.lam >= 0:
+            raise ValueError(
+                f"recipe {self.name!r}: {self.epochs} epochs, learning rate {self.learning_rate}, lam {self.lam}: "
+                "give at least 1 epoch, a learning rate above 0, and a lam of 0 or more"
+            )
+
+
+TOOLKENGPT = Recipe("toolkengpt", start="random", lam=0.0)
+TOKENLEARNING = Recipe("tokenlearning", start="prior", lam=1e-3)  # its paper's λ for GSM8K-XL
+RECIPES = {recipe.name: recipe for recipe in (TOOLKENGPT, TOKENLEARNING)}
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a recipe came to.
+
+    matrix: (K, d) float32. steps: gradient steps taken. total_steps: those of all epochs, which are more where training
+    was cut short to time it. seconds: wall clock of the steps taken.
+    """
+
+    matrix: Tensor
+    steps: int
+    total_steps: int
+    seconds: float
+
+
+def train_through_lm(
+    lm: LanguageModel,
+    demonstrations: Sequence[Demonstration],
+    tool_names: Sequence[str],
+    style: Style,
+    prior: Tensor,
+    recipe: Recipe,
+    *,
+    bias: float = 0.0,
+    seed: int = 0,
+    max_steps: int | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """The recipe as it is: every step runs the LM over one demonstration and computes its word logits anew.
+
+    prior: (K, d), what the recipe starts from and pulls to; only its shape matters to ToolkenGPT. max_steps: stop
+    there, for timing. Demonstrations that `compute_features` can't use are an error here: leave them out first.
+    """
+
+    def look(number: int) -> Features:
+        return compute_features(lm, [demonstrations[number]], tool_names, style, negatives_per_demonstration=None)
+
+    return _train(look, len(demonstrations), prior, recipe, bias, seed, max_steps, progress)
+
+
+def train_on_features(
+    features: Features,
+    prior: Tensor,
+    recipe: Recipe,
+    *,
+    bias: float = 0.0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Trained:
+    """The same on cached features: the same toolkens, since the LM is frozen (a test shows it), for less time.
+
+    `features` should hold all word positions (`negatives_per_demonstration=None`); sampled ones count by their weight.
+    """
+    order = features.demonstration.argsort(stable=True)
+    counts = torch.unique_consecutive(features.demonstration[order], return_counts=True)[1]
+    parts = order.split(counts.tolist())
+
+    def look(number: int) -> Features:
+        return features.rows(parts[number])
+
+    return _train(look, len(parts), prior, recipe, bias, seed, None, progress)
+
+
+def random_rows(shape: torch.Size | tuple[int, int], seed: int) -> Tensor:
+    """`nn.Linear`'s rows: uniform on ±1/√d."""
+    rows = torch.empty(shape)
+    bound = shape[1] ** -0.5
+    return rows.uniform_(-bound, bound, generator=torch.Generator().manual_seed(seed))
+
+
+def _train(
+    look: Callable[[int], Features],
+    demonstrations: int,
+    prior: Tensor,
+    recipe: Recipe,
+    bias: float,
+    seed: int,
+    max_steps: int | None,
+    progress: Progress | None,
+) -> Trained:
+    began = time.perf_counter()
+    prior = prior.float().cpu()
+    matrix = prior.clone() if recipe.start == "prior" else random_rows(prior.shape, seed)
+    adam = torch.optim.Adam([matrix], lr=recipe.learning_rate, fused=True)
+    total = recipe.epochs * demonstrations
+    random, steps = Random(seed), 0
+    for _ in range(recipe.epochs):
+        order = list(range(demonstrations))
+        random.shuffle(order)
+        for number in order:
+            if max_steps is not None and steps >= max_steps:
+                return Trained(matrix, steps, total, time.perf_counter() - began)
+            matrix.grad = _gradient(look(number), matrix, prior, recipe.lam, bias)
+            adam.step()
+            steps += 1
+            if progress is not None and steps % _PROGRESS_EVERY == 0:
+                progress(steps, total, recipe.name)
+    if progress is not None:
+        progress(total, total, recipe.name)
+    return Trained(matrix, steps, total, time.perf_counter() - began)
+
+
+def _gradient(features: Features, matrix: Tensor, prior: Tensor, lam: float, bias: float) -> Tensor:
+    """Of the mean cross-entropy over one demonstration's positions, and of the pull to the prior."""
+    hidden = features.hidden[:]
+    logits = hidden @ matrix.T + bias
+    log_total = torch.logaddexp(features.word_logsumexp, logits.logsumexp(dim=1))
+    share = (logits - log_total[:, None]).exp()
+    called = (features.target >= 0).nonzero()[:, 0]
+    share[called, features.target[called]] -= 1
+    gradient = (share * (features.weight / features.weight.sum())[:, None]).T @ hidden
+    return gradient.add(matrix - prior, alpha=2 * lam) if lam else gradient

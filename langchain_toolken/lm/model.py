@@ -1,0 +1,181 @@
+"""Loading a frozen causal LM and parting it where toolkens come in: decoder below, output head above (DESIGN §2)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+
+from langchain_toolken.errors import ToolkenError
+from langchain_toolken.lm.head import ToolkenHead
+from langchain_toolken.lm.identity import LMIdentity
+
+FINGERPRINT_ROWS = 64
+
+
+class UnsupportedModelError(ToolkenError, ValueError):
+    """The model loads, but toolkens cannot be put on it: its word logits or its cache are not what we can reproduce."""
+
+
+@dataclass
+class LanguageModel:
+    """A frozen causal LM with its tokenizer and its toolken head.
+
+    Attributes:
+        model: the LM, in eval mode.
+        tokenizer: its tokenizer.
+        model_id: the name it was asked for by ("nano", a folder, a Hub id), for messages and provenance.
+        revision: the Hub commit, if it came from there.
+        head: the output head that also takes toolken rows.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    model_id: str
+    revision: str | None
+    head: ToolkenHead
+
+    @property
+    def device(self) -> torch.device:
+        """Where input ids go: the device of the input embeddings (with a `device_map` the head may be elsewhere)."""
+        weight = self.model.get_input_embeddings().weight
+        assert isinstance(weight, Tensor)
+        return weight.device
+
+    @property
+    def hidden_size(self) -> int:
+        """d."""
+        return self.head.hidden_size
+
+    @property
+    def vocab_size(self) -> int:
+        """V: rows of the output head, padding included. Toolken k has id V + k."""
+        return self.head.vocab_size
+
+    @property
+    def context_length(self) -> int:
+        """Most positions the LM was made for; the tokenizer's limit for models whose config has none (ALiBi)."""
+        length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return int(self.tokenizer.model_max_length if length is None else length)
+
+    @property
+    def identity(self) -> LMIdentity:
+        """Which LM it is, for toolkens to be kept with. Raises UnsupportedModelError as `head_fingerprint`."""
+        return LMIdentity(
+            self.model_id, self.revision, self.head_fingerprint, self.tokenizer_fingerprint, self.hidden_size
+        )
+
+    @cached_property
+    def eos_ids(self) -> frozenset[int]:
+        """Ids that end a text: those of the generation config and the tokenizer's."""
+        ids: set[int] = set()
+        sources: list[Any] = [getattr(self.model.generation_config, "eos_token_id", None), self.tokenizer.eos_token_id]
+        for source in sources:
+            if isinstance(source, int):
+                ids.add(source)
+            elif source is not None:
+                ids.update(int(i) for i in source)
+        return frozenset(ids)
+
+    @cached_property
+    def head_fingerprint(self) -> str:
+        """sha256 over the head's shape, up to 64 evenly spaced rows in bfloat16, and the logit transform.
+
+        Rows are cast to bfloat16 so that a checkpoint has one fingerprint whether it is loaded in bfloat16 or float32.
+
+        Raises:
+            UnsupportedModelError: the head's weights are offloaded (on the meta device) and cannot be read.
+        """
+        weight = self.head.weight
+        if weight.is_meta:
+            raise UnsupportedModelError(
+                f"{self.model_id}: the output head is offloaded, so it cannot be read; "
+                "give a device_map that keeps it on a device"
+            )
+        count = min(FINGERPRINT_ROWS, self.vocab_size)
+        rows = [i * (self.vocab_size - 1) // max(count - 1, 1) for i in range(count)]
+        sample = weight.detach()[rows].to(torch.bfloat16).cpu().contiguous()
+        transform = self.head.transform
+        facts = [list(weight.shape), transform.multiply, transform.divide, transform.softcap]
+        digest = hashlib.sha256(json.dumps(facts).encode())
+        digest.update(sample.view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def tokenizer_fingerprint(self) -> str:
+        """sha256 over the vocabulary, the added tokens, and (of a fast tokenizer) the merges."""
+        added = [
+            [index, token.content, token.special]
+            for index, token in sorted(self.tokenizer.added_tokens_decoder.items())
+        ]
+        facts: list[Any] = [sorted(self.tokenizer.get_vocab().items()), added]
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is not None:
+            facts.append(json.loads(backend.to_str())["model"].get("merges"))
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    @cached_property
+    def weights_fingerprint(self) -> str:
+        """sha256 over the names, shapes and up to 64 evenly spaced values of every parameter: unlike the head's, it
+        tells two fine-tunings of one LM apart.
+
+        Floats are cast to bfloat16, as in `head_fingerprint`. Offloaded parameters are loaded one module at a time.
+        """
+        from accelerate.utils import align_module_device
+
+        digest = hashlib.sha256()
+        for prefix, module in self.model.named_modules():
+            with align_module_device(module):
+                for name, parameter in module.named_parameters(prefix=prefix, recurse=False):
+                    values = parameter.detach().flatten()
+                    count = min(FINGERPRINT_ROWS, values.numel())
+                    places = [i * (values.numel() - 1) // max(count - 1, 1) for i in range(count)]
+                    sample = values[places].cpu()
+                    sample = sample.to(torch.bfloat16) if sample.is_floating_point() else sample
+                    digest.update(json.dumps([name, list(parameter.shape)]).encode())
+                    digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """The decoder's output after its final norm: what the output head is applied to.
+
+        Args:
+            input_ids: (B, T) int64, the new tokens.
+            attention_mask: (B, tokens in the cache + T), 0 at padding; None when there is no padding.
+            position_ids: (B, T); None counts the tokens that are not padding (GPT-2 would count padding, too).
+            cache: extended by the new tokens in place; None for a pass without cache.
+
+        Returns:
+            (B, T, d) in the model's dtype. Rows at padding mean nothing.
+        """
+        width = input_ids.shape[1]
+        if position_ids is None:
+            if attention_mask is None:
+                start = 0 if cache is None else cache.get_seq_length()
+                position_ids = torch.arange(start, start + width, device=input_ids.device).expand(
+                    input_ids.shape[0], -1
+                )
+            else:
+                position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -width:]
+        model: Any = self.model  # transformers leaves get_decoder and others untyped
+        output = model.get_decoder()(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        hidden: Tensor = output.last_hidden_state
+        return hidden

@@ -1,0 +1,87 @@
+"""A demonstration's arguments against the tool's JSON schema."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from langchain_toolken.tools.spec import ToolSpec
+
+# "5572", "-0.5", ".5", "1,234.5", "2e3" and "39/3", as the papers' data write numbers.
+_NUMERAL = re.compile(
+    r"\s*([+-]?(?:\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.\d*)?(?:[eE][+-]?\d{1,3})?)(?:/(\d{1,15}))?\s*", re.ASCII
+)
+_LONGEST_NUMERAL = 1000
+
+
+def checked_arguments(spec: ToolSpec, args: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
+    """`args` by name, with numerals written as text made numbers where the schema wants numbers.
+
+    A list is positional: it is matched with the schema's properties in their order. A tool whose only argument is an
+    array also takes its items one by one: `lcm(4, 6, 9)`.
+
+    Raises:
+        ValueError: there are too many, one is unknown or missing, or one breaks the schema (the message names it).
+    """
+    properties: Mapping[str, Any] = spec.json_schema.get("properties", {})
+    named = dict(args) if isinstance(args, Mapping) else _by_position(spec, list(args))
+    open_ended = spec.json_schema.get("patternProperties") or spec.json_schema.get("additionalProperties")
+    unknown = [name for name in named if name not in properties]
+    if unknown and not open_ended:
+        raise ValueError(f"'{spec.name}' has no argument {unknown[0]!r}; it reads {spec.signature}")
+    named = {name: _numeral_read(value, properties.get(name, {})) for name, value in named.items()}
+    fault = next(iter(Draft202012Validator(spec.json_schema).iter_errors(named)), None)
+    if fault is not None:
+        field = ".".join(map(str, fault.absolute_path))
+        where = f"argument {field!r} of '{spec.name}'" if field else f"the arguments of '{spec.name}'"
+        message = fault.message if len(fault.message) <= 160 else fault.message[:159] + "…"
+        raise ValueError(f"{where}: {message}; it reads {spec.signature}")
+    return named
+
+
+def _by_position(spec: ToolSpec, args: list[Any]) -> dict[str, Any]:
+    properties: Mapping[str, Any] = spec.json_schema.get("properties", {})
+    if len(properties) == 1:
+        ((name, schema),) = properties.items()
+        one_by_one = args and not (len(args) == 1 and isinstance(args[0], list))
+        if isinstance(schema, Mapping) and schema.get("type") == "array" and one_by_one:
+            return {name: args}
+    if len(args) > len(properties):
+        raise ValueError(f"{len(args)} arguments are too many for '{spec.name}'; it reads {spec.signature}")
+    return dict(zip(properties, args, strict=False))
+
+
+def _numeral_read(value: Any, schema: Any) -> Any:
+    if not isinstance(schema, Mapping):
+        return value
+    if isinstance(value, list):
+        return [_numeral_read(item, schema.get("items")) for item in value]
+    if not isinstance(value, str) or len(value) > _LONGEST_NUMERAL:
+        return value
+    kinds = _kinds(schema)
+    match = _NUMERAL.fullmatch(value)
+    if match is None or "string" in kinds or not kinds & {"number", "integer"}:
+        return value
+    numeral, divisor = match[1].replace(",", ""), int(match[2] or 1)
+    if divisor == 0:
+        return value
+    try:
+        whole = int(numeral)
+    except ValueError:
+        number = float(numeral) / divisor
+        return number if math.isfinite(number) else value
+    return whole / divisor if whole % divisor else whole // divisor
+
+
+def _kinds(schema: Mapping[str, Any]) -> set[str]:
+    """The JSON types that a schema names, alternatives included."""
+    kind = schema.get("type")
+    kinds = {kind} if isinstance(kind, str) else set(kind or ())
+    for alternative in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        if isinstance(alternative, Mapping):
+            kinds |= _kinds(alternative)
+    return kinds

@@ -1,0 +1,139 @@
+"""Chat histories with tool calls: OpenAI-style messages, `messages_to_dict` JSON, live LangChain messages.
+
+A history gives one demonstration for each time that the LM chose: each assistant message, answering the messages before
+it, and each call in it. ToolkenChat makes one call at a time and goes on when it has the result. So an assistant
+message with several calls is read as it would have made them: the text and the first call, its result, the second
+call, and so on. Where a result is missing, what comes behind it can't be placed, and the history is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage, convert_to_messages, messages_from_dict
+from pydantic import ValidationError
+
+from langchain_toolken.prompts.turns import turns_of
+from langchain_toolken.training.demonstrations.form import Call, Demonstration
+
+
+def is_history(row: object) -> bool:
+    """Whether a row is a list of messages, live or as dicts."""
+    if isinstance(row, str) or not isinstance(row, Sequence) or not row:
+        return False
+    return all(_is_message(item) for item in row)
+
+
+def history_demonstrations(messages: Sequence[object]) -> list[Demonstration]:
+    """The demonstrations in a history, in order, each with the messages before it.
+
+    Assistant messages with `"weight": 0` (OpenAI's fine-tuning form) are context only, as is one that opens the
+    history: there the LM has nothing to answer.
+
+    Raises:
+        ValueError: a message can't be read, or holds more than text; a result belongs to no call; a call whose result
+            is missing is followed by something; no assistant message is left to learn from.
+    """
+    read = [_message(message, place) for place, message in enumerate(messages, start=1)]
+    learnt = [not (isinstance(message, Mapping) and message.get("weight") == 0) for message in messages]
+    demonstrations: list[Demonstration] = []
+    before: list[BaseMessage] = []
+    place = 0
+    while place < len(read):
+        message, taught = read[place], learnt[place] and bool(before)
+        place += 1
+        if isinstance(message, ToolMessage):
+            raise ValueError(f"message {place}, a tool result, answers no call of the assistant message before it")
+        if not isinstance(message, AIMessage):
+            before.append(message)
+            continue
+        if message.invalid_tool_calls:
+            bad = message.invalid_tool_calls[0]
+            raise ValueError(
+                f"message {place}: the arguments of '{bad['name']}' are not a JSON object: {bad['args']!r}"
+            )
+        if not message.tool_calls and _has_call_blocks(message):
+            raise ValueError(f"message {place} calls tools in its content alone; give its calls as 'tool_calls' too")
+        results: dict[str, ToolMessage] = {}
+        first = place
+        while place < len(read) and isinstance(result := read[place], ToolMessage):
+            results[result.tool_call_id] = result
+            place += 1
+        text = turns_of([AIMessage(content=message.content)], "turn")[0].text
+        if not message.tool_calls and (text or results):
+            if taught:
+                demonstrations.append(Demonstration(text=text, calls=(), before=tuple(before)))
+            before.append(AIMessage(text))
+        for number, call in enumerate(message.tool_calls):
+            said = text if number == 0 else ""
+            if taught:
+                made = Call(start=len(said), tool=call["name"], args=call["args"])
+                demonstrations.append(Demonstration(text=said, calls=(made,), before=tuple(before)))
+            answered = results.pop(str(call["id"]), None)
+            if answered is not None:
+                before += [AIMessage(said, tool_calls=[call]), answered]
+            elif number + 1 < len(message.tool_calls) or place < len(read):
+                what = "the parallel call behind it" if number + 1 < len(message.tool_calls) else "what follows"
+                raise ValueError(
+                    f"message {first}: the call of '{call['name']}' ({call['id']!r}) has no result, and {what} can't "
+                    "be placed without it; add its tool message just behind the assistant message"
+                )
+        if results:
+            raise ValueError(f"the tool result {next(iter(results))!r} answers no call of message {first}")
+    if before:
+        turns_of(before, "turn")  # roles and contents that no prompt can hold
+    if not demonstrations:
+        raise ValueError("no assistant message to learn from stands in it, behind a message that it answers")
+    return demonstrations
+
+
+def _is_message(item: object) -> bool:
+    if isinstance(item, BaseMessage):
+        return True
+    return isinstance(item, Mapping) and (
+        "role" in item or ("type" in item and bool({"data", "content", "kwargs"} & {*item}))
+    )
+
+
+def _has_call_blocks(message: AIMessage) -> bool:
+    blocks = message.content if isinstance(message.content, list) else []
+    return any(isinstance(block, Mapping) and block.get("type") in ("tool_use", "tool_call") for block in blocks)
+
+
+def _message(message: object, place: int) -> BaseMessage:
+    if isinstance(message, BaseMessage):
+        return message
+    if not isinstance(message, Mapping):
+        raise ValueError(f"message {place} is no message but {type(message).__name__}")
+    try:
+        if isinstance(message.get("data"), Mapping):
+            return messages_from_dict([dict(message)])[0]
+        return convert_to_messages([_without_legacy(message)])[0]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"message {place}: a tool call's arguments are not JSON ({error})") from error
+    except ValidationError as error:
+        reason = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ValueError(f"message {place} can't be read ({reason})") from error
+    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise ValueError(f"message {place} can't be read ({type(error).__name__}: {reason})") from error
+
+
+def _without_legacy(message: Mapping[str, Any]) -> dict[str, Any]:
+    """An OpenAI message with its older fields brought up to date: `function_call` and the role "function"."""
+    fields = {name: value for name, value in message.items() if name != "weight"}
+    fields.setdefault("content", None)
+    if fields.get("tool_calls") is None:
+        fields.pop("tool_calls", None)
+    function_call = fields.pop("function_call", None)
+    if function_call is not None and "tool_calls" not in fields:
+        fields["tool_calls"] = [{"id": f"function_{function_call['name']}", "function": function_call}]
+    if isinstance(fields.get("tool_calls"), list):
+        fields["tool_calls"] = [
+            {"id": f"call_{number}", **call} for number, call in enumerate(fields["tool_calls"], start=1)
+        ]
+    if fields.get("role") == "function":
+        fields |= {"role": "tool", "tool_call_id": f"function_{fields.get('name')}"}
+    return fields

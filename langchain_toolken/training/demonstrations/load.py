@@ -1,0 +1,281 @@
+"""Demonstrations: examples of tools in use, from wherever they are, into one typed form (`Demonstration`).
+
+A row may have any of these forms, and a file may mix them:
+
+- spans: `{"text": "…2*3=6.", "calls": [{"start": 42, "tool": "multiply", "args"?: […] | {…}, "result"?: "6"}]}`, where
+  `start` is the character at which the call happens: where its result begins in the text;
+- inline markup: `{"text": "… 2*3=<multiply>(2, 3)=6."}` (`training.inline_markup`);
+- a chat: `{"messages": […]}`, or the list alone; OpenAI-style dicts with `tool_calls`, what LangChain's
+  `messages_to_dict` writes, or live messages (`training.message_histories`).
+
+Beside these there are the examples in tools' docstrings (`training.docstring_examples`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+from pydantic import ValidationError
+
+from langchain_toolken.tools.arguments import checked_arguments
+from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_spec
+from langchain_toolken.training.demonstrations.docstrings import docstring_examples
+from langchain_toolken.training.demonstrations.form import (
+    Call,
+    Demonstration,
+    DemonstrationError,
+    DroppedRow,
+    plain_tool_name,
+    result_end,
+)
+from langchain_toolken.training.demonstrations.histories import history_demonstrations, is_history
+from langchain_toolken.training.demonstrations.markup import has_markup, parse_markup
+
+__all__ = [
+    "Call",
+    "Demonstration",
+    "DemonstrationError",
+    "DemonstrationRow",
+    "DroppedRow",
+    "LoadedDemonstrations",
+    "check_demonstrations",
+    "docstring_demonstrations",
+    "gather_demonstrations",
+    "load_demonstrations",
+    "plain_tool_name",
+    "result_end",
+]
+
+DemonstrationRow = Demonstration | Mapping[str, Any] | Sequence[BaseMessage | Mapping[str, Any]]
+"""One row: in the typed form, a mapping in any of the forms above, or a history as a list of messages."""
+
+_FORMS = (
+    'Each row should read {"text": "...", "calls": [{"start": 42, "tool": "add", "result": "7"}]}, '
+    '{"text": "... = <add>(3, 4)=7"}, or {"messages": [...]} with tool_calls.'
+)
+_SHOWN_WHEN_STRICT = 20
+
+
+@dataclass(frozen=True)
+class LoadedDemonstrations:
+    """What could be used, in the order given, and what could not, with the reason of each.
+
+    A chat gives one demonstration for each call and each answer in it, so there may be more of them than rows.
+    """
+
+    demonstrations: tuple[Demonstration, ...]
+    dropped: tuple[DroppedRow, ...]
+
+
+def load_demonstrations(
+    path: str | Path, tools: Iterable[str | ToolSpec], *, strict: bool = False
+) -> LoadedDemonstrations:
+    """Read demonstrations from a file and check each row against the tools there are.
+
+    path: JSONL, a row a line; or a `.json` file with one list of rows (or one list of messages: a single history).
+    tools: specs, against whose schemas arguments are checked; of a tool given by its name alone they are not.
+
+    A row is dropped, with its line (in a `.json` file: its place in the list) and the reason, if it is not JSON, has
+    none of the forms above, calls an unknown tool, has arguments that the tool doesn't take, or a result that does not
+    stand at the call's `start`. Blank lines are skipped. A bad row is not fatal by default, because real data have a
+    few; with `strict` it is.
+
+    Raises DemonstrationError if the file can't be read as UTF-8 (or a `.json` file as JSON), if no row is left, or,
+    with `strict`, if any row was dropped: it lists them by line and reason.
+    """
+    path = Path(path)
+    try:
+        content = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DemonstrationError(f"{path}: no such demonstrations file") from error
+    except IsADirectoryError as error:
+        raise DemonstrationError(f"{path}: is a folder; give a JSONL or JSON file of demonstrations") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DemonstrationError(f"{path}: can't be read as UTF-8 text ({error}); save it as UTF-8 JSONL") from error
+    rows: list[tuple[int, object]] = []
+    dropped: list[DroppedRow] = []
+    if path.suffix.lower() == ".json":
+        return _checked(list(enumerate(_json_rows(path, content), start=1)), dropped, tools, str(path), strict)
+    for number, line in enumerate(content.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append((number, json.loads(line)))
+        except (ValueError, RecursionError) as error:
+            dropped.append(DroppedRow(number, f"not JSON: {error}"))
+    return _checked(rows, dropped, tools, str(path), strict)
+
+
+def check_demonstrations(
+    rows: Iterable[DemonstrationRow], tools: Iterable[str | ToolSpec], *, strict: bool = False
+) -> LoadedDemonstrations:
+    """The same checks for demonstrations in memory; `line` is the place in the list, from 1.
+
+    A list of messages is one history, not one row a message.
+    """
+    given = list(rows)
+    histories: list[Any] = [given] if is_history(given) else given
+    return _checked(list(enumerate(histories, start=1)), [], tools, "the demonstrations given", strict)
+
+
+def docstring_demonstrations(
+    tools: Iterable[ToolLike | ToolSpec],
+) -> LoadedDemonstrations:
+    """The examples in the tools' docstrings (forms: `training.docstring_examples`), checked as rows of a file are.
+
+    Both tuples are empty where no docstring has an `Examples:` section. `line` is the docstring's, `source` says whose.
+    """
+    made = list(tools)
+    found, unreadable = docstring_examples(made)
+    kept, dropped = _sorted_out([(d.line or 0, d) for d in found], [tool_spec(tool) for tool in made])
+    return LoadedDemonstrations(tuple(kept), (*unreadable, *dropped))
+
+
+def gather_demonstrations(
+    given: str | Path | Iterable[DemonstrationRow] | None,
+    tools: Sequence[ToolLike | ToolSpec],
+    *,
+    docstrings: bool,
+    strict: bool,
+) -> LoadedDemonstrations:
+    """What `fit` learns from: the demonstrations given, a file or rows, and those in docstrings behind them.
+
+    Empty if nothing was given and no docstring has a usable example.
+
+    Raises DemonstrationError as `load_demonstrations` does.
+    """
+    in_docstrings = docstring_demonstrations(tools) if docstrings else LoadedDemonstrations((), ())
+    if strict and in_docstrings.dropped:
+        raise DemonstrationError(bad_rows("the tools' docstrings", in_docstrings.dropped))
+    if given is None:
+        return in_docstrings
+    specs = [tool_spec(tool) for tool in tools]
+    if isinstance(given, str | Path):
+        loaded = load_demonstrations(given, specs, strict=strict)
+    else:
+        loaded = check_demonstrations(given, specs, strict=strict)
+    return LoadedDemonstrations(
+        loaded.demonstrations + in_docstrings.demonstrations, loaded.dropped + in_docstrings.dropped
+    )
+
+
+def bad_rows(source: str, dropped: Sequence[DroppedRow]) -> str:
+    """The message of a strict run's error: every bad row by line and reason, the first 20 of them spelt out."""
+    shown = "\n".join(f"  {row}" for row in dropped[:_SHOWN_WHEN_STRICT])
+    more = len(dropped) - _SHOWN_WHEN_STRICT
+    return (
+        f"{source}: {len(dropped)} {'row' if len(dropped) == 1 else 'rows'} can't be used.\n{shown}"
+        + (f"\n  and {more} more" if more > 0 else "")
+        + "\nMend or remove them, or run without strict to leave them out."
+    )
+
+
+def _json_rows(path: Path, content: str) -> Sequence[object]:
+    try:
+        rows = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DemonstrationError(f"{path}: not JSON ({error}); for a row a line, name the file .jsonl") from error
+    if isinstance(rows, Mapping):
+        return [rows]
+    if not isinstance(rows, list):
+        raise DemonstrationError(f"{path}: holds {type(rows).__name__}, not a list of rows. {_FORMS}")
+    return [rows] if is_history(rows) else rows
+
+
+def _checked(
+    rows: Iterable[tuple[int, object]],
+    dropped: Sequence[DroppedRow],
+    tools: Iterable[str | ToolSpec],
+    source: str,
+    strict: bool,
+) -> LoadedDemonstrations:
+    kept, bad = _sorted_out(rows, tools)
+    bad = sorted([*dropped, *bad], key=lambda row: row.line)
+    if strict and bad:
+        raise DemonstrationError(bad_rows(source, bad))
+    if not kept:
+        dropped_rows = "; ".join(map(str, bad[:3])) + ("; …" if len(bad) > 3 else "")
+        why = f"no usable demonstration, {len(bad)} dropped: {dropped_rows}" if bad else "it holds no demonstration"
+        raise DemonstrationError(f"{source}: {why}. {_FORMS}")
+    return LoadedDemonstrations(tuple(kept), tuple(bad))
+
+
+def _sorted_out(
+    rows: Iterable[tuple[int, object]], tools: Iterable[str | ToolSpec]
+) -> tuple[list[Demonstration], list[DroppedRow]]:
+    """The rows' demonstrations, calls checked; a row of which any part is bad is dropped whole."""
+    known = {plain_tool_name(tool if isinstance(tool, str) else tool.name): tool for tool in tools}
+    kept: list[Demonstration] = []
+    dropped: list[DroppedRow] = []
+    for line, row in rows:
+        try:
+            kept += [_with_calls_checked(demonstration, line, known) for demonstration in _read(row, known)]
+        except ValidationError as error:
+            reason = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg']}" for e in error.errors())
+            dropped.append(DroppedRow(line, reason))
+        except ValueError as error:
+            dropped.append(DroppedRow(line, str(error), row.source if isinstance(row, Demonstration) else ""))
+    return kept, dropped
+
+
+def _read(row: object, known: Mapping[str, str | ToolSpec]) -> list[Demonstration]:
+    """A row of any form in the typed one; ValueError with the reason if it has none."""
+    if isinstance(row, Demonstration):
+        return [row]
+    if isinstance(row, Mapping) and "messages" in row:
+        messages = row["messages"]
+        if not is_history(messages):
+            raise ValueError("'messages' must be a list of messages, each with a role and its content")
+        return history_demonstrations(messages)
+    if is_history(row) and isinstance(row, Sequence):
+        return history_demonstrations(row)
+    if not isinstance(row, Mapping):
+        raise ValueError(
+            f"a row must be an object with 'text' and 'calls', a text with inline markup, or a list of messages, not "
+            f"{type(row).__name__}"
+        )
+    text = row.get("text")
+    if "calls" not in row and isinstance(text, str):
+        if not has_markup(text, known):
+            raise ValueError(
+                "neither 'calls' nor inline markup such as <add>(3, 4)=7 stands beside or in the text; a text in "
+                'which nothing is called says so: "calls": []'
+            )
+        properties = {name: _properties(tool) for name, tool in known.items()}
+        return [Demonstration.model_validate(parse_markup(text, properties))]
+    return [Demonstration.model_validate({key: row[key] for key in ("text", "calls") if key in row})]
+
+
+def _properties(tool: str | ToolSpec) -> list[str] | None:
+    return None if isinstance(tool, str) else list(tool.json_schema.get("properties", {}))
+
+
+def _with_calls_checked(demonstration: Demonstration, line: int, known: Mapping[str, str | ToolSpec]) -> Demonstration:
+    text = demonstration.text
+    calls = []
+    for call in demonstration.calls:
+        if call.tool not in known:
+            near = difflib.get_close_matches(call.tool, list(known), n=3, cutoff=0.5)
+            raise ValueError(f"unknown tool '{call.tool}'" + (f"; did you mean {', '.join(near)}?" if near else ""))
+        if call.start > len(text):
+            raise ValueError(
+                f"start {call.start} of '{call.tool}' is out of range: the text has {len(text)} characters"
+            )
+        if result_end(text, call) is None:
+            found = text[call.start : call.start + len(call.result or "") + 8]
+            raise ValueError(
+                f"the result {call.result!r} of '{call.tool}' is not at start {call.start}, where {found!r} stands"
+            )
+        tool = known[call.tool]
+        if isinstance(tool, str):
+            calls.append(call.model_copy(update={"tool": tool}))
+        else:
+            args = None if call.args is None else checked_arguments(tool, call.args)
+            calls.append(call.model_copy(update={"tool": tool.name, "args": args}))
+    return demonstration.model_copy(update={"calls": tuple(calls), "line": line})

@@ -1,0 +1,164 @@
+"""Which positions of a demonstration are learnt from, and what should follow at each."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.progress import Progress
+from langchain_toolken.prompts.format import Reinjection, Style
+from langchain_toolken.training.demonstrations.form import Demonstration, DemonstrationError, DroppedRow, result_end
+from langchain_toolken.training.features.layout import RenderedDemonstration, render_answer, render_demonstration
+
+# Laying out 10,000 demonstrations takes about five seconds: progress is told this often.
+_PROGRESS_EVERY = 200
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """One demonstration as token ids, and what is learnt where; `positions` and what follows it have equal lengths.
+
+    demonstration: its place among the demonstrations given, from 0.
+    ids: the LM's input and the words that should follow.
+    positions: indices into `ids`: the calls' first, in order, then those of words, in order.
+    tools: the index of the tool to call there, or -1 where a word follows.
+    words: the id of that word; 0 where a tool is called.
+    weights: importance of a sampled word position (see `supervise`); 1 for calls.
+    """
+
+    demonstration: int
+    ids: tuple[int, ...]
+    positions: tuple[int, ...]
+    tools: tuple[int, ...]
+    words: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+def supervise(
+    lm: LanguageModel,
+    demonstrations: Sequence[Demonstration],
+    tool_names: Sequence[str],
+    style: Style,
+    *,
+    reinjection: Reinjection | None = None,
+    negatives_per_demonstration: int | None = 64,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[list[Supervision], list[DroppedRow]]:
+    """Lay the demonstrations out for the LM; those that can be learnt from, and those that can't, with the reason.
+
+    Supervised are every call's position (the last token that ends at or before its start) and, as examples of when not
+    to call, the positions in the answer whose next token is a word. Positions whose next token lies in a tool's result
+    are left out, since there the LM doesn't choose: the result is put in. At most `negatives_per_demonstration` word
+    positions per demonstration are kept (None: all), drawn with `seed` without replacement and weighted so that the
+    objective's expectation is the full one.
+
+    reinjection: how tool results stand in chat histories (`prompts.demonstrations.render_answer`).
+
+    A demonstration longer than the LM's context is cut at its end if its calls still fit, and dropped otherwise.
+
+    Raises DemonstrationError if nothing is left to supervise, ValueError for a bad `negatives_per_demonstration`.
+    """
+    if negatives_per_demonstration is not None and negatives_per_demonstration < 1:
+        raise ValueError(
+            f"negatives_per_demonstration is {negatives_per_demonstration}; it must be at least 1, or None for all"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    index = {name: k for k, name in enumerate(tool_names)}
+    found: list[Supervision] = []
+    dropped: list[DroppedRow] = []
+    for number, demonstration in enumerate(demonstrations):
+        one = _supervise_one(
+            lm, number, demonstration, index, style, reinjection, negatives_per_demonstration, generator
+        )
+        if isinstance(one, str):
+            dropped.append(DroppedRow(demonstration.line or number + 1, one, demonstration.source))
+        elif one.positions:
+            found.append(one)
+        if progress is not None and (number + 1) % _PROGRESS_EVERY == 0:
+            progress(number + 1, len(demonstrations), "lay out demonstrations")
+    if progress is not None and len(demonstrations) >= _PROGRESS_EVERY:
+        progress(len(demonstrations), len(demonstrations), "lay out demonstrations")
+    if not found:
+        reasons = "; ".join(map(str, dropped[:3]))
+        raise DemonstrationError(f"no demonstration has a position to learn from. {reasons}")
+    return found, dropped
+
+
+def fingerprint(supervisions: Sequence[Supervision]) -> str:
+    """sha256 over all that the LM pass and the objective read of the demonstrations: ids, positions and targets."""
+    digest = hashlib.sha256()
+    for one in supervisions:
+        digest.update(array("q", (one.demonstration, len(one.ids), len(one.positions))).tobytes())
+        for column in (one.ids, one.positions, one.tools, one.words):
+            digest.update(array("q", column).tobytes())
+        digest.update(array("d", one.weights).tobytes())
+    return digest.hexdigest()
+
+
+def _supervise_one(
+    lm: LanguageModel,
+    number: int,
+    demonstration: Demonstration,
+    index: dict[str, int],
+    style: Style,
+    reinjection: Reinjection | None,
+    negatives: int | None,
+    generator: torch.Generator,
+) -> Supervision | str:
+    """Positions, targets and weights of one demonstration, or the reason why it can't be used."""
+    starts = [call.start for call in demonstration.calls]
+    rendered: RenderedDemonstration
+    if demonstration.before:
+        try:
+            rendered = render_answer(lm.tokenizer, demonstration.before, demonstration.text, starts, style, reinjection)
+        except ValueError as error:  # another history may well suit the template that refuses this one
+            return str(error)
+    else:
+        rendered = render_demonstration(lm.tokenizer, demonstration.text, starts, style)
+    ids = list(rendered.ids)
+    calls: list[tuple[int, int]] = []
+    results: set[int] = set()
+    for call, position in zip(demonstration.calls, rendered.call_positions, strict=True):
+        if call.tool not in index:
+            return f"no toolken for '{call.tool}'"
+        end = result_end(demonstration.text, call)
+        if end is None:
+            return f"the result {call.result!r} of '{call.tool}' is not at start {call.start}"
+        if position is None:
+            return f"the call of '{call.tool}' at {call.start} lies outside the answer"
+        calls.append((position, index[call.tool]))
+        # A token begins where the one before it ends, so `inside` is a position whose next token lies in the result,
+        # wholly or in part.
+        for inside in range(position, len(ids) - 1):
+            before = rendered.ends[inside]
+            if inside > position and (before is None or before >= end):
+                break
+            results.add(inside)
+
+    if len(ids) > lm.context_length:
+        if any(position >= lm.context_length for position, _ in calls):
+            return (
+                f"its {len(ids)} tokens exceed the LM's context of {lm.context_length}, and cutting would lose a call"
+            )
+        ids = ids[: lm.context_length]
+    taken = results.union(position for position, _ in calls)
+    candidates = [p for p in range(rendered.first_supervised, len(ids) - 1) if p not in taken]
+    weight = 1.0
+    kept = candidates
+    if negatives is not None and len(candidates) > negatives:
+        weight = len(candidates) / negatives
+        kept = sorted(candidates[i] for i in torch.randperm(len(candidates), generator=generator)[:negatives].tolist())
+    return Supervision(
+        demonstration=number,
+        ids=tuple(ids),
+        positions=(*(p for p, _ in calls), *kept),
+        tools=(*(k for _, k in calls), *(-1 for _ in kept)),
+        words=(*(0 for _ in calls), *(ids[p + 1] for p in kept)),
+        weights=(*(1.0 for _ in calls), *(weight for _ in kept)),
+    )

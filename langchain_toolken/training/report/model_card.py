@@ -1,0 +1,45 @@
+"""`README.md` beside saved toolkens: a Hugging Face model card with the fit's figures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from huggingface_hub import ModelCardData
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from langchain_toolken._version import __version__
+from langchain_toolken.training.report.figures import FitReport
+
+# A Hub id, as in the card's `base_model`; a folder's path or "nano" is none.
+_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+_TOOLS_SHOWN = 100
+
+
+def model_card(report: FitReport) -> str:
+    """The card's text: YAML metadata for the Hub and Markdown. The licence is left to whoever publishes it."""
+    base = report.model_id if _HUB_ID.fullmatch(report.model_id) and not Path(report.model_id).exists() else None
+    data = ModelCardData(
+        library_name="langchain-toolken",
+        base_model=base,
+        base_model_relation="adapter" if base else None,
+        tags=["toolken", "tool-calling", "langchain"],
+    )
+    environment = Environment(
+        loader=PackageLoader("langchain_toolken.training.report", "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        # What it makes is Markdown: nothing there runs, and `plain` below keeps tables and code spans whole.
+        autoescape=False,
+    )
+    environment.filters["plain"] = _plain
+    return environment.get_template("model_card.md.jinja").render(
+        metadata=data.to_yaml(), report=report, shown=report.tools[:_TOOLS_SHOWN], version=__version__
+    )
+
+
+def _plain(text: str) -> str:
+    """A name or description as text in a Markdown table: one line, and no character that Markdown or HTML acts on."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", " ".join(text.split()))

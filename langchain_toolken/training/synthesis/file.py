@@ -1,0 +1,140 @@
+"""Where synthesised rows go as they are made, so that a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from langchain_toolken.training.synthesis.checks import NearDuplicates
+from langchain_toolken.training.synthesis.writers import Draft, SynthesisError
+
+Reason = Literal[
+    "unreadable", "schema", "arguments", "other tool", "duplicate", "failed", "result given away", "needs a tool"
+]
+"""Why a draft is not kept; `training.synthesis` says what each means."""
+
+NO_TOOL = ""
+"""In counts: the requests that need no tool."""
+
+
+class SynthesisWarning(UserWarning):
+    """Fewer rows were made than were asked for, or a file was mended."""
+
+
+@dataclass
+class SynthesisFile:
+    """Rows and rejections, in memory and, line by line, on disk.
+
+    path: None keeps all in memory. kept, rejected: counts by tool. requests: those of the rows, by tool.
+
+    Raises:
+        SynthesisError: the file holds something else.
+    """
+
+    path: Path | None
+    names: Sequence[str]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    kept: Counter[str] = field(default_factory=Counter)
+    rejected: dict[str, Counter[Reason]] = field(default_factory=dict)
+    requests: dict[str, list[str]] = field(default_factory=dict)
+    duplicates: NearDuplicates = field(default_factory=NearDuplicates)
+
+    def __post_init__(self) -> None:
+        names = [*self.names, NO_TOOL]
+        self.kept.update(dict.fromkeys(names, 0))
+        self.rejected = {name: Counter() for name in names}
+        self.requests = {name: [] for name in names}
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        for number, row in _lines(self.path):
+            tool, request = _read_row(self.path, number, row)
+            self._count(tool, request, row)
+        for number, row in _lines(self.rejections):
+            if not isinstance(row.get("tool"), str) or not isinstance(row.get("reason"), str):
+                raise SynthesisError(f"{self.rejections}, line {number} is no rejected draft; give another file")
+            self.rejected.setdefault(row["tool"], Counter())[row["reason"]] += 1
+
+    @property
+    def rejections(self) -> Path:
+        """Where the rejected drafts stand, beside the rows."""
+        assert self.path is not None
+        return self.path.with_suffix(f".rejected{self.path.suffix or '.jsonl'}")
+
+    def drafted(self, name: str) -> int:
+        """How many of a tool's drafts are dealt with."""
+        return self.kept[name] + sum(self.rejected[name].values())
+
+    def keep(self, name: str, row: dict[str, Any]) -> None:
+        """Add a row."""
+        if self.path is not None:
+            _append(self.path, row)
+        self._count(name, row["messages"][0]["content"], row)
+
+    def reject(self, name: str, draft: Draft, reason: Reason, detail: str) -> None:
+        """Write a draft down that is not kept, and why."""
+        if self.path is not None:
+            facts = {"tool": name, "reason": reason, "detail": detail, "request": draft.request}
+            _append(self.rejections, {**facts, "answer": draft.answer, "arguments": draft.arguments})
+        self.rejected[name][reason] += 1
+
+    def _count(self, name: str, request: str, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        self.kept[name] += 1
+        self.requests.setdefault(name, []).append(request)
+        self.duplicates.add(request)
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The file's rows with their line numbers; a last line that was cut off is taken off the file."""
+    if not path.exists():
+        return []
+    whole = path.read_bytes()
+    end = whole.rfind(b"\n") + 1
+    if end < len(whole):
+        os.truncate(path, end)
+        warnings.warn(
+            f"{path}: its last line was cut off (the run was killed while writing it) and was dropped",
+            SynthesisWarning,
+            stacklevel=2,
+        )
+    rows = []
+    for number, line in enumerate(whole[:end].split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise SynthesisError(
+                f"{path}, line {number} is not JSON ({error}); mend it or give another file"
+            ) from error
+        if not isinstance(row, dict):
+            raise SynthesisError(f"{path}, line {number} is no object; give another file")
+        rows.append((number, row))
+    return rows
+
+
+def _read_row(path: Path, number: int, row: dict[str, Any]) -> tuple[str, str]:
+    """(tool, request) of a row that an earlier run wrote."""
+    try:
+        user, assistant = row["messages"][:2]
+        calls = assistant.get("tool_calls") or []
+        tool = calls[0]["function"]["name"] if calls else NO_TOOL
+        if user["role"] != "user" or assistant["role"] != "assistant" or not isinstance(user["content"], str):
+            raise ValueError("other roles")
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise SynthesisError(
+            f"{path}, line {number} is not a row that synthesis writes; it was left as it is. Give another file"
+        ) from error
+    return str(tool), str(user["content"])

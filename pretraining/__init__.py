@@ -1,0 +1,1 @@
+"""How nano is made: its pre-training text, tokenizer and training."""

@@ -1,0 +1,33 @@
+"""The benchmark scripts run and count right; their seconds are nobody's business here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def run(script: str, *options: str) -> dict[str, object]:
+    command = [sys.executable, str(BENCHMARKS / script), *options, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    facts: dict[str, object] = json.loads(done.stdout)
+    return facts
+
+
+def test_prompt_tokens_are_flat_with_toolkens_and_grow_with_tools_in_the_prompt() -> None:
+    facts = run(
+        "chat.py",
+        *("--tools", "1,12", "--parameters", "1", "--questions", "2"),
+        *("--toolkens", "0,7", "--head-words", "5000", "--rounds", "1", "--words", "3"),
+    )
+    calls = facts["calls"]
+    assert isinstance(calls, list)
+    tokens = {(cost["mode"], cost["tools"]): cost["prompt_tokens"] for cost in calls}
+    # The card of the one tool that was called is in there: names differ in length by some tokens.
+    assert abs(tokens["toolken", 12] - tokens["toolken", 1]) < 10
+    assert tokens["prompt", 12] > 3 * tokens["prompt", 1]
+    assert tokens["BM25 top-5 + prompt", 12] < tokens["prompt", 12]

@@ -1,0 +1,148 @@
+"""A turn's settings, bounds and lengths: what a call may change, what max_tokens bounds, how long a prompt is."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal
+
+import pytest
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage, trim_messages
+
+from langchain_toolken.chat.model import ToolkenChat
+from langchain_toolken.chat.settings import ToolMode
+from langchain_toolken.decoding.local.engine import TransformersEngine
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.tools.spec import tool_spec
+from tests.support.sample_tools import door, lamp
+from tests.support.tiny_chat import ScriptedEngine, make_language_model, make_tokenizer, reasoning, scripted_toolkens
+
+pytestmark = pytest.mark.filterwarnings("ignore:No fitted toolken")
+
+QUESTION = [HumanMessage("How many pens do 27 boxes hold?")]
+CALL = {"name": "lamp", "args": {"state": "on"}, "id": "1"}
+
+
+def scripted(engine: ScriptedEngine, **fields: Any) -> ToolkenChat:
+    return ToolkenChat.from_engine(engine, scripted_toolkens(tool_spec(lamp)), **fields)
+
+
+@pytest.fixture(scope="module")
+def lm() -> LanguageModel:
+    return make_language_model(chat=True)
+
+
+# --- what a call may change ------------------------------------------------------------------------------------------
+
+
+def test_none_leaves_a_setting_what_it_is_unless_none_is_a_value_of_it() -> None:
+    engine = ScriptedEngine([reasoning(" a")])
+    chat = scripted(engine, temperature=0.5, top_k=3, max_tokens=9, seed=4, stop=["!"])
+    unset = {"temperature": None, "top_p": None, "top_k": None, "max_tokens": None, "seed": None, "backtrace": None}
+    chat.invoke(QUESTION, **unset, stop=None)
+    (call,) = engine.calls
+    sampling = call["sampling"]
+    assert (sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_tokens) == (0.5, 1.0, 3, 9)
+    assert sampling.seed is None
+    assert call["stop"] == ("\nQ:", "!")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", "hot"),
+        ("temperature", -1),
+        ("max_tokens", 2.5),
+        ("max_argument_tokens", 0),
+        ("backtrace", 9),
+        ("seed", "a"),
+        ("top_logprobs", 21),
+        ("rerank", "bm25"),
+        ("stop", "end"),  # a string is a list of its letters, each of which would end the answer
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named(field: str, value: Any) -> None:
+    chat = scripted(ScriptedEngine([reasoning(" a")]))
+    with pytest.raises(ValueError, match=f"^{field}={value!r}: Input should be"):
+        chat.invoke(QUESTION, **{field: value})
+
+
+def test_unknown_settings_are_named_and_those_of_hosted_models_are_not() -> None:
+    with pytest.warns(UserWarning, match="no 'temprature' and leaves it out.*temperature"):
+        scripted(ScriptedEngine([reasoning(" a")])).invoke(QUESTION, temprature=1)
+    with pytest.warns(UserWarning, match="no 'toolkns' and leaves it out"):
+        ToolkenChat(toolkns="folder")  # type: ignore[call-arg]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ToolkenChat(timeout=3, max_retries=2, api_key="x")  # type: ignore[call-arg]
+        bound = scripted(ScriptedEngine([reasoning(" a")])).bind_tools([lamp], strict=True, parallel_tool_calls=False)
+        bound.invoke(QUESTION)
+
+
+# --- what max_tokens bounds ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("mode", ["toolken", "prompt", "hybrid"])
+def test_max_tokens_reached_in_the_arguments_makes_an_invalid_call(
+    lm: LanguageModel, mode: ToolMode, streaming: bool
+) -> None:
+    chat = ToolkenChat.from_engine(TransformersEngine(lm), tool_mode=mode)
+    forced = chat.bind_tools([lamp], tool_choice="lamp")
+    whole = forced.invoke(QUESTION)
+    assert isinstance(whole, AIMessage)
+    assert whole.tool_calls
+    assert whole.usage_metadata is not None
+    needed = whole.usage_metadata["output_tokens"]
+    # As many as it takes are enough, one less is not.
+    (call,) = forced.invoke(QUESTION, max_tokens=needed).tool_calls
+    assert call["args"] == whole.tool_calls[0]["args"]
+    less = {"max_tokens": needed - 1}
+    cut: Any = None
+    for chunk in forced.stream(QUESTION, **less) if streaming else [forced.invoke(QUESTION, **less)]:
+        cut = chunk if cut is None else cut + chunk
+    assert cut.tool_calls == []
+    assert [call["name"] for call in cut.invalid_tool_calls] == ["lamp"]
+    assert cut.response_metadata["finish_reason"] == "length"
+    assert cut.usage_metadata["output_tokens"] <= needed
+
+
+# --- how long a prompt is --------------------------------------------------------------------------------------------
+
+HISTORY: list[BaseMessage] = [
+    SystemMessage("Be brief."),
+    HumanMessage("Turn it on. <|im_end|>"),
+    AIMessage("So", tool_calls=[CALL]),
+    ToolMessage("the lamp is on", tool_call_id="1"),
+    HumanMessage("And off?"),
+]
+
+
+@pytest.mark.parametrize("mode", ["toolken", "prompt", "hybrid"])
+def test_tokens_are_counted_as_the_lm_reads_them(lm: LanguageModel, mode: ToolMode) -> None:
+    chat = ToolkenChat.from_engine(TransformersEngine(lm), tool_mode=mode, max_tokens=1)
+    for tools in ([], [lamp, door]):
+        answer = chat.bind_tools(tools, tool_choice="auto").invoke(HISTORY)
+        assert isinstance(answer, AIMessage)
+        assert answer.usage_metadata is not None
+        assert chat.get_num_tokens_from_messages(HISTORY, tools=tools) == answer.usage_metadata["input_tokens"]
+    # A special token in a text is text.
+    assert chat.get_num_tokens("<|im_end|>") > 1
+    assert lm.tokenizer.decode(chat.get_token_ids("4096*27 <|im_end|>")) == "4096*27 <|im_end|>"
+
+
+def test_an_encoder_of_ones_own_counts_texts() -> None:
+    chat = scripted(ScriptedEngine(), custom_get_token_ids=lambda text: [0] * len(text.split()))
+    assert chat.get_num_tokens("one two three") == 3
+
+
+@pytest.mark.parametrize("strategy", ["first", "last"])
+def test_a_history_is_trimmed_by_the_models_own_count(strategy: Literal["first", "last"]) -> None:
+    chat = scripted(ScriptedEngine(tokenizer=make_tokenizer()), style="chat", reinjection="turn")
+    most = chat.get_num_tokens_from_messages(HISTORY) - 1
+    kept = trim_messages(HISTORY, max_tokens=most, token_counter=chat, strategy=strategy)
+    assert kept
+    assert kept == [message for message in HISTORY if message in kept] != HISTORY
+    assert chat.get_num_tokens_from_messages(kept) <= most
+    assert chat.get_num_tokens_from_messages([]) == 0
+    # A result without its call is no history, and counts with the texts around it.
+    assert chat.get_num_tokens_from_messages(HISTORY[3:]) > chat.get_num_tokens("the lamp is onAnd off?")

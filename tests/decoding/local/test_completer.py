@@ -1,0 +1,117 @@
+"""Completing: arguments that are valid under the tool's schema, whatever the LM."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import jsonschema
+import pytest
+import torch
+
+from langchain_toolken.decoding.local.engine import TransformersEngine
+from langchain_toolken.lm.model import LanguageModel
+from tests.support.engine_samples import PROMPTS, Lm, spec
+
+NUMBER = {"type": "integer", "minimum": -99, "maximum": 99}
+WORD = {"type": "string", "maxLength": 6}
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "integers": {"a": NUMBER, "b": {"type": "integer", "minimum": 0, "maximum": 9}},
+    "number": {"a": {"type": "number", "minimum": 0, "maximum": 1}},
+    "string": {"text": WORD},
+    "boolean": {"yes": {"type": "boolean"}, "no": {"type": "boolean"}},
+    "enum": {"unit": {"enum": ["metre", "mile", "millimetre"]}},
+    "array": {"numbers": {"type": "array", "items": NUMBER, "maxItems": 4}},
+    "nested": {
+        "place": {
+            "type": "object",
+            "properties": {"name": WORD, "at": {"type": "array", "items": NUMBER, "minItems": 2, "maxItems": 2}},
+            "required": ["name", "at"],
+            "additionalProperties": False,
+        }
+    },
+    "optional": {"a": NUMBER, "digits": {**NUMBER, "optional": True}, "unit": {"enum": ["m", "km"], "optional": True}},
+    "nullable": {"a": {"anyOf": [NUMBER, {"type": "null"}]}},
+    "const": {"a": {"const": "only"}},
+}
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "gpt2"])
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_random_lm_writes_arguments_that_are_valid(tiny_lm: Lm, name: str, architecture: str) -> None:
+    engine = TransformersEngine(tiny_lm(architecture))
+    tool = spec(**{key: dict(value) for key, value in SCHEMAS[name].items()})
+    together = engine.complete(PROMPTS, [tool] * len(PROMPTS), max_tokens=100)
+    alone = [engine.complete([prompt], [tool], max_tokens=100)[0] for prompt in PROMPTS]
+    assert [replace(c, reused_tokens=0) for c in alone] == together
+    ended = [c for c in together if c.finish_reason == "stop"]
+    assert ended or name == "number", "nothing to judge"
+    for completion in ended:
+        assert completion.arguments == json.loads(completion.text)
+        jsonschema.validate(completion.arguments, tool.json_schema)
+        assert completion.text == json.dumps(completion.arguments, separators=(",", ":"), ensure_ascii=False) or (
+            name in ("number", "string", "nested")  # 0.50 and \u escapes have more than one spelling
+        )
+
+
+def test_tools_of_one_batch_may_differ(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    tools = [
+        spec("first", yes={"type": "boolean"}),
+        spec("nothing"),
+        spec("second", unit={"enum": ["metre", "mile"]}, at={"type": "array", "items": NUMBER, "maxItems": 3}),
+    ]
+    results = engine.complete(PROMPTS, tools)
+    for tool, result in zip(tools, results, strict=True):
+        jsonschema.validate(result.arguments, tool.json_schema)
+    assert [replace(c, reused_tokens=0) for c in results] == [
+        replace(engine.complete([prompt], [tool])[0], reused_tokens=0)
+        for prompt, tool in zip(PROMPTS, tools, strict=True)
+    ]
+
+
+def test_a_tool_without_arguments_and_a_forced_one_need_no_lm_step(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = TransformersEngine(tiny_llama)
+    monkeypatch.setattr(LanguageModel, "hidden_states", None)
+    completion = engine.complete([PROMPTS[0]], [spec()])[0]
+    assert (completion.text, completion.arguments, completion.finish_reason) == ("{}", {}, "stop")
+    assert completion.completion_tokens == 0
+    assert engine.complete([PROMPTS[0]], [spec(a={"const": 1})])[0].arguments == {"a": 1}
+
+
+def test_forced_tokens_cost_no_passes_of_their_own(tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = TransformersEngine(tiny_llama)
+    passes: list[int] = []
+    hidden_states = LanguageModel.hidden_states
+
+    def counted(self: LanguageModel, input_ids: torch.Tensor, **others: Any) -> torch.Tensor:
+        passes.append(input_ids.shape[1])
+        return hidden_states(self, input_ids, **others)
+
+    monkeypatch.setattr(LanguageModel, "hidden_states", counted)
+    choice = {"enum": ["a rather long word", "zebra in the garden"]}
+    completion = engine.complete([PROMPTS[0]], [spec(first=dict(choice), second=dict(choice))])[0]
+    assert completion.finish_reason == "stop"
+    assert len(passes) <= 4 < completion.completion_tokens
+
+
+def test_arguments_cut_by_length_are_none(tiny_llama: LanguageModel) -> None:
+    endless = spec(text={"type": "string", "minLength": 500})
+    completion = TransformersEngine(tiny_llama).complete([PROMPTS[0]], [endless], max_tokens=20)[0]
+    assert completion.finish_reason == "length"
+    assert completion.arguments is None
+    assert completion.completion_tokens == 20
+
+
+def test_integers_stay_integers(tiny_llama: LanguageModel) -> None:
+    completion = TransformersEngine(tiny_llama).complete([PROMPTS[0]], [spec(a=dict(NUMBER))])[0]
+    assert completion.arguments is not None
+    assert isinstance(completion.arguments["a"], int)
+
+
+def test_prompts_and_tools_must_pair_up(tiny_llama: LanguageModel) -> None:
+    with pytest.raises(ValueError, match="3 prompts, but 1 tools"):
+        TransformersEngine(tiny_llama).complete(PROMPTS, [spec()])

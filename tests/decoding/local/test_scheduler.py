@@ -1,0 +1,347 @@
+"""Decoding together: the same answers as alone, shared passes, rows that join and leave, cancellation, short memory."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from langchain_toolken.decoding.cancellation import Cancellation, DecodingCancelledError, current_cancellation
+from langchain_toolken.decoding.engine import OutOfMemoryError, Reasoning, Sampling
+from langchain_toolken.decoding.local import scheduler
+from langchain_toolken.decoding.local.batch import Batch, Row
+from langchain_toolken.decoding.local.cache import PrefixCache
+from langchain_toolken.decoding.local.engine import TransformersEngine
+from langchain_toolken.decoding.local.scheduler import Call, Scheduler
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.tools.spec import ToolSpec
+from tests.support.passes import Passes, wait_until
+from tests.support.tiny import ARCHITECTURES, PROMPTS, make_toolkens
+
+Lm = Callable[..., LanguageModel]
+
+GREEDY = Sampling(max_tokens=24)
+NUMBER = {"type": "integer", "minimum": 0, "maximum": 999}
+SPEC = ToolSpec(
+    name="pair",
+    description="Two numbers.",
+    json_schema={"type": "object", "properties": {"a": NUMBER, "b": NUMBER}, "required": ["a", "b"]},
+)
+
+
+def alone(lm: LanguageModel, prompt: Sequence[int], sampling: Sampling = GREEDY) -> Reasoning:
+    (result,) = TransformersEngine(lm, cached_prefixes=0).reason([prompt], toolkens=None, sampling=sampling)
+    return result
+
+
+def together(calls: Sequence[Callable[[], Any]], engine: TransformersEngine, passes: Passes) -> list[Any]:
+    """What the calls give, each in a thread; the first pass begins when all of them are there."""
+
+    def gather(number: int) -> None:
+        if number == 1:
+            wait_until(lambda: engine.running >= len(calls))
+
+    passes.before = gather
+    passes.shapes.clear()
+    with ThreadPoolExecutor(len(calls)) as pool:
+        futures = [pool.submit(call) for call in calls]
+        return [future.result(timeout=60) for future in futures]
+
+
+# --- a batch ----------------------------------------------------------------------------------------------------------
+
+
+def last_state(lm: LanguageModel, ids: Sequence[int]) -> Tensor:
+    with torch.inference_mode():
+        return lm.hidden_states(torch.tensor([list(ids)]))[0, -1]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_rows_that_join_and_leave_have_the_states_they_have_alone(tiny_lm: Lm, architecture: str) -> None:
+    lm = tiny_lm(architecture)
+    draw = torch.Generator().manual_seed(1)
+
+    def more(rows: list[Row]) -> None:
+        for row in rows:
+            row.ids.append(int(torch.randint(5, 300, (1,), generator=draw)))
+
+    def check(rows: list[Row], hidden: Tensor) -> None:
+        for row, state in zip(rows, hidden, strict=True):
+            torch.testing.assert_close(state, last_state(lm, row.ids), rtol=1e-3, atol=1e-3)
+
+    first, second, third, fourth = (Row(prompt) for prompt in PROMPTS[:4])
+    with torch.inference_mode():
+        batch = Batch(lm, [first, second])
+        check(batch.rows, batch.start())
+        more([first, second])
+        check(*batch.step())
+        joining = Batch(lm, [third])
+        check([third], joining.start())
+        batch.join(joining)
+        for _ in range(3):
+            more(batch.rows)
+            check(*batch.step())
+        parted = batch.cache_of(second)
+        batch.drop([third, second])  # the longest, whose columns go, and a shorter one
+        more(batch.rows)
+        check(*batch.step())
+        # A row that comes back with its own cache, beside one without any and more to read.
+        second.cache = parted
+        more([second])
+        joining = Batch(lm, [second, fourth])
+        check(joining.rows, joining.start())
+        batch.join(joining)
+        more(batch.rows)
+        first.ids.append(9)  # two tokens wait: not due before the others have theirs
+        due, hidden = batch.step()
+        assert due == [second, fourth]
+        check(due, hidden)
+
+
+# --- callers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2", "cohere"])
+def test_callers_share_passes_and_answer_as_alone(tiny_lm: Lm, architecture: str, passes: Passes) -> None:
+    lm = tiny_lm(architecture)
+    toolkens = [make_toolkens(lm, ["add", "log"], scale=0.8, seed=seed) for seed in (0, 1)]
+    hot = Sampling(temperature=1.3, top_p=0.9, seed=5, max_tokens=24)
+
+    def calls(engine: TransformersEngine) -> list[Callable[[], Any]]:
+        settings = [
+            {"toolkens": None, "sampling": GREEDY},
+            {"toolkens": toolkens[0], "sampling": GREEDY},
+            {"toolkens": toolkens[0], "active": ["log"], "sampling": Sampling(max_tokens=5)},
+            {"toolkens": toolkens[1], "sampling": hot},
+            {"toolkens": None, "sampling": hot},
+        ]
+        return [
+            *(lambda p=p, s=s: engine.reason([p], **s)[0] for p, s in zip(PROMPTS, settings, strict=True)),
+            lambda: engine.complete([PROMPTS[0]], [SPEC])[0],
+            lambda: list(engine.stream(PROMPTS[1], toolkens=None, sampling=GREEDY))[-1],
+        ]
+
+    expected = [call() for call in calls(TransformersEngine(lm, cached_prefixes=0))]
+    needed = len(passes)
+    engine = TransformersEngine(lm, cached_prefixes=0)
+    found = together(calls(engine), engine, passes)
+    for one, other in zip(found, expected, strict=True):
+        assert getattr(one, "token_ids", one) == getattr(other, "token_ids", other)
+        fired, meant = getattr(one, "trigger", None), getattr(other, "trigger", None)
+        assert (fired and fired.tool) == (meant and meant.tool)
+        assert one.finish_reason == other.finish_reason
+    assert passes.most_rows >= 4  # some end with their first word
+    assert len(passes) < needed / 2
+
+
+def test_no_more_rows_run_than_allowed_and_the_others_follow(tiny_llama: LanguageModel, passes: Passes) -> None:
+    expected = [alone(tiny_llama, prompt).token_ids for prompt in PROMPTS]
+    engine = TransformersEngine(tiny_llama, max_batch_size=2)
+    calls = [lambda p=p: engine.reason([p], toolkens=None, sampling=GREEDY)[0].token_ids for p in PROMPTS]
+    assert together(calls, engine, passes) == expected
+    assert passes.most_rows == 2
+    assert [r.token_ids for r in engine.reason(PROMPTS, toolkens=None, sampling=GREEDY)] == expected
+    assert passes.most_rows == 2
+
+
+def test_a_seed_draws_the_same_alone_and_beside_others(tiny_llama: LanguageModel) -> None:
+    sampling = Sampling(temperature=1.5, top_k=50, seed=3, max_tokens=20)
+    expected = [alone(tiny_llama, prompt, sampling).token_ids for prompt in PROMPTS]
+    results = TransformersEngine(tiny_llama).reason(PROMPTS, toolkens=None, sampling=sampling)
+    assert [r.token_ids for r in results] == expected
+
+
+def test_each_row_of_a_batch_goes_on_from_its_own_cached_prefix(tiny_llama: LanguageModel, passes: Passes) -> None:
+    engine = TransformersEngine(tiny_llama)
+    told = [
+        [*p, *r.token_ids] for p, r in zip(PROMPTS, engine.reason(PROMPTS, toolkens=None, sampling=GREEDY), strict=True)
+    ]
+    passes.shapes.clear()
+    following = engine.reason([[*ids, 33, 34] for ids in told], toolkens=None, sampling=GREEDY)
+    assert passes.shapes[0] == (len(PROMPTS), 3)  # the last word, which had ended the row before it was run, and two
+    assert [r.reused_tokens for r in following] == [len(ids) - 1 for ids in told]
+    assert [r.token_ids for r in following] == [alone(tiny_llama, [*ids, 33, 34]).token_ids for ids in told]
+
+
+def test_an_error_in_one_callers_choice_is_only_his(tiny_llama: LanguageModel, passes: Passes) -> None:
+    engine = TransformersEngine(tiny_llama, cached_prefixes=0)
+    shared = Scheduler(tiny_llama, PrefixCache(0), 4)
+    chosen: list[int] = []
+
+    def good(rows: list[int], logits: Tensor) -> list[list[int]]:
+        chosen.append(int(logits[0].argmax()))
+        return [[chosen[-1]] if len(chosen) < 24 else []]
+
+    def bad(rows: list[int], logits: Tensor) -> list[list[int]]:
+        raise LookupError("no such word")
+
+    passes.before = lambda number: wait_until(lambda: shared.size == 2) if number == 1 else None
+    with ThreadPoolExecutor(2) as pool:
+        fine = pool.submit(shared.run, Call([PROMPTS[0]], good, None))
+        failing = pool.submit(shared.run, Call([PROMPTS[1]], bad, None))
+        fine.result(timeout=60)
+        with pytest.raises(LookupError, match="no such word"):
+            failing.result(timeout=60)
+    assert shared.size == 0
+    passes.before = None
+    assert tuple(chosen) == engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)[0].token_ids
+
+
+# --- ending early -----------------------------------------------------------------------------------------------------
+
+
+def test_a_cancelled_call_ends_with_the_pass_that_it_is_at(tiny_llama: LanguageModel, passes: Passes) -> None:
+    engine = TransformersEngine(tiny_llama)
+    cancellation = Cancellation()
+    passes.before = lambda number: cancellation.cancel() if number == 3 else None
+
+    def call() -> None:
+        current_cancellation.set(cancellation)
+        engine.reason(PROMPTS[:2], toolkens=None, sampling=GREEDY)
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(DecodingCancelledError):
+        pool.submit(call).result(timeout=60)
+    wait_until(lambda: engine.running == 0)
+    assert len(passes) == 3
+    with ThreadPoolExecutor(1) as pool, pytest.raises(DecodingCancelledError):  # nothing begins under it any more
+        pool.submit(call).result(timeout=60)
+    assert len(passes) == 3
+    assert (
+        engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)[0].token_ids
+        == alone(tiny_llama, PROMPTS[0]).token_ids
+    )
+
+
+def test_a_stream_that_is_closed_stops_and_frees_its_slot(tiny_llama: LanguageModel, passes: Passes) -> None:
+    engine = TransformersEngine(tiny_llama, max_batch_size=1)
+    expected = alone(tiny_llama, PROMPTS[1])
+    permits = threading.Semaphore(3)
+    passes.shapes.clear()
+    passes.before = lambda _: permits.acquire() and None
+    stream = engine.stream(PROMPTS[0], toolkens=None, sampling=GREEDY)
+    next(stream)
+    wait_until(lambda: len(passes) == 4)  # the fourth pass waits for its permit
+    stream.close()  # type: ignore[attr-defined]
+    permits.release(1000)
+    assert engine.reason([PROMPTS[1]], toolkens=None, sampling=GREEDY)[0].token_ids == expected.token_ids
+    assert len(passes) == 4 + len(expected.token_ids)
+
+
+def test_a_stream_that_nobody_reads_waits_without_a_slot(tiny_llama: LanguageModel, passes: Passes) -> None:
+    sampling = Sampling(max_tokens=120)
+    expected = alone(tiny_llama, PROMPTS[0], sampling)
+    assert len(expected.token_ids) == 120
+    engine = TransformersEngine(tiny_llama, max_batch_size=1)
+    passes.shapes.clear()
+    stream = engine.stream(PROMPTS[0], toolkens=None, sampling=sampling)
+    first = next(stream)
+    assert isinstance(first, str)
+    # There is one slot: this call ends only because the stream has left it.
+    assert engine.reason([PROMPTS[1]], toolkens=None, sampling=GREEDY)[0] == alone(tiny_llama, PROMPTS[1])
+    assert len(passes) < 100
+    assert engine.running == 1
+    *pieces, last = stream
+    assert last == expected
+    assert first + "".join(str(piece) for piece in pieces) == expected.text
+
+
+def test_an_idle_engine_keeps_no_thread_and_can_be_collected(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "_LINGER", 0.01)
+
+    def decoding() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name == "toolken-decoding"}
+
+    others = decoding()
+    engine = TransformersEngine(tiny_llama)
+    for _ in range(2):  # and it comes back
+        engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)
+        wait_until(lambda: not decoding() - others)
+    gone = weakref.ref(engine)
+    del engine
+    gc.collect()
+    assert gone() is None
+
+
+# --- short memory -----------------------------------------------------------------------------------------------------
+
+SHORTAGES = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: not enough memory: you tried to allocate"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("shortage", SHORTAGES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("at", [1, 4], ids=["prompt", "step"])
+def test_short_memory_drops_the_caches_and_tries_once_more(
+    tiny_llama: LanguageModel, passes: Passes, shortage: Exception, at: int
+) -> None:
+    expected = [alone(tiny_llama, prompt).token_ids for prompt in PROMPTS]
+    engine = TransformersEngine(tiny_llama)
+    engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)
+    passes.shapes.clear()
+
+    def fail(number: int) -> None:
+        if number == at:
+            raise shortage
+
+    passes.before = fail
+    results = engine.reason(PROMPTS, toolkens=None, sampling=GREEDY)
+    assert [result.token_ids for result in results] == expected
+    assert passes.shapes[-1][0] == 1
+    if at > 1:  # all rows were in the pass that failed
+        assert results[0].reused_tokens <= 1  # the prompts begin with the same token; what else was cached is dropped
+        assert {rows for rows, _ in passes.shapes[at:]} == {1}
+    passes.before = None
+    passes.shapes.clear()
+    assert [r.token_ids for r in engine.reason(PROMPTS, toolkens=None, sampling=GREEDY)] == expected
+    assert passes.most_rows > 1
+
+
+def test_memory_that_stays_short_is_an_error_and_the_next_call_works(tiny_llama: LanguageModel, passes: Passes) -> None:
+    expected = alone(tiny_llama, PROMPTS[0])
+    engine = TransformersEngine(tiny_llama)
+    passes.shapes.clear()
+
+    def fail(number: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    passes.before = fail
+    with pytest.raises(OutOfMemoryError, match=r"out of memory.*12 tokens, twice.*smaller"):
+        engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)
+    assert len(passes) == 2
+    passes.before = None
+    assert engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)[0] == expected
+
+
+def test_one_caller_too_many_for_memory_costs_nobody_his_answer(tiny_llama: LanguageModel, passes: Passes) -> None:
+    expected = [alone(tiny_llama, prompt).token_ids for prompt in PROMPTS]
+    engine = TransformersEngine(tiny_llama)
+    calls = [lambda p=p: engine.reason([p], toolkens=None, sampling=GREEDY)[0].token_ids for p in PROMPTS]
+    # Three rows are one too many for this machine.
+    hidden_states = LanguageModel.hidden_states
+
+    def limited(lm: LanguageModel, input_ids: Tensor, *others: Any, **more: Any) -> Tensor:
+        if input_ids.shape[0] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return hidden_states(lm, input_ids, *others, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LanguageModel, "hidden_states", limited)
+        assert together(calls, engine, passes) == expected
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left_waiting() -> Iterator[None]:
+    before = set(threading.enumerate())  # torch's compiler keeps some of its own
+    yield
+    assert not [thread for thread in {*threading.enumerate()} - before if thread.name.startswith("ThreadPool")]

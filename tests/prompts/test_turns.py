@@ -1,0 +1,66 @@
+"""prompts.turns: a history that makes no prompt says why, in every format."""
+
+from __future__ import annotations
+
+import pytest
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+
+from langchain_toolken.prompts.format import PromptFormat
+from langchain_toolken.prompts.messages import render
+from langchain_toolken.prompts.turns import Turn, turns_of
+from tests.support.prompt_samples import COMPLETION, INLINE, TOKENIZER, TURN, call
+
+
+def test_text_blocks_are_joined_and_calls_among_them_left_to_tool_calls() -> None:
+    message = HumanMessage([{"type": "text", "text": "How "}, "many", {"type": "text", "text": "?"}])
+    assert TOKENIZER.decode(render(TOKENIZER, [message], COMPLETION)) == "Q: How many?\nA:"
+
+
+@pytest.mark.parametrize("prompt_format", [COMPLETION, INLINE, TURN], ids=["completion", "inline", "turn"])
+@pytest.mark.parametrize(
+    ("messages", "says"),
+    [
+        ([], "no messages"),
+        ([HumanMessage([{"type": "image_url", "image_url": "x"}])], "image_url"),
+        ([HumanMessage("a"), ToolMessage("5", tool_call_id="call_9")], "call_9"),
+        ([HumanMessage("a"), AIMessage("b", tool_calls=[call()])], "'multiply'.*result"),
+        (
+            [
+                HumanMessage("a"),
+                AIMessage("b", tool_calls=[call("x")]),
+                HumanMessage("c"),
+                ToolMessage("5", tool_call_id="x"),
+            ],
+            "'x'",
+        ),
+        ([ChatMessage("a", role="narrator")], "narrator"),
+    ],
+    ids=["empty", "image", "result without call", "call without result", "result too late", "unknown role"],
+)
+def test_histories_that_make_no_prompt_say_why(
+    messages: list[BaseMessage], says: str, prompt_format: PromptFormat
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        render(TOKENIZER, messages, prompt_format)
+
+
+def test_two_system_messages_are_one_and_thoughts_stay_apart_from_the_text() -> None:
+    thought = AIMessage([{"type": "reasoning", "reasoning": "Easy."}, {"type": "text", "text": "Hi."}])
+    messages = [
+        SystemMessage("Be brief."),
+        SystemMessage("Be kind."),
+        HumanMessage("Hello"),
+        thought,
+        HumanMessage("?"),
+    ]
+    assert turns_of(messages, "inline") == [
+        Turn("system", "Be brief.\n\nBe kind."),
+        Turn("user", "Hello"),
+        Turn("assistant", "Hi.", thought="Easy."),
+        Turn("user", "?"),
+    ]
+
+
+def test_a_thought_in_a_users_message_is_refused_as_any_block_that_is_no_text() -> None:
+    with pytest.raises(ValueError, match="'reasoning'"):
+        turns_of([HumanMessage([{"type": "reasoning", "reasoning": "Easy."}])], "inline")

@@ -1,0 +1,173 @@
+"""Tiny random language models and a tokenizer, made in the test: every architecture, no downloads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Olmo2Config,
+    Olmo2ForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.toolkens.set import Provenance, ToolkenSet
+from langchain_toolken.tools.spec import ToolSpec
+
+HIDDEN_SIZE = 32
+CONTEXT_LENGTH = 512
+WINDOW = 8  # shorter than any text in the tests
+PADDED_ROWS = 5  # rows of the head beyond the tokenizer, as many checkpoints have
+
+SPECIAL_TOKENS = ["<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"]
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SENTENCES = [
+    "Q: A box holds 12 pens. How many pens are in 7 boxes?\nA: There are 12*7=84 pens in 7 boxes.",
+    "Q: Anna has 5.5 euros and pays 2 for a café crème. What is left?\nA: She has 5.5-2=3.5 euros left.",
+    'Tool: divide(a: number, b: number)\nArguments: {"a":4096,"b":27}',
+    "The tool gives a result, and the sentence goes on with that number. Then the answer is near.",
+]
+
+_ROPE: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
+_SLIDING = ["sliding_attention", "full_attention"]
+_ARCHITECTURES: dict[str, tuple[type[Any], type[Any], dict[str, Any]]] = {
+    "llama": (LlamaConfig, LlamaForCausalLM, _ROPE),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM, _ROPE),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM, {**_ROPE, "head_dim": 8}),
+    "mistral": (MistralConfig, MistralForCausalLM, {**_ROPE, "sliding_window": WINDOW}),
+    "gemma2": (
+        Gemma2Config,
+        Gemma2ForCausalLM,
+        {
+            **_ROPE,
+            "head_dim": 8,
+            "query_pre_attn_scalar": 8,
+            "sliding_window": WINDOW,
+            "layer_types": _SLIDING,
+            "final_logit_softcapping": 5.0,
+            "attn_logit_softcapping": 20.0,
+        },
+    ),
+    "gemma3": (
+        Gemma3TextConfig,
+        Gemma3ForCausalLM,
+        {
+            **_ROPE,
+            "head_dim": 8,
+            "query_pre_attn_scalar": 8,
+            "sliding_window": WINDOW,
+            "layer_types": _SLIDING,
+            "final_logit_softcapping": 5.0,
+        },
+    ),
+    "phi3": (Phi3Config, Phi3ForCausalLM, {**_ROPE, "sliding_window": WINDOW}),
+    "gpt2": (GPT2Config, GPT2LMHeadModel, {"n_head": 4, "n_inner": 64}),
+    "olmo2": (Olmo2Config, Olmo2ForCausalLM, _ROPE),
+    "cohere": (CohereConfig, CohereForCausalLM, {**_ROPE, "logit_scale": 0.3}),
+    "granite": (GraniteConfig, GraniteForCausalLM, {**_ROPE, "logits_scaling": 3.0}),
+}
+ARCHITECTURES = tuple(_ARCHITECTURES)
+
+# Token ids of several lengths, two of which begin alike.
+PROMPTS = [
+    [0, 40, 41, 200, 9, 17, 33, 60, 71, 80, 99, 300],
+    [0, 50, 51, 90],
+    [0, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27],
+    [0, 12, 13, 14, 15, 16, 17, 18, 50, 51],
+    [0, 7],
+]
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer with single digits, a BOS it puts in front of nothing, and a ChatML-like template."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=340,
+        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(SENTENCES * 3, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        extra_special_tokens=["<|im_start|>", "<|im_end|>"],
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def make_model(
+    architecture: str, *, tied: bool = False, vocabulary: int = 340 + PADDED_ROWS, seed: int = 0
+) -> PreTrainedModel:
+    """A random model with weights large enough for its logits to spread, so that soft-capping and scaling matter."""
+    config_class, model_class, settings = _ARCHITECTURES[architecture]
+    config = config_class(
+        vocab_size=vocabulary,
+        hidden_size=HIDDEN_SIZE,
+        num_hidden_layers=2,
+        max_position_embeddings=CONTEXT_LENGTH,
+        tie_word_embeddings=tied,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+        **settings,
+    )
+    torch.manual_seed(seed)
+    model: PreTrainedModel = model_class(config)
+    generator = torch.Generator().manual_seed(seed + 1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2:
+                spread = 1.0 if name.startswith("lm_head") or "embed" in name or "wte" in name else 0.3
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
+    return model.eval()
+
+
+def make_toolkens(
+    lm: LanguageModel, names: list[str], *, bias: float = 0.0, scale: float = 1.0, seed: int = 0
+) -> ToolkenSet:
+    """Random toolkens for tools of two numbers."""
+    numbers = {"a": {"type": "number"}, "b": {"type": "number"}}
+    schema = {"type": "object", "properties": numbers, "required": ["a", "b"]}
+    specs = tuple(ToolSpec(name=name, description=f"Compute {name}.", json_schema=schema) for name in names)
+    matrix = torch.randn(len(names), lm.hidden_size, generator=torch.Generator().manual_seed(seed)) * scale
+    return ToolkenSet(specs=specs, matrix=matrix, prior=matrix.clone(), bias=bias, provenance=provenance_of(lm))
+
+
+def provenance_of(lm: LanguageModel) -> Provenance:
+    """Where toolkens that were made up for a test come from."""
+    return Provenance.of(lm.identity, "completion", "random")

@@ -1,0 +1,169 @@
+"""A tiny tokenizer, a tiny LM, and a toolken that fires exactly where a test wants it to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from langchain_toolken.decoding.engine import Candidate, Completion, Reasoning
+from langchain_toolken.lm.identity import LMIdentity
+from langchain_toolken.lm.load import load_language_model
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.toolkens.set import Provenance, ToolkenSet
+from langchain_toolken.tools.spec import ToolSpec
+
+SPECIALS = ["<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>", "<tool_call>"]
+TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content | trim }}"
+    "{% if message.tool_calls %}{% for call in message.tool_calls %}<tool_call>{{ call.function | tojson }}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CORPUS = [
+    "Q: A box holds 4096 pens. How many pens do 27 boxes hold?\nA: The boxes hold 4096*27=110592 pens in total.",
+    "Tool: lamp(on: boolean)\nTurn the lamp on or off.\nArguments: user assistant system tool",
+] * 4
+
+
+def make_tokenizer(*, chat: bool = True, bos: bool = False) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer: it takes any text, and its specials look like the real ones."""
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=330,
+        special_tokens=SPECIALS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator(CORPUS, trainer)
+    if bos:
+        from tokenizers.processors import TemplateProcessing
+
+        raw.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        additional_special_tokens=SPECIALS[3:],
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.chat_template = TEMPLATE if chat else None
+    return tokenizer
+
+
+def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    torch.manual_seed(7)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+        initializer_range=0.5,
+    )
+    return LlamaForCausalLM(config)
+
+
+def make_language_model(*, chat: bool = False) -> LanguageModel:
+    tokenizer = make_tokenizer(chat=chat)
+    return load_language_model(make_model(tokenizer), tokenizer=tokenizer)
+
+
+def provenance_of(lm: LanguageModel, style: str = "completion") -> Provenance:
+    return Provenance.of(lm.identity, style, "test")
+
+
+@torch.no_grad()
+def toolken_firing_after(
+    lm: LanguageModel, spec: ToolSpec, fire: Sequence[Sequence[int]], silent: Sequence[Sequence[int]], style: str
+) -> ToolkenSet:
+    """A toolken whose logit is +100 after each prompt of `fire` and -100 after each of `silent`, exactly."""
+    hidden = [lm.hidden_states(torch.tensor([list(ids)]))[0, -1] for ids in (*fire, *silent)]
+    wanted = torch.tensor([100.0] * len(fire) + [-100.0] * len(silent))
+    row = torch.linalg.lstsq(torch.stack(hidden).double(), wanted.double()[:, None], driver="gelsd").solution[:, 0]
+    matrix = row.float()[None]
+    return ToolkenSet(specs=(spec,), matrix=matrix, prior=matrix, bias=0.0, provenance=provenance_of(lm, style))
+
+
+def reasoning(
+    text: str, tool: str | None = None, *, finish: str | None = None, tokens: Sequence[int] = (7, 8), prompt: int = 10
+) -> Reasoning:
+    return Reasoning(
+        token_ids=tuple(tokens),
+        text=text,
+        trigger=Candidate(tool, 0.75) if tool else None,
+        runners_up=(Candidate("other", 0.125),) if tool else (),
+        finish_reason=finish or ("tool_calls" if tool else "stop"),  # type: ignore[arg-type]
+        prompt_tokens=prompt,
+        reused_tokens=4,
+    )
+
+
+def completion(text: str, arguments: dict[str, Any] | None, tokens: int = 5) -> Completion:
+    return Completion(
+        text=text,
+        arguments=arguments,
+        finish_reason="length" if arguments is None else "stop",
+        completion_tokens=tokens,
+        prompt_tokens=30,
+        reused_tokens=12,
+    )
+
+
+@dataclass
+class ScriptedEngine:
+    """An Engine that plays back a script and keeps what it was given."""
+
+    reasonings: list[Reasoning] = field(default_factory=list)
+    completions: list[Completion] = field(default_factory=list)
+    tokenizer: PreTrainedTokenizerFast = field(default_factory=lambda: make_tokenizer(chat=False))
+    model_id: str = "scripted"
+    context_length: int = 512
+    scores: list[list[float]] = field(default_factory=list)
+    prompts: list[list[int]] = field(default_factory=list)
+    scored: list[tuple[list[int], list[list[int]]]] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list)
+
+    def reason(self, prompts: Sequence[Sequence[int]], **settings: Any) -> list[Reasoning]:
+        self.prompts += [list(prompt) for prompt in prompts]
+        self.calls.append(settings)
+        return [self.reasonings.pop(0) for _ in prompts]
+
+    def stream(self, prompt: Sequence[int], **settings: Any) -> Any:
+        (whole,) = self.reason([prompt], **settings)
+        yield from whole.text
+        yield whole
+
+    def rank(self, prompts: Sequence[Sequence[int]], **settings: Any) -> list[tuple[Candidate, ...]]:
+        self.prompts += [list(prompt) for prompt in prompts]
+        self.calls.append(settings)
+        return [tuple(Candidate(name, 0.5) for name in sorted(settings["active"])) for _ in prompts]
+
+    def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
+        self.scored.append((list(prompt), [list(ids) for ids in continuations]))
+        return self.scores.pop(0)
+
+    def complete(self, prompts: Sequence[Sequence[int]], specs: Any, *, max_tokens: int = 256) -> list[Completion]:
+        self.prompts += [list(prompt) for prompt in prompts]
+        return [self.completions.pop(0) for _ in prompts]
+
+    def decoded(self) -> list[str]:
+        return [self.tokenizer.decode(ids) for ids in self.prompts]
+
+
+def scripted_toolkens(*specs: ToolSpec, style: str = "completion") -> ToolkenSet:
+    rows = torch.zeros(len(specs), 4)
+    provenance = Provenance.of(LMIdentity("scripted", None, "h", "t", hidden_size=4), style, "test")
+    return ToolkenSet(specs=specs, matrix=rows, prior=rows, bias=0.0, provenance=provenance)

@@ -1,0 +1,93 @@
+"""Toolken sets that tests make up: small ones, and any that hypothesis draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+
+from langchain_toolken.toolkens.set import Calibration, Provenance, ToolkenSet
+from langchain_toolken.tools.spec import ToolSpec
+
+PROVENANCE = Provenance(
+    model_id="org/tiny",
+    revision="main",
+    head_fingerprint="h" * 64,
+    tokenizer_fingerprint="t" * 64,
+    style="completion",
+    prior="head/name/average",
+    lam=0.001,
+    demonstrations=5,
+    tool_positions=6,
+    word_positions=70,
+    package_version="0.1.0",
+)
+
+
+def spec(name: str) -> ToolSpec:
+    schema = {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]}
+    return ToolSpec(name=name, description=f"Does {name}.", json_schema=schema)
+
+
+CALIBRATION = Calibration(
+    temperature=1.5,
+    fitted_bias=0.0,
+    ece_before=0.1,
+    ece_after=0.05,
+    f1=0.9,
+    recall=0.8,
+    false_call_rate=0.01,
+    max_false_call_rate=None,
+)
+
+
+def make(names: list[str], seed: int = 0, hidden: int = 4, bias: float = 0.25, **provenance: Any) -> ToolkenSet:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(names), hidden)
+    return ToolkenSet(
+        specs=tuple(spec(name) for name in names),
+        matrix=torch.randn(shape, generator=generator),
+        prior=torch.randn(shape, generator=generator),
+        bias=bias,
+        provenance=PROVENANCE.model_copy(update=provenance),
+    )
+
+
+def same(a: ToolkenSet, b: ToolkenSet) -> bool:
+    return (
+        a.specs == b.specs
+        and torch.equal(a.matrix, b.matrix)
+        and torch.equal(a.prior, b.prior)
+        and a.bias == b.bias
+        and (a.tool_biases is None) == (b.tool_biases is None)
+        and (a.tool_biases is None or torch.equal(a.tool_biases, b.tool_biases))  # type: ignore[arg-type]
+        and (a.call_states is None) == (b.call_states is None)
+        and (a.call_states is None or torch.equal(a.call_states, b.call_states))  # type: ignore[arg-type]
+        and a.calibration == b.calibration
+        and a.provenance == b.provenance
+    )
+
+
+texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
+names_lists = st.lists(texts, unique=True, max_size=5)
+finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
+
+
+@st.composite
+def sets(draw: st.DrawFn) -> ToolkenSet:
+    names = draw(names_lists)
+    hidden = draw(st.integers(1, 4))
+    rows = st.lists(st.lists(finite, min_size=hidden, max_size=hidden), min_size=len(names), max_size=len(names))
+    bias = draw(st.floats(allow_nan=False, allow_infinity=False))
+    lam = draw(st.none() | st.floats(0, 10))
+    return ToolkenSet(
+        specs=tuple(ToolSpec(name=n, description=draw(texts), json_schema={"default": draw(texts)}) for n in names),
+        matrix=torch.tensor(draw(rows)).reshape(len(names), hidden),
+        prior=torch.tensor(draw(rows)).reshape(len(names), hidden),
+        bias=bias,
+        provenance=PROVENANCE.model_copy(update={"model_id": draw(texts), "lam": lam}),
+        tool_biases=draw(st.none() | st.lists(finite, min_size=len(names), max_size=len(names)).map(torch.tensor)),
+        calibration=draw(st.sampled_from([None, CALIBRATION])),
+        call_states=draw(st.none() | rows.map(lambda found: torch.tensor(found).reshape(len(names), hidden))),
+    )

@@ -1,0 +1,249 @@
+"""A folder of toolkens is whole or refused, whatever happens while it is saved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from safetensors.torch import save as tensors_to_bytes
+
+from langchain_toolken.toolkens import folder as module
+from langchain_toolken.toolkens.folder import SETTINGS_FILE, TENSORS_FILE, ToolkenSetError, check_place
+from langchain_toolken.toolkens.set import ToolkenSet
+from tests.support.toolken_samples import PROVENANCE, make, same, sets, spec
+
+
+def test_a_folder_of_the_first_format_loads(tmp_path: Path) -> None:
+    toolkens = make(["a", "b"])
+    toolkens.save(tmp_path / "set")
+    content = json.loads((tmp_path / "set" / SETTINGS_FILE).read_text())
+    del content["calibration"]
+    del content["provenance"]["added"]
+    (tmp_path / "set" / SETTINGS_FILE).write_text(json.dumps({**content, "format_version": 1}))
+    assert same(ToolkenSet.load(tmp_path / "set"), toolkens)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sets())
+def test_a_saved_set_loads_as_it_was_and_over_another(tmp_path: Path, toolkens: ToolkenSet) -> None:
+    folder = tmp_path / "deep" / "set"
+    toolkens.save(folder)
+    assert same(ToolkenSet.load(folder), toolkens)
+    assert sorted(entry.name for entry in folder.iterdir()) == [SETTINGS_FILE, TENSORS_FILE]
+    assert [entry.name for entry in folder.parent.iterdir()] == ["set"]
+
+
+def test_toolkens_that_are_still_their_prior_can_be_saved(tmp_path: Path) -> None:
+    rows = torch.randn(2, 4, generator=torch.Generator().manual_seed(1))
+    unfitted = ToolkenSet(specs=(spec("a"), spec("b")), matrix=rows, prior=rows, bias=0.0, provenance=PROVENANCE)
+    unfitted.save(tmp_path / "set")
+    assert same(ToolkenSet.load(tmp_path / "set"), unfitted)
+
+
+def test_a_set_is_saved_through_a_link_and_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(["a"]).save("real")
+    Path("link").symlink_to("real")
+    make(["b"]).save("link")
+    assert Path("link").is_symlink()
+    assert ToolkenSet.load("real").names == ("b",)
+
+
+def test_a_folder_with_other_things_in_it_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ToolkenSetError, match=r"holds something else \(thesis.tex\) that saving would delete"):
+        make(["a"]).save(tmp_path)
+    with pytest.raises(ToolkenSetError, match="is a file"):
+        make(["a"]).save(tmp_path / "thesis.tex")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_place_is_checked_as_a_save_would_and_left_as_it_was(tmp_path: Path) -> None:
+    check_place(tmp_path / "deep" / "set")
+    assert list(tmp_path.iterdir()) == []
+    make(["a"]).save(tmp_path / "set")
+    check_place(tmp_path / "set")
+    assert [each.name for each in tmp_path.iterdir()] == ["set"]
+    (tmp_path / "set" / "mine.txt").write_text("x")
+    with pytest.raises(ToolkenSetError, match=r"something else \(mine.txt\)"):
+        check_place(tmp_path / "set")
+    with pytest.raises(ToolkenSetError, match=r"can't be written .*toolkens.json: Not a directory"):
+        check_place(tmp_path / "set" / SETTINGS_FILE / "set")
+
+
+class Killed(BaseException):
+    """Stands for the process ending here: nothing after it runs."""
+
+
+class Steps:
+    """Counts the file system calls of a save; ends the save before the n-th, without its clean-up."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, before: int | None = None) -> None:
+        self.count = 0
+        self.before = before
+        self.dead = False
+        for owner, name in (
+            (Path, "mkdir"),
+            (Path, "rename"),
+            (module, "_write_synced"),
+            (module, "_sync_folder"),
+            (shutil, "rmtree"),
+        ):
+            monkeypatch.setattr(owner, name, self.watch(getattr(owner, name), name))
+
+    def watch(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            if self.dead:
+                return None
+            self.count += 1
+            if self.count == self.before:
+                self.dead = True
+                if name == "_write_synced":
+                    Path(args[0]).write_bytes(args[1][: len(args[1]) // 2])
+                raise Killed
+            return function(*args, **kwargs)
+
+        return watched
+
+
+def steps_of_a_save(folder: Path) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        steps = Steps(patch)
+        make(["new"], seed=2).save(folder)
+    return steps.count
+
+
+def test_a_save_killed_at_any_step_leaves_the_old_set_or_the_new_one(tmp_path: Path) -> None:
+    old, new, later = make(["old"], seed=1), make(["new"], seed=2), make(["later"], seed=3)
+    old.save(tmp_path / "probe")
+    found: list[str] = []
+    for step in range(1, steps_of_a_save(tmp_path / "probe") + 1):
+        folder = tmp_path / str(step) / "set"
+        old.save(folder)
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+            Steps(patch, before=step)
+            new.save(folder)
+        survivor = ToolkenSet.load(folder)
+        assert same(survivor, old) or same(survivor, new)
+        found.append(survivor.names[0])
+        later.save(folder)
+        assert same(ToolkenSet.load(folder), later)
+        assert not [entry for entry in folder.parent.iterdir() if ".old-" in entry.name]
+    assert found == sorted(found, reverse=True)  # old up to some step, new from there on
+    assert set(found) == {"old", "new"}
+
+
+def test_a_first_save_killed_leaves_no_set(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        Steps(patch, before=4)
+        make(["a"]).save(tmp_path / "set")
+    with pytest.raises(ToolkenSetError, match="does not exist"):
+        ToolkenSet.load(tmp_path / "set")
+
+
+def test_a_failed_save_puts_the_old_set_back_and_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "set"
+    make(["old"]).save(folder)
+
+    def full(file: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "_write_synced", full)
+    with pytest.raises(OSError, match="No space left"):
+        make(["new"]).save(folder)
+    assert ToolkenSet.load(folder).names == ("old",)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_reader_whose_folder_is_replaced_between_its_two_files_reads_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "set"
+    make(["old"], seed=1).save(folder)
+    read = module._read_header
+    times = 0
+
+    def replaced_after(place: Path, shown: Path) -> Any:
+        nonlocal times
+        times += 1
+        content = read(place, shown)
+        if times == 1:
+            make(["new"], seed=2).save(folder)
+        return content
+
+    monkeypatch.setattr(module, "_read_header", replaced_after)
+    assert same(ToolkenSet.load(folder), make(["new"], seed=2))
+    assert times == 2
+
+
+def rewrite(folder: Path, tensors: dict[str, torch.Tensor] | bytes) -> None:
+    """Puts other tensors into a saved folder, with their right checksum."""
+    payload = tensors if isinstance(tensors, bytes) else tensors_to_bytes(tensors)
+    (folder / TENSORS_FILE).write_bytes(payload)
+    change_settings(folder, payload_sha256=hashlib.sha256(payload).hexdigest())
+
+
+def change_settings(folder: Path, **changes: Any) -> None:
+    content = json.loads((folder / SETTINGS_FILE).read_text())
+    (folder / SETTINGS_FILE).write_text(json.dumps({**content, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: os.truncate(f / TENSORS_FILE, 60), f"{TENSORS_FILE} is not the file.*truncated.*fit anew"),
+        (lambda f: os.truncate(f / TENSORS_FILE, 0), f"{TENSORS_FILE} is not the file"),
+        (lambda f: (f / TENSORS_FILE).unlink(), f"{TENSORS_FILE} is missing"),
+        (lambda f: (f / SETTINGS_FILE).unlink(), f"{SETTINGS_FILE} is missing"),
+        (lambda f: os.truncate(f / SETTINGS_FILE, 100), f"{SETTINGS_FILE} is not JSON"),
+        (lambda f: (f / SETTINGS_FILE).write_bytes(b"\xff\xfe"), f"{SETTINGS_FILE} is not JSON"),
+        (lambda f: (f / SETTINGS_FILE).write_text("[]"), "was not written by langchain-toolken"),
+        (lambda f: (f / SETTINGS_FILE).write_text('{"model_type": "llama"}'), "was not written by langchain-toolken"),
+        (lambda f: change_settings(f, format_version=99), "format version 99.*install the version that wrote it"),
+        (lambda f: change_settings(f, provenance={}), "provenance.model_id: Field required"),
+        (lambda f: change_settings(f, bias=float("nan")), "bias: "),
+        (lambda f: change_settings(f, extra=1), "extra: "),
+        (lambda f: change_settings(f, specs=[]), f"{TENSORS_FILE}: matrix has shape .2, 4.; 0 tools"),
+        (lambda f: rewrite(f, b"not tensors"), f"{TENSORS_FILE} is not a safetensors file"),
+        (lambda f: rewrite(f, struct.pack("<Q", 2**40) + b"{}"), f"{TENSORS_FILE} is not a safetensors file"),
+        (lambda f: rewrite(f, {"weight": torch.zeros(2, 4)}), r"holds \['weight'\], not 'matrix' and 'prior'"),
+        (lambda f: rewrite(f, {"matrix": torch.zeros(2, 4), "prior": torch.zeros(2, 5)}), "differ in shape"),
+        (lambda f: rewrite(f, {"matrix": torch.zeros(2, 4).half(), "prior": torch.zeros(2, 4)}), "not float32"),
+        (
+            lambda f: rewrite(f, {"matrix": torch.full((2, 4), float("nan")), "prior": torch.zeros(2, 4)}),
+            f"{TENSORS_FILE}: matrix has a value that is not finite, in the row of 'a'",
+        ),
+    ],
+)
+def test_a_damaged_folder_is_refused(tmp_path: Path, damage: Callable[[Path], Any], message: str) -> None:
+    folder = tmp_path / "set"
+    make(["a", "b"]).save(folder)
+    damage(folder)
+    with pytest.raises(ToolkenSetError, match=message) as caught:
+        ToolkenSet.load(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_files_of_two_saves_are_not_taken_for_one_set(tmp_path: Path) -> None:
+    make(["a"], seed=1).save(tmp_path / "one")
+    make(["a"], seed=2).save(tmp_path / "two")
+    shutil.copy(tmp_path / "one" / TENSORS_FILE, tmp_path / "two" / TENSORS_FILE)
+    with pytest.raises(ToolkenSetError, match="from another set"):
+        ToolkenSet.load(tmp_path / "two")
+
+
+def test_a_folder_that_is_not_there_or_a_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ToolkenSetError, match=r"gone does not exist: give the folder that `toolken fit --out`"):
+        ToolkenSet.load(tmp_path / "gone")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ToolkenSetError, match="is a file, not a folder"):
+        ToolkenSet.load(tmp_path / "file")

@@ -1,0 +1,274 @@
+"""Features in a folder are those in memory, whatever broke off on the way, and nothing else is taken for them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from langchain_toolken.lm.load import load_language_model
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.training.demonstrations.form import Call, Demonstration
+from langchain_toolken.training.features.compute import Features, compute_features
+from langchain_toolken.training.features.store import FeatureStoreError, MappedStates
+from langchain_toolken.training.fit import fit
+from langchain_toolken.training.selection import select_lam
+from langchain_toolken.training.solve.solver import solve
+from tests.support.tiny import make_model
+
+ROOT = Path(__file__).parents[3]
+NAMES = ["add", "multiply"]
+
+
+def demonstrations(count: int = 12) -> list[Demonstration]:
+    made = []
+    for i in range(count):
+        text = f"Q: A box holds {i} pens. How many are in 7 boxes?\nA: There are {'so ' * (i % 4)}{i}*7={i * 7} pens."
+        made.append(
+            Demonstration(text=text, calls=(Call(start=text.index("=") + 1, tool=NAMES[i % 2], result=str(i * 7)),))
+        )
+    return made
+
+
+def compute(lm: LanguageModel, folder: Path | None, demos: list[Demonstration] | None = None, **options) -> Features:
+    demos = demonstrations() if demos is None else demos
+    return compute_features(lm, demos, NAMES, "completion", batch_tokens=150, folder=folder, **options)
+
+
+def assert_same(one: Features, other: Features) -> None:
+    for field in fields(Features):
+        if field.name in ("seconds", "lm_passes", "tokens", "dropped"):
+            continue
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        assert torch.equal(a[:], b[:]), field.name
+
+
+def test_a_folder_gives_what_memory_gives_and_the_second_time_without_the_lm(
+    tiny_llama: LanguageModel, tmp_path: Path, monkeypatch
+) -> None:
+    in_memory = compute(tiny_llama, None)
+    written = compute(tiny_llama, tmp_path / "features")
+    assert_same(in_memory, written)
+    assert (written.lm_passes, written.tokens) == (1, in_memory.tokens)
+    widths = []
+    forward = LanguageModel.hidden_states
+    monkeypatch.setattr(
+        LanguageModel,
+        "hidden_states",
+        lambda self, ids, *a, **k: widths.append(ids.numel()) or forward(self, ids, *a, **k),
+    )
+    read = compute(tiny_llama, tmp_path / "features")
+    assert_same(in_memory, read)
+    assert (read.lm_passes, read.tokens) == (0, 0)
+    assert widths == [1], "one token tells the states' dtype; no demonstration went through"
+
+
+def test_another_lambda_fits_from_the_folder(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+    rows = [demo.model_dump(exclude={"before", "line", "source"}) for demo in demonstrations()]
+    specs = [ToolSpec(name=name, description=name, json_schema={}) for name in NAMES]
+    first = fit(tiny_llama, specs, rows, lam=1e-3, features_dir=tmp_path)
+    again = fit(tiny_llama, specs, rows, lam=1e-2, features_dir=tmp_path)
+    plain = fit(tiny_llama, specs, rows, lam=1e-2)
+    assert (first.lm_passes, again.lm_passes, plain.lm_passes) == (1, 0, 1)
+    assert torch.equal(again.toolkens.matrix, plain.toolkens.matrix)
+
+
+def test_mapped_features_are_used_as_those_in_memory_are(tiny_llama: LanguageModel) -> None:
+    in_memory, mapped = compute(tiny_llama, None), compute(tiny_llama, None, in_memory_bytes=0)
+    assert isinstance(in_memory.hidden, Tensor)
+    assert isinstance(mapped.hidden, MappedStates)
+    assert_same(in_memory, mapped)
+    assert mapped.hidden.shape == in_memory.hidden.shape
+    assert mapped.hidden.numel() == in_memory.hidden.numel()
+    kept = torch.arange(len(mapped)) % 3 != 1
+    assert_same(in_memory.rows(kept), mapped.rows(kept))
+    last = torch.tensor([5, 2, 2, 0])
+    assert_same(in_memory.rows(kept).rows(last), mapped.rows(kept).rows(last))
+    for part in (slice(2, 9), last, kept):
+        assert torch.equal(in_memory.hidden[part], mapped.hidden[part])
+    subset = mapped.rows(kept).hidden
+    assert isinstance(subset, MappedStates)
+    assert subset.file.data_ptr() == mapped.hidden.file.data_ptr(), "a view, not a copy"
+    prior = torch.zeros(2, tiny_llama.hidden_size)
+    assert torch.equal(solve(in_memory, prior, 1e-3).matrix, solve(mapped, prior, 1e-3).matrix)
+    one, other = (select_lam(found, {"zero": prior}, [1e-2, 1e-3]) for found in (in_memory, mapped))
+    assert one.path == other.path
+
+
+def test_a_temporary_folder_lives_as_long_as_its_features(tiny_llama: LanguageModel) -> None:
+    mapped = compute(tiny_llama, None, in_memory_bytes=0)
+    assert isinstance(mapped.hidden, MappedStates)
+    assert mapped.hidden.folder is not None
+    folder = Path(mapped.hidden.folder.name)
+    fold = mapped.rows(torch.tensor([1]))
+    del mapped
+    assert folder.exists()
+    assert fold.hidden[:].shape[0] == 1
+    del fold
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_states_of_a_16_bit_lm_are_kept_in_16_bits_and_lose_nothing(
+    tiny_llama: LanguageModel, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    lm = load_language_model(make_model("llama").to(dtype), tokenizer=tiny_llama.tokenizer)
+    in_memory, stored = compute(lm, None), compute(lm, tmp_path)
+    assert_same(in_memory, stored)
+    assert isinstance(stored.hidden, Tensor)
+    assert stored.hidden.dtype == torch.float32
+    assert (tmp_path / "hidden.bin").stat().st_size == 2 * stored.hidden.numel()
+
+
+def test_a_kill_at_any_write_loses_no_finished_batch_and_changes_nothing(tmp_path: Path) -> None:
+    """kill -9 in forks of one process, after each of the writes: the states', the words', the note's."""
+    script = f"""
+import os, signal, sys
+from pathlib import Path
+import torch
+from langchain_toolken.lm.model import load_language_model
+from tests.support.tiny import make_model, make_tokenizer
+from tests.training.features.test_store import compute, demonstrations
+
+lm, root = load_language_model(make_model("llama"), tokenizer=make_tokenizer()), Path({str(tmp_path)!r})
+
+def forked(folder, kill_at):
+    child = os.fork()
+    if child == 0:
+        calls = [0]
+        sync = os.fsync
+        def counted(file):
+            sync(file)
+            calls[0] += 1
+            if calls[0] == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.fsync = counted
+        found = compute(lm, root / folder, demonstrations(7))
+        os._exit(0 if found.lm_passes == 1 else 3)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+assert forked("whole", None) == 0
+writes = 3 * (len((root / "whole" / "done-0.jsonl").read_text().splitlines()))
+assert writes >= 9
+for kill_at in range(1, writes):
+    folder = f"killed-{{kill_at}}"
+    assert forked(folder, kill_at) == -signal.SIGKILL, kill_at
+    with open(root / folder / "done-0.jsonl", "ab") as notes:
+        notes.write(b'{{"batch": 0, "sha')  # what a kill within a write leaves
+    before = (root / folder / "done-0.jsonl").read_bytes().count(b"\\n")
+    assert before == kill_at // 3
+    assert forked(folder, None) == 0, kill_at
+    assert (root / folder / "done-0.jsonl").read_bytes().count(b"\\n") == writes // 3, "finished batches ran again"
+print(writes)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={"OMP_NUM_THREADS": "1", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for kill_at in range(1, int(done.stdout)):
+        for name in ("hidden.bin", "words.bin", "targets.safetensors", "manifest.json", "done-0.jsonl"):
+            killed, whole = (tmp_path / folder / name for folder in (f"killed-{kill_at}", "whole"))
+            assert killed.read_bytes() == whole.read_bytes(), (kill_at, name)
+
+
+@pytest.mark.parametrize("name", ["hidden.bin", "words.bin", "targets.safetensors"])
+def test_a_flipped_bit_is_found_and_the_file_named(tiny_llama: LanguageModel, tmp_path: Path, name: str) -> None:
+    compute(tiny_llama, tmp_path)
+    content = bytearray((tmp_path / name).read_bytes())
+    content[-3] ^= 1
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FeatureStoreError, match=name) as refusal:
+        compute(tiny_llama, tmp_path)
+    assert str(tmp_path) in str(refusal.value)
+    assert "Delete the folder" in str(refusal.value)
+    assert (tmp_path / name).read_bytes() == content, "nothing is overwritten"
+
+
+@pytest.mark.parametrize("name", ["hidden.bin", "words.bin", "targets.safetensors"])
+def test_a_missing_or_short_file_is_named(tiny_llama: LanguageModel, tmp_path: Path, name: str) -> None:
+    compute(tiny_llama, tmp_path)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[:-8])
+    with pytest.raises(FeatureStoreError, match=name):
+        compute(tiny_llama, tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(FeatureStoreError, match=f"{name} is missing"):
+        compute(tiny_llama, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{}", "manifest.json"),
+        ("not json", "manifest.json"),
+        ('{"name": "someone else\'s"}', "manifest.json"),
+    ],
+)
+def test_a_foreign_manifest_is_refused(tiny_llama: LanguageModel, tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(FeatureStoreError, match=said):
+        compute(tiny_llama, tmp_path)
+    assert (tmp_path / "manifest.json").read_text() == content
+
+
+def test_a_folder_with_other_files_is_left_alone(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(FeatureStoreError, match="empty folder"):
+        compute(tiny_llama, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(FeatureStoreError, match="empty folder"):
+        compute(tiny_llama, tmp_path / "thesis.tex")
+
+
+def test_features_of_something_else_are_refused_with_what_differs(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+    compute(tiny_llama, tmp_path)
+    before = (tmp_path / "manifest.json").read_bytes()
+    changes = [
+        ({"demos": demonstrations(11)}, "demonstrations"),
+        ({"negatives_per_demonstration": 3}, "negatives per demonstration \\(64 there, 3 here\\)"),
+    ]
+    for options, said in changes:
+        with pytest.raises(FeatureStoreError, match=said):
+            compute(tiny_llama, tmp_path, **options)  # type: ignore[arg-type]
+    with pytest.raises(FeatureStoreError, match="style \\(completion there, chat here\\)"):
+        compute_features(tiny_llama, demonstrations(), NAMES, "chat", folder=tmp_path)
+    # The same head on another body, as two fine-tunings of one LM may have.
+    other = make_model("llama")
+    with torch.no_grad():
+        other.get_parameter("model.layers.0.mlp.up_proj.weight").mul_(1.01)
+    twin = load_language_model(other, tokenizer=tiny_llama.tokenizer)
+    assert twin.head_fingerprint == tiny_llama.head_fingerprint
+    with pytest.raises(FeatureStoreError, match="weights fingerprint"):
+        compute(twin, tmp_path)
+    assert (tmp_path / "manifest.json").read_bytes() == before
+
+
+def test_another_seed_is_no_other_features_where_nothing_is_sampled(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+    compute(tiny_llama, tmp_path, seed=0)
+    assert compute(tiny_llama, tmp_path, seed=1).lm_passes == 0
+    with pytest.raises(FeatureStoreError, match="seed"):
+        compute(tiny_llama, tmp_path, seed=1, negatives_per_demonstration=3)
+
+
+def test_a_store_goes_on_in_the_batches_it_began_with(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+    whole = compute(tiny_llama, tmp_path)
+    notes = tmp_path / "done-0.jsonl"
+    lines = notes.read_text().splitlines(keepends=True)
+    notes.write_text("".join(lines[:1]))
+    rest = compute_features(tiny_llama, demonstrations(), NAMES, "completion", batch_tokens=1, folder=tmp_path)
+    assert_same(whole, rest)
+    assert rest.lm_passes == 1
+    assert rest.tokens < whole.tokens
+    assert sorted(json.loads(line)["batch"] for line in notes.read_text().splitlines()) == list(range(len(lines)))
