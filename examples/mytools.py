@@ -1,4 +1,4 @@
-"""Three tools of your own: `toolken fit --tools examples/mytools.py --demos examples/demos.jsonl --out toolkens`."""
+"""Three tools; fit toolkens with `toolken fit --tools examples/mytools.py --demos examples/demos.jsonl --out toolkens`."""
 
 from __future__ import annotations
 
