@@ -23,7 +23,8 @@ from langchain_toolken.evaluation.questions import Question, nano_questions
 from langchain_toolken.nano.problems.word_problems import OPERATIONS, Step, WordProblem, one_step, some_problem
 from langchain_toolken.tools.load import load_tools
 from langchain_toolken.training.demonstrations.form import Call, Demonstration
-from langchain_toolken.training.fit import FitResult, fit
+from langchain_toolken.training.fit import fit
+from langchain_toolken.training.result import FitResult
 
 TOOLS = "langchain_toolken.nano.tools"
 

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from langchain_toolken.lm.model import LanguageModel
     from langchain_toolken.toolkens.priors import PriorConfig
     from langchain_toolken.training.demonstrations.load import DemonstrationRow
-    from langchain_toolken.training.fit import FitResult
-    from langchain_toolken.training.report.figures import FitReport
+    from langchain_toolken.training.report.records import FitReport
+    from langchain_toolken.training.result import FitResult
     from langchain_toolken.training.synthesis.synthesize import Synthesis
 
 
@@ -126,11 +127,11 @@ def fit(
     made: Synthesis | None = None
     with reported(console), _saying_what_is_kept(console, features):
         from langchain_toolken.cli.console import progress_bars
+        from langchain_toolken.evaluation.methods.papers import fit_by_recipe
         from langchain_toolken.lm.load import load_language_model
         from langchain_toolken.toolkens.folder import check_place
         from langchain_toolken.toolkens.set import ToolkenSet
         from langchain_toolken.training.fit import fit as fit_tools
-        from langchain_toolken.training.report.save import save_with_report
         from langchain_toolken.training.update import update as fit_beside
 
         check_place(out)  # before an hour of fitting for a folder that refuses it
@@ -169,7 +170,8 @@ def fit(
                     dtype=dtype,
                 )
             else:
-                result = fit_tools(
+                fit_with = fit_tools if recipe is None else partial(fit_by_recipe, recipe=recipe)
+                result = fit_with(
                     lm,
                     tools,
                     demonstrations,
@@ -180,14 +182,13 @@ def fit(
                     style=style,
                     docstring_examples=docstring_examples,
                     strict=strict,
-                    recipe=recipe,
                     features_dir=features,
                     dtype=dtype,
                     progress=progress,
                 )
         if os.environ.get("RANK", "0") != "0":  # under torchrun the first process writes for all
             return
-        report = save_with_report(result, out)
+        report = result.save(out)
     facts = _facts(result, report, out, features)
     if made is not None:
         facts["synthesis"] = synthesis_facts(made)

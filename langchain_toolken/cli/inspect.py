@@ -14,7 +14,7 @@ from langchain_toolken.cli.options import AsJson, reported
 from langchain_toolken.cli.tables import path_table
 
 if TYPE_CHECKING:
-    from langchain_toolken.training.report.figures import FitReport, ToolReport
+    from langchain_toolken.training.report.records import FitReport, ToolReport
 
 _CONFUSIONS_SHOWN = 10
 
@@ -29,7 +29,7 @@ def inspect(
     console = Console()
     with reported():
         from langchain_toolken.toolkens.set import ToolkenSet
-        from langchain_toolken.training.report.figures import ReportError, read_report
+        from langchain_toolken.training.report.records import ReportError, read_report
 
         loaded = ToolkenSet.load(toolkens)  # a report without its toolkens, or with damaged ones, is worth an error
         report = read_report(toolkens)
