@@ -11,7 +11,7 @@ import torch
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from langchain_toolken.chat.model import ToolkenChat
-from langchain_toolken.decoding.engine import Sampling
+from langchain_toolken.decoding.engine import DecodingRequest, Sampling
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.content import encode_content
@@ -53,13 +53,12 @@ def test_after_the_fit_the_right_toolken_fires_where_the_demonstrations_call(tin
     prompts = ["Q: What is 4 + 9?\nA: It is 4 + 9 = ", "Q: What is 5 * 9?\nA: It is 5 * 9 = "]
     answers = engine.reason(
         [encode_content(tiny_llama.tokenizer, prompt) for prompt in prompts],
-        toolkens=result.toolkens,
-        sampling=Sampling(max_tokens=1),
+        DecodingRequest(Sampling(max_tokens=1), toolkens=result.toolkens),
     )
     assert [a.trigger.tool if a.trigger else None for a in answers] == ["add", "multiply"]
     # Just before, where a word follows in the demonstrations, no toolken fires.
     early = [encode_content(tiny_llama.tokenizer, prompt.removesuffix("= ").rstrip()) for prompt in prompts]
-    for answer in engine.reason(early, toolkens=result.toolkens, sampling=Sampling(max_tokens=1)):
+    for answer in engine.reason(early, DecodingRequest(Sampling(max_tokens=1), toolkens=result.toolkens)):
         assert answer.trigger is None
 
 
