@@ -19,7 +19,7 @@ from langchain_toolken.decoding.local import scheduler
 from langchain_toolken.decoding.local.batch import Batch, Row
 from langchain_toolken.decoding.local.cache import PrefixCache
 from langchain_toolken.decoding.local.engine import TransformersEngine
-from langchain_toolken.decoding.local.scheduler import Call, Scheduler
+from langchain_toolken.decoding.local.scheduler import Job, Scheduler
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.tools.spec import ToolSpec
 from tests.support.passes import Passes, wait_until
@@ -182,8 +182,8 @@ def test_an_error_in_one_callers_choice_is_only_his(tiny_llama: LanguageModel, p
 
     passes.before = lambda number: wait_until(lambda: shared.size == 2) if number == 1 else None
     with ThreadPoolExecutor(2) as pool:
-        fine = pool.submit(shared.run, Call([PROMPTS[0]], good, None))
-        failing = pool.submit(shared.run, Call([PROMPTS[1]], bad, None))
+        fine = pool.submit(shared.run, Job([PROMPTS[0]], good, None))
+        failing = pool.submit(shared.run, Job([PROMPTS[1]], bad, None))
         fine.result(timeout=60)
         with pytest.raises(LookupError, match="no such word"):
             failing.result(timeout=60)
