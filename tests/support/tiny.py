@@ -34,7 +34,8 @@ from transformers import (
 )
 
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.set import Provenance, ToolkenSet
+from langchain_toolken.toolkens.provenance import Provenance
+from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 
 HIDDEN_SIZE = 32

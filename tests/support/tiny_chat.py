@@ -14,7 +14,8 @@ from langchain_toolken.decoding.engine import Candidate, Completion, Reasoning
 from langchain_toolken.lm.identity import LMIdentity
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.set import Provenance, ToolkenSet
+from langchain_toolken.toolkens.provenance import Provenance
+from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 
 SPECIALS = ["<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>", "<tool_call>"]

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.set import Calibration, ToolkenSet
+from langchain_toolken.toolkens.provenance import Calibration
+from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.training.calibration import ReliabilityBin, reliability_of_calls
 from langchain_toolken.training.features.compute import Features
 
