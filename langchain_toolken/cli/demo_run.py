@@ -22,7 +22,7 @@ from langchain_toolken.evaluation.graders import final_number, same_number
 from langchain_toolken.evaluation.questions import Question, nano_questions
 from langchain_toolken.nano.problems.word_problems import OPERATIONS, Step, WordProblem, one_step, some_problem
 from langchain_toolken.tools.load import load_tools
-from langchain_toolken.training.demonstrations.form import Call, Demonstration
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.fit import FitResult, fit
 
 TOOLS = "langchain_toolken.nano.tools"
@@ -47,7 +47,9 @@ def as_demonstration(problem: WordProblem) -> Demonstration:
     calls = []
     for part in problem.answer:
         if isinstance(part, Step):
-            calls.append(Call(start=len(text), tool=part.operation, args=list(part.operands), result=part.result))
+            calls.append(
+                DemonstratedCall(start=len(text), tool=part.operation, args=list(part.operands), result=part.result)
+            )
             text += part.result
         else:
             text += part

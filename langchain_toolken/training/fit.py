@@ -22,10 +22,10 @@ from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.load import load_tools
 from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_specs
 from langchain_toolken.training.calibration import BiasChoice, TemperatureChoice, choose_bias
-from langchain_toolken.training.demonstrations.form import Demonstration, DemonstrationError, DroppedRow
+from langchain_toolken.training.demonstrations.demonstration import Demonstration, DemonstrationError, DroppedRow
 from langchain_toolken.training.demonstrations.load import DemonstrationRow, bad_rows, gather_demonstrations
 from langchain_toolken.training.features.compute import Features, compute_features
-from langchain_toolken.training.features.processes import processes
+from langchain_toolken.training.features.processes import join_processes
 from langchain_toolken.training.fit_warnings import warn, warn_of_dropped, warn_of_names, warn_of_unseen
 from langchain_toolken.training.fitted_set import calibrate, make_toolken_set, share_toolkens
 from langchain_toolken.training.selection import LAMS, Selection, select_lam
@@ -171,7 +171,7 @@ def fit(
         raise ValueError("there are no tools to fit toolkens for; give at least one")
     names = [spec.name for spec in specs]
     loaded = gather_demonstrations(demonstrations, made, docstrings=docstring_examples, strict=strict)
-    crew = processes()
+    crew = join_processes()
     lm = model if isinstance(model, LanguageModel) else load_language_model(model, **load)
     if prior == "auto" or prior.text != "description":
         warn_of_names(specs)
@@ -199,7 +199,7 @@ def fit(
         batch_tokens=batch_tokens,
         seed=seed,
         folder=features_dir,
-        crew=crew,
+        processes=crew,
         progress=progress,
     )
     if strict and features.dropped:

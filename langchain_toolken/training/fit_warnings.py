@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from langchain_toolken.toolkens.priors import says_nothing
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.demonstrations.form import DroppedRow
+from langchain_toolken.training.demonstrations.demonstration import DroppedRow
 
 # A warning names the line that called whoever calls these functions.
 _CALLER = 3

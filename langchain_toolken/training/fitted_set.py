@@ -92,7 +92,7 @@ def share_toolkens(crew: Processes, toolkens: ToolkenSet | None = None) -> Toolk
             toolkens.save(made)
         names = sorted(file.name for file in made.iterdir()) if toolkens is not None else []
         made.mkdir(exist_ok=True)
-        for name in crew.tell("\n".join(names).encode()).decode().split("\n"):
+        for name in crew.broadcast("\n".join(names).encode()).decode().split("\n"):
             content = (made / name).read_bytes() if toolkens is not None else b""
-            (made / name).write_bytes(crew.tell(content))
+            (made / name).write_bytes(crew.broadcast(content))
         return ToolkenSet.load(made)

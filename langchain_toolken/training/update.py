@@ -28,7 +28,7 @@ from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.load import load_tools
 from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_specs
 from langchain_toolken.training.cross_validation import toolken_logits
-from langchain_toolken.training.demonstrations.form import DemonstrationError
+from langchain_toolken.training.demonstrations.demonstration import DemonstrationError
 from langchain_toolken.training.demonstrations.load import DemonstrationRow, bad_rows, gather_demonstrations
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.fit import AUTO_PRIORS, FitResult, candidate_priors
@@ -166,7 +166,7 @@ def update(
         if selection.held_out is not None:
             assert selection.positions is not None
             assert selection.logits is not None
-            held_out = replace(features.rows(selection.positions), weight=selection.held_out.weight)
+            held_out = replace(features.subset(selection.positions), weight=selection.held_out.weight)
             frozen_logits = toolken_logits(held_out, toolkens.matrix, biases)
             logits = torch.cat([frozen_logits, selection.logits], dim=1)
             selection = replace(selection, held_out=held_out, logits=logits)

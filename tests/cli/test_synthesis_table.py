@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from langchain_toolken.cli.fit_synthesis import synthesis_facts, synthesis_table, together
-from langchain_toolken.training.demonstrations.form import DemonstrationError
+from langchain_toolken.training.demonstrations.demonstration import DemonstrationError
 from langchain_toolken.training.demonstrations.load import check_demonstrations
 from langchain_toolken.training.synthesis.synthesize import Synthesis
 
