@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from langchain_toolken import ToolkenChat, ToolSpec
-from langchain_toolken.cli.console import progress_bars
+from langchain_toolken.cli.progress_bars import progress_bars
 from langchain_toolken.decoding.engine import Sampling
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel

@@ -12,11 +12,11 @@ from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage, ToolMessage
 
 from langchain_toolken import ToolkenChat, create_toolken_agent, fit_toolkens
-from langchain_toolken.cli.demo_run import demonstrations
 from langchain_toolken.decoding.engine import Sampling
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.decoding.local.shared import shared_engine
 from langchain_toolken.evaluation.graders import final_number, same_number
+from langchain_toolken.evaluation.nano_demonstrations import nano_demonstrations
 from langchain_toolken.evaluation.questions import Question, nano_questions
 from langchain_toolken.evaluation.runner import grade, summarize
 from langchain_toolken.lm.model import LanguageModel
@@ -40,7 +40,7 @@ def lm(engine: TransformersEngine) -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def fitted(lm: LanguageModel) -> FitResult:
-    return fit(lm, MATH_TOOLS, demonstrations(15, seed=3))
+    return fit(lm, MATH_TOOLS, nano_demonstrations(15, seed=3))
 
 
 @pytest.fixture(scope="module")
