@@ -64,8 +64,9 @@ from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.calibration import call_figures
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
 from langchain_toolken.training.features.compute import Features, compute_features
-from langchain_toolken.training.fit import FitResult, fit
+from langchain_toolken.training.fit import fit
 from langchain_toolken.training.fit_warnings import ToolkenFitWarning
+from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.selection import LAMS
 from langchain_toolken.training.solve.solver import solve
 
