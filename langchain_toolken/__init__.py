@@ -1,7 +1,7 @@
-"""Tool calls through toolkens: one extra row in a frozen LM's output head per tool (DESIGN §1).
+"""Tool calls through toolkens: one learned row per tool in the output head of a frozen LM.
 
-The names below are imported when first used, so that `import langchain_toolken` and `toolken --help` stay fast and
-load no torch.
+The names below are imported on first use, so `import langchain_toolken` and `toolken --help` are fast and load no
+torch.
 """
 
 from __future__ import annotations
@@ -9,39 +9,53 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from langchain_toolken._version import __version__
+
 if TYPE_CHECKING:
     from langchain_toolken.agents import create_toolken_agent
     from langchain_toolken.chat.model import ToolkenChat
+    from langchain_toolken.errors import ToolkenError
+    from langchain_toolken.lm.load import load_language_model
+    from langchain_toolken.toolkens.new_tools import add_tools
     from langchain_toolken.toolkens.set import ToolkenSet
+    from langchain_toolken.tools.load import load_tools
     from langchain_toolken.tools.spec import ToolSpec
-    from langchain_toolken.training.fit import fit_toolkens
-
-from langchain_toolken._version import __version__
+    from langchain_toolken.training.fit import FitResult, fit, fit_toolkens
 
 __all__ = [
+    "FitResult",
     "ToolSpec",
     "ToolkenChat",
+    "ToolkenError",
     "ToolkenSet",
     "__version__",
+    "add_tools",
     "create_toolken_agent",
+    "fit",
     "fit_toolkens",
+    "load_language_model",
     "load_tools",
 ]
 
-_HOME = {
+_MODULE_OF = {
+    "FitResult": "training.fit",
     "ToolSpec": "tools.spec",
     "ToolkenChat": "chat.model",
+    "ToolkenError": "errors",
     "ToolkenSet": "toolkens.set",
+    "add_tools": "toolkens.new_tools",
     "create_toolken_agent": "agents",
+    "fit": "training.fit",
     "fit_toolkens": "training.fit",
+    "load_language_model": "lm.load",
     "load_tools": "tools.load",
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    value: object = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value
 

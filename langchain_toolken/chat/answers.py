@@ -1,8 +1,7 @@
-"""What an LM writes as an answer: without the space before it, and parted into thought and text (DESIGN §3).
+"""Split what an LM writes into thought and answer text, without the whitespace before it.
 
-A thought is one at the beginning of an answer only; tags further on are text. Toolkens may fire within a thought: it
-is where reasoning LMs reckon, and the papers' calls stand in the midst of reckoning. The thought then stays open, and
-goes on behind the tool's result.
+A thought can only open an answer; thinking tags further on are text. Toolkens may fire inside a thought, because that
+is where reasoning LMs calculate. The thought then stays open and continues after the tool's result.
 """
 
 from __future__ import annotations
@@ -24,22 +23,26 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Place = Literal["start", "inside", "text"]
-"""Where an LM goes on: at an answer's beginning, where a thought may open; within one; in the answer's text."""
+"""Where the LM continues: at the start of an answer (a thought may open), inside a thought, or in the answer's text."""
 
 
 @dataclass(frozen=True)
 class Thought:
-    """A piece of a thought, beside which plain strings are pieces of the answer's text."""
+    """A piece of a thought. Pieces of the answer's text are plain strings."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a text came to.
+    """A generated text, split.
 
-    thought_open: it ends within the thought. thought_tokens: how many of its tokens are the thought's, tags included;
-    None where the LM marks no thoughts, or its tags are not tokens.
+    Attributes:
+        text: The answer's text.
+        thought: The text between the thinking tags.
+        thought_open: Whether the generated text ends inside the thought.
+        thought_tokens: How many of the generated tokens belong to the thought, tags included. None if the LM marks no
+            thoughts or its tags are not single tokens.
     """
 
     text: str
@@ -48,13 +51,20 @@ class Answer:
     thought_tokens: int | None = None
 
     def thought_kwargs(self) -> dict[str, Any]:
-        """A message's `additional_kwargs`."""
+        """Return the thought as a message's `additional_kwargs`."""
         kwargs: dict[str, Any] = {THOUGHT_KEY: self.thought} if self.thought else {}
         return {**kwargs, OPEN_KEY: True} if self.thought_open else kwargs
 
 
 class ThoughtSplitter:
-    """Parts one text as it comes. What may yet turn out to be a tag, or whitespace around one, is held back."""
+    """Splits a text while it is generated.
+
+    Text that may turn out to be part of a tag, or whitespace around one, is held back until that is known.
+
+    Args:
+        layout: How the LM marks thoughts.
+        place: Where in the answer the text begins.
+    """
 
     def __init__(self, layout: ThoughtLayout, place: Place) -> None:
         self._layout = layout
@@ -63,16 +73,16 @@ class ThoughtSplitter:
 
     @property
     def inside(self) -> bool:
-        """Whether the text so far ends within the thought."""
+        """Whether the text so far ends inside the thought."""
         return self._place in ("lead", "inside")
 
     def push(self, piece: str) -> list[str | Thought]:
-        """Take a piece; give what is now certain."""
+        """Add a piece of text and return the parts that are now certain."""
         self._held += piece
         return [part for part in self._parts() if part not in ("", Thought(""))]
 
     def finish(self) -> list[str | Thought]:
-        """What was held back, when no piece follows."""
+        """Return what was held back; call it after the last piece."""
         rest, self._held = self._held, ""
         if not rest or self._place == "gap":
             return []
@@ -113,10 +123,12 @@ class ThoughtSplitter:
 
 @dataclass(frozen=True)
 class Beginning:
-    """Where in an answer an LM goes on.
+    """Where in an answer the LM continues.
 
-    lead: the whitespace to take off what it writes next; "" for none. layout: how it marks thoughts; None if it does
-    not.
+    Attributes:
+        lead: The whitespace to remove from the start of the generated text; "" if there is none.
+        layout: How the LM marks thoughts; None if it does not.
+        place: Whether it continues at the start, inside a thought, or in the text.
     """
 
     lead: str
@@ -127,7 +139,7 @@ class Beginning:
 def beginning(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[BaseMessage], prompt_format: PromptFormat
 ) -> Beginning:
-    """Where the LM goes on from the prompt for `messages`."""
+    """Return where the LM continues from the prompt for `messages`."""
     layout = thought_layout(tokenizer) if prompt_format.style == "chat" else None
     turn = open_turn(messages, prompt_format.reinjection)
     if turn is not None and layout is not None and turn.thought_open:
@@ -139,7 +151,7 @@ def beginning(
 
 
 def answer_of(text: str, begun: Beginning) -> Answer:
-    """`text` without its lead, parted into thought and answer."""
+    """Remove the lead from `text` and split it into thought and answer."""
     text = text.removeprefix(begun.lead)
     if begun.layout is None:
         return Answer(text)
@@ -153,7 +165,7 @@ def answer_of(text: str, begun: Beginning) -> Answer:
 
 
 def answer_pieces(pieces: Iterator[str | Reasoning], begun: Beginning) -> Iterator[str | Thought | Reasoning]:
-    """`answer_of`, piece by piece, the Reasoning last."""
+    """Do what `answer_of` does, piece by piece. The last item is the Reasoning."""
     bare = _without_lead(pieces, begun.lead)
     if begun.layout is None:
         yield from bare
@@ -170,7 +182,7 @@ def answer_pieces(pieces: Iterator[str | Reasoning], begun: Beginning) -> Iterat
 def with_count(
     tokenizer: PreTrainedTokenizerBase, answer: Answer, layout: ThoughtLayout | None, token_ids: Sequence[int]
 ) -> Answer:
-    """`answer` with how many of its tokens are its thought's, if that can be told."""
+    """Return `answer` with the thought's number of tokens, if it can be counted."""
     if layout is None:
         return answer
     added = tokenizer.get_added_vocab()
@@ -179,14 +191,17 @@ def with_count(
         return replace(answer, thought_tokens=len(token_ids))
     if closing is None:
         return answer
-    # A thought is closed by the first such token; an answer without a thought has none to count.
+    # The first closing tag ends the thought. Without a thought there is nothing to count.
     thinking = answer.thought or (opening is not None and opening in token_ids[:2])
     count = list(token_ids).index(closing) + 1 if thinking and closing in token_ids else 0
     return replace(answer, thought_tokens=count)
 
 
 def closing_ids(tokenizer: PreTrainedTokenizerBase, begun: Beginning) -> list[int]:
-    """What ends the thought that a prompt leaves open, for answers that are to come at once; [] if it leaves none."""
+    """Return the tokens that close the thought left open by a prompt; [] if none is open.
+
+    An answer in a schema's form must follow at once, so an open thought is closed first.
+    """
     if begun.layout is None or begun.place != "inside":
         return []
     return encode_template_text(tokenizer, begun.layout.end, continued=True)
@@ -210,7 +225,7 @@ def _without_lead(pieces: Iterator[str | Reasoning], lead: str) -> Iterator[str 
 
 
 def _held_back(text: str, ends: Sequence[str]) -> int:
-    """Length of the longest end of `text` that one of `ends` begins with."""
+    """Return the length of the longest suffix of `text` that is a prefix of one of `ends`."""
     longest = 0
     for end in ends:
         for length in range(min(len(end) - 1, len(text)), longest, -1):

@@ -1,8 +1,8 @@
-"""Back-trace: where a call's arguments fail, the runner-up is tried (TokenLearning, arXiv 2506.14248; ToolkenGPT).
+"""Backtracing: when a call's arguments fail, try the next likeliest tool (TokenLearning, arXiv 2506.14248; ToolkenGPT).
 
-Off unless asked for. A call that fails is by LangChain's custom reported in `invalid_tool_calls`, and whoever runs the
-agent decides; another tool called in its stead may do something that nobody wanted. Where tools only compute or look
-up, as the papers' do, a second choice costs nothing but time.
+Off by default. LangChain reports a failed call in `invalid_tool_calls` and leaves the decision to the agent, because
+calling another tool instead may do something that nobody wanted. If the tools only compute or look things up, as in the
+papers, a second choice costs only time.
 """
 
 from __future__ import annotations
@@ -20,13 +20,19 @@ from langchain_toolken.decoding.engine import Engine, PromptTooLongError, Reason
 from langchain_toolken.tools.spec import ToolSpec
 
 Validators = Mapping[str, type[BaseModel]]
-"""The pydantic models that tools' arguments must pass, by tool."""
+"""The pydantic models that arguments must pass, by tool name."""
 
 
 def validators_of(tools: Sequence[object]) -> dict[str, type[BaseModel]]:
-    """The pydantic models among `tools` that ask for more than their JSON schema says.
+    """Find the pydantic models among `tools` that check more than their JSON schema does.
 
-    A tool with injected arguments has none, since its model can't be made from the LM's arguments alone.
+    Tools with injected arguments are left out: their model needs more than the arguments that the LM writes.
+
+    Args:
+        tools: Tools in any form that LangChain binds.
+
+    Returns:
+        The models by tool name.
     """
     found: dict[str, type[BaseModel]] = {}
     for tool in tools:
@@ -35,17 +41,17 @@ def validators_of(tools: Sequence[object]) -> dict[str, type[BaseModel]]:
             continue
         if isinstance(tool, BaseTool) and set(tool.args) != set(model.model_fields):
             continue
-        # pydantic's name for a validator of one's own, wherever in the model it stands.
+        # "function-before", "function-wrap" and so on: pydantic's name for a custom validator anywhere in the model.
         if "'function-" in repr(model.__pydantic_core_schema__):
             found[tool.name if isinstance(tool, BaseTool) else model.__name__] = model
     return found
 
 
 def argument_error(spec: ToolSpec, arguments: dict[str, Any], model: type[BaseModel] | None) -> str | None:
-    """Why `arguments` are not valid for the tool; None if they are.
+    """Return why `arguments` are not valid for the tool, or None if they are.
 
-    Decoding under the grammar keeps to the schema's structure. What is checked here besides are the parts of it that a
-    grammar can't hold (formats), and the validators of the tool's own pydantic model.
+    The grammar already enforces the schema's structure. This also checks what a grammar can't express (formats), and
+    the validators of the tool's own pydantic model.
     """
     checker = validator_for(spec.json_schema)
     errors = checker(spec.json_schema, format_checker=checker.FORMAT_CHECKER).iter_errors(arguments)
@@ -73,15 +79,26 @@ def decode_first_valid(
     runners_up: int = 0,
     validators: Validators | None = None,
 ) -> tuple[Reasoning, DecodedCall]:
-    """`decode_call`, and if its arguments fail, that of up to `runners_up` next likeliest tools.
+    """Decode the call; if its arguments fail, try up to `runners_up` of the next likeliest tools.
 
-    max_tokens and budget are `decode_call`'s, for each of them. Gives the call that passed and the reasoning with its
-    tool as the trigger. If none does, the first one as it is, with its error. With no runners-up nothing but a cut-off
-    is an error: the tool itself says what it does not take.
+    Args:
+        engine: The engine that decodes.
+        prompt: The prompt that the LM reasoned from.
+        reasoning: The reasoning that ended in a call.
+        tools: The tools that can be called.
+        max_tokens: Most tokens of each call's arguments.
+        budget: Most tokens of each whole call, as in `decode_call`.
+        runners_up: How many other tools are tried. With 0, only a cut-off is an error: the tool itself rejects
+            arguments that it can't take.
+        validators: Pydantic models that arguments must pass.
+
+    Returns:
+        The reasoning with the called tool as its trigger, and the first call that passed. If none passed, the
+        original call and its error.
 
     Raises:
-        ValueError: the tool that fired is not among `tools`.
-        PromptTooLongError: there is no room for the first call's arguments.
+        ValueError: The tool that fired is not among `tools`.
+        PromptTooLongError: There is no room for the first call's arguments.
     """
     first = decode_call(engine, prompt, reasoning, tools, max_tokens=max_tokens, budget=budget)
     if not runners_up:
@@ -90,7 +107,7 @@ def decode_first_valid(
     specs = {spec.name: spec for spec in tools}
     attempts = [(reasoning.trigger, _checked(first, specs[reasoning.trigger.tool], validators))]
     weighed = (reasoning.trigger, *reasoning.runners_up)
-    # Behind a marker the runners-up are toolkens, which were not weighed against the tool that it names.
+    # After a marker the runners-up are toolkens, whose probabilities don't compare with those of a written name.
     others = [] if reasoning.marker is not None else [each for each in reasoning.runners_up if each.tool in specs]
     for candidate in others[:runners_up]:
         if attempts[-1][1].error is None:

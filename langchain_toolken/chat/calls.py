@@ -1,8 +1,8 @@
-"""One tool call's decoding, whichever way it began: by a toolken, by a marker in the text, or because it was forced.
+"""Decode one tool call, however it began: by a toolken, by a marker token in the text, or because it was forced.
 
-A toolken says which tool it is, and the arguments follow a card with that one tool. Behind a marker the LM writes the
-call as text, {"name": ..., "arguments": ...}: the name is decoded under a grammar of the tools' names and the arguments
-under that tool's, so that a call always parses.
+A toolken names its tool, and the arguments are decoded after a card that describes that one tool. After a marker, the
+LM writes the call as text, {"name": ..., "arguments": ...}: the name is decoded under a grammar of the tools' names
+and the arguments under that tool's schema, so a written call always parses.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from langchain_toolken.tools.spec import ToolSpec
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_NAME_TOKENS = 128  # a name of 64 characters, which OpenAI allows, has at most so many bytes and JSON around them
+_NAME_TOKENS = 128  # enough for the longest name that OpenAI's API allows (64 characters) and the JSON around it
 
 
 @dataclass(frozen=True)
 class FailedCall:
-    """A call whose arguments were cut off, or did not pass the tool's own validation."""
+    """A call whose arguments were cut off or failed the tool's own validation."""
 
     tool: str
     error: str
@@ -38,12 +38,16 @@ class FailedCall:
 
 @dataclass(frozen=True)
 class DecodedCall:
-    """A call's arguments, and what decoding it added to the prompt and to the LM's text.
+    """A call's arguments and what decoding it cost.
 
-    card_tokens: the tool card's; the LM only reads them. written_tokens: the toolken, or the marker and the name behind
-    it; what the LM wrote besides the arguments. Calls that were tried before are counted in both.
-    error: why the arguments are no valid call's; None if they are.
-    backtraced_from: the likelier calls that failed before this one (see `backtracing`), in the order they were tried.
+    Attributes:
+        completion: The decoded arguments.
+        card_tokens: Tokens of the tool card, which the LM only reads. Includes calls that were tried before.
+        written_tokens: Tokens that the LM wrote for the call in addition to its arguments: the toolken, or the marker
+            and the tool's name. Includes calls that were tried before.
+        error: Why the call is not valid; None if it is.
+        backtraced_from: The likelier calls that failed before this one (see `backtracing`), in the order they were
+            tried.
     """
 
     completion: Completion
@@ -55,10 +59,13 @@ class DecodedCall:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt, and how each of its tools can be called from it.
+    """A prompt and how each of its tools can be called.
 
-    ids: what the LM goes on from. by_toolken: the tools that fire by toolken. written: those that are described in the
-    prompt and called by writing. marker: the token that begins a written call; None where there is nothing to write.
+    Attributes:
+        ids: The token ids that the LM continues from.
+        by_toolken: The tools that are called by their toolken.
+        written: The tools that the prompt describes and the LM calls in writing.
+        marker: The token that begins a written call; None if `written` is empty.
     """
 
     ids: list[int]
@@ -75,12 +82,19 @@ def prompt_for(
     mode: ToolMode,
     with_toolken: Collection[str],
 ) -> Prompt:
-    """The prompt for `messages` with `tools`.
+    """Render the prompt for `messages` with `tools`.
 
-    mode: "toolken" and "prompt" put all tools on one side; "hybrid" parts them by who is in `with_toolken`.
+    Args:
+        tokenizer: The LM's tokenizer.
+        messages: The history.
+        prompt_format: How messages are laid out.
+        tools: The tools that can be called.
+        mode: "toolken" and "prompt" treat all tools alike; "hybrid" describes those that are not in `with_toolken`.
+        with_toolken: Names of the tools with a fitted toolken.
 
     Raises:
-        ValueError: as `prompts.messages.render`; or a tool is to be written and the tokenizer has no marker for it.
+        ValueError: See `prompts.messages.render`. Also if the prompt describes tools and the tokenizer has no marker
+            token for calls.
     """
     known = frozenset(with_toolken)
     written = tuple(spec for spec in tools if mode == "prompt" or (mode == "hybrid" and spec.name not in known))
@@ -93,7 +107,7 @@ def prompt_for(
 
 
 def only_call(spec: ToolSpec, prompt: Prompt) -> Reasoning:
-    """A forced call with one tool to choose from: nothing to decide, so the LM is not asked."""
+    """Return the reasoning of a forced call with a single tool. The LM is not run: there is nothing to choose."""
     return Reasoning(
         token_ids=(),
         text="",
@@ -107,12 +121,12 @@ def only_call(spec: ToolSpec, prompt: Prompt) -> Reasoning:
 
 
 def with_name(engine: Engine, prompt: Prompt, reasoning: Reasoning) -> Reasoning:
-    """`reasoning` with the name of the tool that its marker begins a call of; as it is, if there is no marker.
+    """Decode the tool's name after a marker. Without a marker, `reasoning` is returned unchanged.
 
-    Where the context ends before the name does, there is no call and the reasoning ends by "length".
+    If the context ends before the name does, there is no call, and the finish reason is "length".
 
     Raises:
-        PromptTooLongError: there is no room for a name at all.
+        PromptTooLongError: There is no room for any name.
     """
     if reasoning.marker is None or reasoning.trigger is None:
         return reasoning
@@ -139,21 +153,29 @@ def decode_call(
     max_tokens: int,
     budget: int | None = None,
 ) -> DecodedCall:
-    """The arguments of the call that `reasoning` of `prompt` ended in.
+    """Decode the arguments of the call that `reasoning` ended in.
 
-    max_tokens: most tokens of the arguments. budget: most tokens of the whole call, the toolken or the marker and the
-    name behind it included; None for no bound besides. At least one token is decoded.
+    Args:
+        engine: The engine that decodes.
+        prompt: The prompt that the LM reasoned from.
+        reasoning: The reasoning that ended in a call.
+        tools: The tools that can be called.
+        max_tokens: Most tokens of the arguments.
+        budget: Most tokens of the whole call, including the toolken, or the marker and the name. None sets no further
+            limit. At least one token is decoded.
 
     Raises:
-        ValueError: the tool that fired is not among `tools`.
-        PromptTooLongError: there is no room for arguments.
+        ValueError: The tool that fired is not among `tools`.
+        PromptTooLongError: There is no room for arguments.
     """
     trigger, tokenizer = reasoning.trigger, engine.tokenizer
     spec = next((spec for spec in tools if trigger is not None and spec.name == trigger.tool), None)
     if trigger is None or spec is None:
         called = "nothing" if trigger is None else repr(trigger.tool)
-        raise ValueError(f"The LM called {called}, which is not among the tools that its call is decoded with.")
-    # The generated ids, not the text encoded anew: the cached prefix stays valid token for token.
+        raise ValueError(
+            f"The LM called {called}, which is not among the given tools. Pass the tools it reasoned with."
+        )
+    # The generated ids, not the text encoded again: the cached prefix stays valid token by token.
     ids = [*prompt.ids, *reasoning.token_ids]
     if reasoning.marker is not None:
         head = encode_content(tokenizer, call_layout(tokenizer).head(spec.name), continued=True)

@@ -1,4 +1,4 @@
-"""The toolkens of one chat model: those it was given, and ones that are made for tools bound without (DESIGN §3)."""
+"""The toolkens of one chat model: the given ones, and those made for bound tools that have none."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from langchain_toolken.tools.spec import ToolSpec
 
 
 class GrowingToolkens:
-    """A set that gets a toolken for every tool it is asked for; safe to use from several threads.
+    """A toolken set that makes a toolken for every tool it is asked for. Thread-safe.
 
     Args:
-        given: a set, a folder that one was saved to, or None.
+        given: A set, a folder that one was saved to, or None.
 
     Attributes:
-        given: the set as it was given; None if there is none.
+        given: The set as it was given, or None.
 
     Raises:
-        ToolkenSetError: the folder can't be read.
+        ToolkenSetError: The folder can't be read.
     """
 
     def __init__(self, given: ToolkenSet | str | Path | None) -> None:
@@ -41,27 +41,29 @@ class GrowingToolkens:
         self._lock = threading.Lock()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self  # made for the set that was given, and nothing else is in it
+        return self  # it holds only what was derived from the given set
 
     def __reduce__(self) -> tuple[type[Self], tuple[ToolkenSet | str | Path | None]]:
-        return type(self), (self._source,)  # another process makes its own for further tools
+        return type(self), (self._source,)  # another process makes further toolkens itself
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The tools that have a toolken in the set that was given."""
+        """The tools that have a toolken in the given set."""
         return () if self.given is None else self.given.names
 
     @cached_property
     def identity(self) -> str | None:
-        """A text that differs where what was given differs; None where nothing was given."""
+        """A text that identifies the contents of the given set; None without one."""
         return None if self.given is None else toolkens_identity(self.given)
 
     def for_tools(self, engine: Engine, tools: Sequence[ToolSpec], style: Style) -> ToolkenSet:
-        """A set with a toolken for each of `tools`. Those that are made are kept until a tool of that name comes with
-        another description, and a warning names them.
+        """Return a set with a toolken for each of `tools`.
+
+        New toolkens are kept until a tool of the same name arrives with another description. A warning names them.
 
         Raises:
-            ToolkenSetError, ValueError: as `decoding.new_tools.with_priors`.
+            ToolkenSetError: The given set does not fit the LM.
+            ValueError: Toolkens are missing, and the engine has no weights to make them from.
         """
         with self._lock:
             self._grown = with_priors(engine, self._without_outdated(tools), tools, style, self._learned)
@@ -75,7 +77,7 @@ class GrowingToolkens:
         return self._grown.remove(outdated) if outdated else self._grown
 
     def _learned(self, lm: LanguageModel) -> ToolkenMap | None:
-        """The map of the set that was given, learned when a tool first needs it."""
+        """Return the given set's map from priors to toolkens, learned when a tool first needs it."""
         if self._map is None and self.given is not None:
             self._map = map_of(lm, self.given)
         return self._map
@@ -88,14 +90,20 @@ def with_priors(
     style: Style,
     learn: Callable[[LanguageModel], ToolkenMap | None] | None = None,
 ) -> ToolkenSet:
-    """`toolkens` with one for each of `tools`: those that have none get one by `add_tools`, or without a set their
-    prior toolken, and a warning names them.
+    """Return `toolkens` with one for each of `tools`.
 
-    style: the prompt style that they will be used in. learn: gives what `add_tools` takes as `learned`, asked only
-    where a tool has none.
+    Tools without a toolken get one from `add_tools` or, without a set, a prior toolken. A warning names them.
+
+    Args:
+        engine: The engine, whose LM new toolkens are made from.
+        toolkens: The set so far.
+        tools: The tools that need a toolken.
+        style: The prompt style that the toolkens will be used in.
+        learn: Returns the `learned` argument of `add_tools`; only called if a tool has no toolken.
 
     Raises:
-        ValueError: some have none, and the engine holds no weights to make them from.
+        ToolkenSetError: `toolkens` does not fit the LM.
+        ValueError: Toolkens are missing, and the engine has no weights to make them from.
     """
     known = frozenset(() if toolkens is None else toolkens.names)
     specs = [spec for spec in tools if spec.name not in known]
@@ -104,7 +112,7 @@ def with_priors(
     names = ", ".join(repr(spec.name) for spec in specs[:5]) + (" …" if len(specs) > 5 else "")
     if not isinstance(engine, TransformersEngine):
         raise ValueError(
-            f"No toolken for {names}, and this engine holds no weights to make prior toolkens from. Fit toolkens "
+            f"No toolken for {names}, and this engine has no weights to make prior toolkens from. Fit toolkens "
             "for these tools, or bind only tools that have one."
         )
     lm = engine.lm
@@ -124,7 +132,7 @@ _PRIORS = "prior toolkens, made from the tools' names alone"
 
 def _warn(names: str, what: str, model_id: str) -> None:
     warnings.warn(
-        f"No fitted toolken for {names}: using {what}. They fire less surely than fitted ones; fit some with "
+        f"No fitted toolken for {names}: using {what}. They fire less reliably than fitted ones; fit some with "
         f"fit_toolkens({model_id!r}, tools=…, demonstrations=…).",
         UserWarning,
         stacklevel=3,

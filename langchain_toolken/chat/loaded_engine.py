@@ -1,4 +1,4 @@
-"""What a chat model's copies do with its engine: they share it; another process loads it again."""
+"""How copies of a chat model treat its engine: copies share it, and another process loads it again."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from typing import Any, Self
 from langchain_toolken.decoding.engine import Engine
 
 LOADED_BY = ("model", "revision", "dtype", "device", "device_map", "trust_remote_code", "model_kwargs")
-"""The chat model's fields that decide which engine it has."""
+"""The chat model's fields that determine its engine."""
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedEngine:
-    """A chat model's engine: a deep copy of the chat model has the same one, since weights are never copied.
+    """A chat model's engine, which deep copies share because weights are never copied.
 
-    by_name: loaded by the chat model's own settings (`LOADED_BY`). Pickled it is None, so whoever gets the chat model
-    loads the engine again when it is first used; with an engine of another origin, pickling raises PicklingError.
+    It is pickled as None, so that an unpickled chat model loads its engine at first use.
+
+    Attributes:
+        engine: The engine.
+        by_name: Whether the chat model loaded it from its own settings (`LOADED_BY`). If not, no other process could
+            load it, and pickling raises PicklingError.
     """
 
     engine: Engine
@@ -30,7 +34,7 @@ class LoadedEngine:
         if not self.by_name:
             raise PicklingError(
                 f"this ToolkenChat was made from an engine in memory ({self.engine.model_id}), which another process "
-                "can't load again by itself. Make it with ToolkenChat(model=…, toolkens=…), or make one with "
-                "ToolkenChat.from_engine in each process"
+                "cannot load. Create it with ToolkenChat(model=…, toolkens=…), or call ToolkenChat.from_engine in each "
+                "process"
             )
         return type(None), ()

@@ -1,4 +1,4 @@
-"""What a chat model says of itself: to LangChain's caches and tracers, and to agents that ask what it can do."""
+"""What a chat model reports about itself to LangChain's tracers and agents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from langchain_core.language_models.base import LangSmithParams
 
 
 def langsmith_params(settings: object, changed: Mapping[str, Any], stop: Sequence[str] | None) -> LangSmithParams:
-    """What LangSmith shows of a call: model, temperature and max_tokens of `settings`, or as the call changed them."""
+    """Return what LangSmith shows of a call.
+
+    Args:
+        settings: The chat model; `model`, `temperature` and `max_tokens` are read from it.
+        changed: The call's keyword arguments, which take precedence.
+        stop: The call's stop strings.
+    """
     model, temperature, most = (
         getattr(settings, field) if changed.get(field) is None else changed[field]
         for field in ("model", "temperature", "max_tokens")
@@ -28,9 +34,10 @@ def langsmith_params(settings: object, changed: Mapping[str, Any], stop: Sequenc
 
 
 def text_model_profile() -> ModelProfile:
-    """What an LM of text can do here, whichever it is; LangChain's agents choose by it.
+    """Return what any text LM can do here.
 
-    With "structured_output" an agent's response_format is decoded under its grammar, and is not one more tool to call.
+    LangChain's agents read it: because of "structured_output" they decode a response_format under its grammar instead
+    of adding it as a tool.
     """
     return ModelProfile(
         text_inputs=True,

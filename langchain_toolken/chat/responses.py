@@ -1,4 +1,4 @@
-"""What an engine decoded as LangChain messages: the calls, the usage, the toolken and its runners-up (DESIGN §3)."""
+"""Turn what an engine decoded into LangChain messages, with calls, usage, and the toolken and its runners-up."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ from langchain_toolken.prompts.thoughts import OPEN_KEY, THOUGHT_KEY
 
 
 def response(answer: Answer, reasoning: Reasoning, call: DecodedCall | None, model_name: str) -> AIMessage:
-    """The AIMessage of a turn, of the same shape however its call came about.
+    """Build the AIMessage of a turn. It has the same shape however the call began.
 
-    Words, the toolken (or the marker and the name behind it) and the arguments count as output; the tool card, and what
-    the LM read for a second look at a call, as input.
+    Generated text, the toolken (or the marker and the tool's name) and the arguments count as output tokens. The tool
+    card, and what the LM read to judge a call again, count as input tokens.
+
+    Args:
+        answer: The generated text, split into thought and answer.
+        reasoning: What the engine decoded.
+        call: The decoded call; None if the LM called no tool.
+        model_name: The LM's name, for the metadata.
     """
     trigger = reasoning.trigger
     calls, invalid = [], []
@@ -55,7 +61,7 @@ def response(answer: Answer, reasoning: Reasoning, call: DecodedCall | None, mod
 
 
 def schema_response(completion: Completion, model_name: str) -> AIMessage:
-    """The AIMessage of an answer that was decoded under a schema: its JSON is the text."""
+    """Build the AIMessage of an answer that was decoded under a schema. Its text is the JSON."""
     return AIMessage(
         content=completion.text,
         usage_metadata=_usage(completion.prompt_tokens, completion.completion_tokens, completion.reused_tokens),
@@ -64,21 +70,21 @@ def schema_response(completion: Completion, model_name: str) -> AIMessage:
 
 
 def chunk_of(piece: str | Thought) -> AIMessageChunk:
-    """A piece of the text, or of the thought before it, as it is streamed."""
+    """Return the chunk that streams a piece of the text or of the thought before it."""
     if isinstance(piece, Thought):
         return AIMessageChunk(content="", additional_kwargs={THOUGHT_KEY: piece.text} if piece.text else {})
     return AIMessageChunk(content=piece)
 
 
 def closing_chunks(message: AIMessage) -> Iterator[AIMessageChunk]:
-    """What comes after the text when `message` is streamed: its calls, and its usage and metadata last."""
+    """Yield what follows the text when `message` is streamed: its calls, then its usage and metadata."""
     for call in message.tool_calls:
         arguments = json.dumps(call["args"], ensure_ascii=False)
         chunk = tool_call_chunk(name=call["name"], args=arguments, id=call["id"], index=0)
         yield AIMessageChunk(content="", tool_call_chunks=[chunk])
     for cut in message.invalid_tool_calls:
-        # Chunks are parsed leniently when they are put together: cut JSON would be mended into a call that the LM
-        # never finished. As a JSON string it stays an invalid call.
+        # LangChain parses merged chunks leniently and would complete cut-off JSON into a call that the LM never
+        # finished. Written as a JSON string, it stays an invalid call.
         chunk = tool_call_chunk(name=cut["name"], args=json.dumps(cut["args"]), id=cut["id"], index=0)
         yield AIMessageChunk(content="", tool_call_chunks=[chunk])
     left_open = {OPEN_KEY: True} if message.additional_kwargs.get(OPEN_KEY) else {}
@@ -117,7 +123,7 @@ def _toolken_metadata(reasoning: Reasoning, call: DecodedCall | None) -> dict[st
 
 
 def _rerank_metadata(judgement: Judgement) -> dict[str, Any]:
-    """What a second look came to. Reject has the name None, as has what was chosen where the call was rejected."""
+    """Return a judgement as metadata. "Reject" has the name None, both among the candidates and as the choice."""
     return {
         "method": judgement.method,
         "candidates": [{"name": name, "score": score} for name, score in judgement.scores],
@@ -127,7 +133,7 @@ def _rerank_metadata(judgement: Judgement) -> dict[str, Any]:
 
 
 def _logprobs_metadata(logprobs: Sequence[TokenLogprob]) -> dict[str, Any]:
-    """In the form of OpenAI's API, which LangChain's models hand on as it is."""
+    """Return log-probabilities in the form of OpenAI's API, as LangChain's other chat models do."""
 
     def entry(token: str, logprob: float) -> dict[str, Any]:
         return {"token": token, "bytes": list(token.encode()), "logprob": logprob}

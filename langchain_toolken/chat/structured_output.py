@@ -1,6 +1,6 @@
-"""Answers in the form of a schema: which call makes them, and how they are read (DESIGN §3).
+"""Structured output: the call that asks for it, and the parser of its answers.
 
-Both ways are decoded under the schema's grammar, so what comes back keeps to it unless it was cut off.
+Every method decodes under the schema's grammar, so an answer matches the schema unless it was cut off.
 """
 
 from __future__ import annotations
@@ -24,18 +24,22 @@ Method = Literal["json_schema", "function_calling", "json_mode"]
 
 
 def structured_call(schema: dict[str, Any] | type, method: str, strict: bool | None) -> dict[str, Any]:
-    """The keyword arguments that make a chat model answer in the form of `schema`.
+    """Return the keyword arguments that make a chat model answer in the form of `schema`.
 
-    "json_mode" promises any JSON; the JSON of "json_schema" is that too, so it is what is given.
+    Args:
+        schema: A pydantic model, a TypedDict or a JSON schema.
+        method: "json_schema", "function_calling" or "json_mode". "json_mode" promises no more than valid JSON, which
+            "json_schema" gives too, so they do the same.
+        strict: Only reported to tracers.
 
     Raises:
-        ValueError: there is no such method; `schema` is no schema of an object.
-        ToolError: it has fields that can't be constrained.
+        ValueError: The method is unknown, or `schema` is not an object schema.
+        ToolError: The schema has fields that can't be constrained.
     """
     if method not in get_args(Method):
         raise ValueError(f"method={method!r} is not known; give one of {', '.join(map(repr, get_args(Method)))}.")
     spec = schema_spec(schema)
-    # For tracers, as LangChain's own chat models tell them.
+    # Tracers read this; LangChain's own chat models pass the same.
     traced = {"kwargs": {"method": method, "strict": strict}, "schema": convert_to_openai_tool(schema)}
     if method == "function_calling":
         return {"tools": [openai_tool(spec)], "tool_choice": spec.name, "ls_structured_output_format": traced}
@@ -47,9 +51,13 @@ def structured_call(schema: dict[str, Any] | type, method: str, strict: bool | N
 def with_parsing(
     llm: Runnable[LanguageModelInput, AIMessage], schema: dict[str, Any] | type, *, include_raw: bool
 ) -> Runnable[LanguageModelInput, Any]:
-    """`llm`, bound with `structured_call`, and behind it what reads its answers.
+    """Return `llm` followed by a parser of its answers.
 
-    include_raw: give {"raw", "parsed", "parsing_error"} and raise no parsing errors, as in all of LangChain.
+    Args:
+        llm: The chat model, bound with `structured_call`.
+        schema: The schema it was bound with.
+        include_raw: Return {"raw", "parsed", "parsing_error"} instead of raising parsing errors, as in all of
+            LangChain.
     """
     parse = RunnableLambda(_reader(schema), name="parse_answer")
     if not include_raw:
@@ -68,15 +76,15 @@ def _read(message: AIMessage, schema: dict[str, Any] | type, spec: ToolSpec) -> 
     if message.response_metadata.get("finish_reason") == "length":
         raise OutputParserException(
             f"The answer in the form of {spec.name} was cut off: it reached max_tokens, max_argument_tokens or the end "
-            "of the LM's context. Raise the limit, or give its texts a maxLength.",
+            "of the LM's context. Raise the limit, or give the schema's strings a maxLength.",
             llm_output=str(message.invalid_tool_calls or message.text),
         )
     values = message.tool_calls[0]["args"] if message.tool_calls else json.loads(message.text)
-    # pydantic's second and first kind; a TypedDict or JSON schema gives the dict as it is.
+    # pydantic v2 and v1 models; for a TypedDict or a JSON schema the dict itself is the answer.
     make = getattr(schema, "model_validate", None) or getattr(schema, "parse_obj", None)
     if make is None:
         return values
     try:
         return make(values)
-    except ValueError as error:  # a validator of the model's own asks for more than its JSON schema says
+    except ValueError as error:  # a custom validator checks more than the JSON schema says
         raise OutputParserException(f"{spec.name}: {error}", llm_output=json.dumps(values)) from error
