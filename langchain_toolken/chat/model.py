@@ -37,7 +37,7 @@ from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat, Reinjection, Style
 from langchain_toolken.prompts.tool_cards import openai_tool
 from langchain_toolken.toolkens.set import ToolkenSet
-from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.tools.spec import ToolSpec, tool_specs
 
 
 class ToolkenChat(BaseChatModel):
@@ -219,7 +219,7 @@ class ToolkenChat(BaseChatModel):
             ValueError: k is less than 1, or there are no tools.
         """
         given = self._toolkens.given
-        specs = given.specs if tools is None and given is not None else call_settings.specs_of(tools or ())
+        specs = given.specs if tools is None and given is not None else tool_specs(tools or (), allow_repeats=True)
         if k < 1 or not specs:
             raise ValueError(f"k must be 1 or more, not {k}." if k < 1 else "There are no tools to rank: give tools=….")
         return list(chat_turn.rank(self.turn(), self._convert_input(messages).to_messages(), specs)[:k])
@@ -343,7 +343,7 @@ class ToolkenChat(BaseChatModel):
             ToolError: something among `tools` is not a tool, or has no description; two tools have one name.
             ValueError: tool_choice is not understood, or names a tool that is not among `tools`.
         """
-        specs = call_settings.specs_of(tools)
+        specs = tool_specs(tools, allow_repeats=True)
         call_settings.choice_among(tool_choice, [spec.name for spec in specs])
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
@@ -386,7 +386,7 @@ class ToolkenChat(BaseChatModel):
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """How many tokens the LM reads before it answers `messages` with `tools` bound; see `chat_turn.prompt_length`
         for messages that nobody could answer."""
-        return chat_turn.prompt_length(self.turn(), messages, call_settings.specs_of(tools or ()))
+        return chat_turn.prompt_length(self.turn(), messages, tool_specs(tools or (), allow_repeats=True))
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

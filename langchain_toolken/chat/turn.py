@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
 
@@ -22,7 +22,7 @@ from langchain_toolken.chat.calls import Prompt, only_call, prompt_for, with_nam
 from langchain_toolken.chat.reranking import Reranking
 from langchain_toolken.chat.responses import chunk_of, closing_chunks, response, schema_response
 from langchain_toolken.chat.settings import CallSettings, ToolMode
-from langchain_toolken.decoding.engine import Candidate, Engine, Reasoning, Sampling
+from langchain_toolken.decoding.engine import Candidate, DecodingRequest, Engine, Reasoning, Sampling
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.thoughts import thought_of
@@ -77,8 +77,8 @@ def reason(
     prompt = settings.prompt(messages, tools)
     if forced and len(tools) == 1:
         return only_call(tools[0], prompt)
-    for_engine = _for_engine(settings, messages, prompt, forced)
-    reasoning = reranking.reason(settings.engine, prompt.ids, prompt.by_toolken, settings.second_look, for_engine)
+    request = _request(settings, messages, prompt, forced)
+    reasoning = reranking.reason(settings.engine, prompt.ids, prompt.by_toolken, settings.second_look, request)
     return with_name(settings.engine, prompt, reasoning)
 
 
@@ -90,8 +90,8 @@ def stream_reason(
         yield reason(settings, messages, tools, forced=True)
         return
     engine, prompt = settings.engine, settings.prompt(messages, tools)
-    for_engine = _for_engine(settings, messages, prompt, forced)
-    pieces = reranking.stream(engine, prompt.ids, prompt.by_toolken, settings.second_look, for_engine)
+    request = _request(settings, messages, prompt, forced)
+    pieces = reranking.stream(engine, prompt.ids, prompt.by_toolken, settings.second_look, request)
     begun = beginning(engine.tokenizer, messages, settings.prompt_format)
     for piece in answer_pieces(pieces, begun):
         yield with_name(engine, prompt, piece) if isinstance(piece, Reasoning) else piece
@@ -201,17 +201,14 @@ def _finished(
     return complete(settings, messages, reasoning, asked.tools, asked.argument_models)
 
 
-def _for_engine(
-    settings: TurnSettings, messages: Sequence[BaseMessage], prompt: Prompt, forced: bool
-) -> dict[str, Any]:
-    """The keyword arguments of `Engine.reason` and `Engine.stream`."""
+def _request(settings: TurnSettings, messages: Sequence[BaseMessage], prompt: Prompt, forced: bool) -> DecodingRequest:
     by_toolken, layout = prompt.by_toolken, settings.prompt_format
-    return {
-        "toolkens": settings.toolkens_for(by_toolken) if by_toolken else None,
-        "active": frozenset(spec.name for spec in by_toolken) if by_toolken else None,
-        "sampling": settings.sampling,
-        "stop": (*layout.stop, *settings.stop),
-        "after_result": layout.reinjection == "inline" and isinstance(messages[-1], ToolMessage),
-        "markers": () if prompt.marker is None else (prompt.marker,),
-        "must_call": forced,
-    }
+    return DecodingRequest(
+        settings.sampling,
+        toolkens=settings.toolkens_for(by_toolken) if by_toolken else None,
+        active=frozenset(spec.name for spec in by_toolken) if by_toolken else None,
+        stop=(*layout.stop, *settings.stop),
+        after_result=layout.reinjection == "inline" and isinstance(messages[-1], ToolMessage),
+        markers=frozenset() if prompt.marker is None else frozenset({prompt.marker}),
+        must_call=forced,
+    )

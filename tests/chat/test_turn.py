@@ -40,11 +40,11 @@ def test_none_leaves_a_setting_what_it_is_unless_none_is_a_value_of_it() -> None
     chat = scripted(engine, temperature=0.5, top_k=3, max_tokens=9, seed=4, stop=["!"])
     unset = {"temperature": None, "top_p": None, "top_k": None, "max_tokens": None, "seed": None, "backtrace": None}
     chat.invoke(QUESTION, **unset, stop=None)
-    (call,) = engine.calls
-    sampling = call["sampling"]
+    (request,) = engine.requests
+    sampling = request.sampling
     assert (sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_tokens) == (0.5, 1.0, 3, 9)
     assert sampling.seed is None
-    assert call["stop"] == ("\nQ:", "!")
+    assert request.stop == ("\nQ:", "!")
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_updated_tools_are_chosen_where_they_are_due_and_counted(
     assert result.selection is not None
     assert result.selection.logits is not None
     assert result.selection.logits.shape == (len(result.features), 4)
-    calls = result.features.rows(result.features.target >= 0)
+    calls = result.features.subset(result.features.target >= 0)
     logits = calls.hidden @ result.toolkens.matrix.T + result.toolkens.biases
     assert torch.equal(logits.argmax(dim=1), calls.target)
     assert result.toolkens.trained == [0, 1, 2, 3]
