@@ -64,8 +64,9 @@ from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.calibration import call_figures
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
 from langchain_toolken.training.features.compute import Features, compute_features
-from langchain_toolken.training.fit import FitResult, fit
+from langchain_toolken.training.fit import fit
 from langchain_toolken.training.fit_warnings import ToolkenFitWarning
+from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.selection import LAMS
 from langchain_toolken.training.solve.solver import solve
 
@@ -216,7 +217,7 @@ def measure(
             judge(layout, states_where_due(lm, questions, progress), due_tools(questions, data.tools), rankings)
     else:
         assert held_out is not None
-        calls = held_out.rows(held_out.target >= 0)
+        calls = held_out.subset(held_out.target >= 0)
         judge("held-out calls", calls.hidden, calls.target, {})
     if held_out is not None:
         result.biases = bias_f1(fitted, held_out)

@@ -246,7 +246,7 @@ def test_ctrl_c_during_a_fit_says_what_is_kept_and_the_same_command_goes_on(
     command = ["fit", "--tools", TOOLS, "--demos", str(EXAMPLES / "demos.jsonl"), "--out", str(out), "--json"]
     command += ["--prior", "head", "--lam", "1e-4", "--bias", "0"]
     with monkeypatch.context() as patched:
-        patched.setattr("langchain_toolken.training.fit.solve", interrupted)
+        patched.setattr("langchain_toolken.training.steps.solve", interrupted)
         plain, keeping = run(app, command), run(app, [*command, "--features", str(kept)])
     assert (plain.exit_code, keeping.exit_code) == (130, 130)
     assert plain.stdout == keeping.stdout == ""

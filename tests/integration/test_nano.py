@@ -25,7 +25,8 @@ from langchain_toolken.nano.tools import MATH_TOOLS
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.toolkens.set import ToolkenSet
-from langchain_toolken.training.fit import FitResult, fit
+from langchain_toolken.training.fit import fit
+from langchain_toolken.training.result import FitResult
 
 
 @pytest.fixture(scope="module")

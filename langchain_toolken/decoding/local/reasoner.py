@@ -14,7 +14,7 @@ from langchain_toolken.decoding.local.result_guard import ResultGuard
 from langchain_toolken.decoding.local.sampler import Sampler
 from langchain_toolken.decoding.local.text_stream import TextStream
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.set import Calibration
+from langchain_toolken.toolkens.provenance import Calibration
 
 RUNNERS_UP = 4
 
