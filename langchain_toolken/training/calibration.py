@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from langchain_toolken.lm.head import greedy_calls
 from langchain_toolken.training.features.compute import Features
 
 # A tool gets its own bias only with this many held-out calls, and as many positions that don't call it but where it is
@@ -70,27 +71,21 @@ class BiasChoice:
         return self.bias if self.tool_biases is None else self.tool_biases + self.bias
 
 
-def called_tools(features: Features, logits: Tensor, biases: float | Tensor = 0.0) -> Tensor:
-    """Find the tool that greedy decoding calls at each position, (N,) int64; -1 where it says a word."""
-    best, tool = (logits.double() + biases).max(dim=1)
-    return torch.where(best > features.word_max, tool, -1)
-
-
 def call_figures(features: Features, logits: Tensor, biases: float | Tensor = 0.0) -> CallFigures:
     """Count the calls that toolken logits (N, K) make at N positions, with one bias or one for each tool (K,)."""
-    best, tool = (logits.double() + biases).max(dim=1)
-    called, fires = features.target >= 0, best > features.word_max
-    right = called & (tool == features.target)
+    biased = logits.double() + biases
+    called, due = greedy_calls(features.word_max, biased), features.target >= 0
+    fires, right = called >= 0, due & (called == features.target)
     weight = features.weight.double()
-    calls, made = float(weight[called].sum()), float(weight[fires].sum())
-    made_right = float(weight[fires & right].sum())
-    words = float(weight[~called].sum())
+    calls, made = float(weight[due].sum()), float(weight[fires].sum())
+    made_right = float(weight[right].sum())
+    words = float(weight[~due].sum())
     return CallFigures(
-        top1=_share(float(weight[right].sum()), calls),
+        top1=_share(float(weight[due & (biased.argmax(dim=1) == features.target)].sum()), calls),
         recall=_share(made_right, calls),
         precision=_share(made_right, made),
         f1=_share(2 * made_right, calls + made),
-        false_call_rate=_share(float(weight[fires & ~called].sum()), words),
+        false_call_rate=_share(float(weight[fires & ~due].sum()), words),
     )
 
 
@@ -114,10 +109,11 @@ def steady_f1_bias(features: Features, logits: Tensor) -> float:
     quarter of it gives a better F1 than a whole one or than bias 0.
     """
     best = best_f1_bias(features, logits)
-    most = _Tally.of(features, logits, best)
+    likeliest, tool = logits.max(dim=1)
+    most = _Tally.of(features, likeliest + best, tool)
     biases: list[float] = torch.linspace(0, best, _STEPS, dtype=torch.float64).tolist()
     for bias in biases:
-        here = _Tally.of(features, logits, bias)
+        here = _Tally.of(features, likeliest + bias, tool)
         difference = most.influence() - here.influence()
         if most.f1 - here.f1 <= _STEADY * float(difference.square().sum().sqrt()):
             return bias
@@ -172,7 +168,7 @@ def choose_bias(
             offsets = _own_biases(rest, at + plain)
             crossed[0][inside] = logits[inside] + plain
             crossed[1][inside] = logits[inside] + offsets + one_bias(rest, at + offsets)
-        without, with_own = (_Tally.of(features, at, 0.0) for at in crossed)
+        without, with_own = (_Tally.of(features, *at.max(dim=1)) for at in crossed)
         error = float((with_own.influence() - without.influence()).square().sum().sqrt())
         if with_own.f1 > without.f1 + error:
             own = _own_biases(features, logits + bias)
@@ -274,14 +270,14 @@ class _Tally:
     made_and_due: Tensor
 
     @classmethod
-    def of(cls, features: Features, logits: Tensor, bias: float) -> _Tally:
-        best, tool = logits.max(dim=1)
-        fires, called = best + bias > features.word_max, features.target >= 0
+    def of(cls, features: Features, best: Tensor, tool: Tensor) -> _Tally:
+        """Count calls where the likeliest toolken of each position, `tool` (N,), has the logit `best` (N,)."""
+        fires, due = greedy_calls(features.word_max, best[:, None]) >= 0, features.target >= 0
         weight, zero = features.weight.double(), torch.zeros(int(features.demonstration.max()) + 1, dtype=torch.float64)
         right = weight * (fires & (tool == features.target))
         return cls(
             zero.index_add(0, features.demonstration, right),
-            zero.index_add(0, features.demonstration, weight * fires + weight * called),
+            zero.index_add(0, features.demonstration, weight * fires + weight * due),
         )
 
     @property

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from langchain_toolken.lm.head import greedy_calls
 from langchain_toolken.training.features.compute import Features
 
 _BINS = 15
@@ -83,14 +84,14 @@ def reliability_of_calls(
     """
     logits = logits.double()
     shifted = logits + biases
-    best, tool = shifted.max(dim=1)
-    fires = best > features.word_max
-    right, weight = (tool == features.target)[fires], features.weight.double()[fires]
+    called = greedy_calls(features.word_max, shifted)
+    fires = called >= 0
+    right, weight = (called == features.target)[fires], features.weight.double()[fires]
     words = features.word_logsumexp.double()[:, None]
     bins = []
     for toolkens, divisor in ((shifted, 1.0), (logits, temperature)):
         at = torch.cat([words, toolkens], dim=1)[fires] / divisor
-        probability = at.softmax(dim=1).gather(1, tool[fires][:, None] + 1)[:, 0]
+        probability = at.softmax(dim=1).gather(1, called[fires][:, None] + 1)[:, 0]
         bins.append(reliability(probability, right, weight))
     return bins[0], bins[1]
 

@@ -17,6 +17,7 @@ from random import Random
 import torch
 from torch import Tensor
 
+from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.solve.local_model import products_dtype, sample_positions
 from langchain_toolken.training.solve.objective import toolken_mass
@@ -198,14 +199,14 @@ def rows_per_read(matrix: Tensor) -> int:
     return max(1, _LOGIT_ELEMENTS // max(matrix.shape))
 
 
-def toolken_logits(features: Features, matrix: Tensor, biases: float | Tensor) -> Tensor:
+def position_logits(features: Features, matrix: Tensor, biases: float | Tensor) -> Tensor:
     """Compute toolken logits (N, K) float32 of rows (K, d), with one bias for all or one each.
 
     The hidden states, which may be on disk, are read in chunks.
     """
     logits = torch.empty(len(features), matrix.shape[0])
     for part in torch.arange(len(features)).split(rows_per_read(matrix)):
-        logits[part] = features.hidden[part] @ matrix.T + biases
+        logits[part] = toolken_logits(features.hidden[part], matrix, biases)
     return logits
 
 
@@ -214,5 +215,5 @@ def held_out_logits(features: Features, fold: Tensor, matrices: Sequence[Tensor]
     logits = torch.empty(len(features), matrices[0].shape[0])
     for number, matrix in enumerate(matrices):
         inside = (fold == number).nonzero()[:, 0]
-        logits[inside] = toolken_logits(features.subset(inside), matrix, bias)
+        logits[inside] = position_logits(features.subset(inside), matrix, bias)
     return logits

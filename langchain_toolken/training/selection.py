@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.progress import Progress
 from langchain_toolken.training.calibration import CallFigures, best_f1_bias, call_figures
 from langchain_toolken.training.cross_validation import CV_TOLERANCE, Begin, CrossValidation, rows_per_read
@@ -219,8 +220,8 @@ def _untrained_top1(features: Features, prior: Tensor, device: torch.device | st
     rows, right = prior.to(device), 0
     calls = (features.target >= 0).nonzero()[:, 0]
     for part in calls.split(rows_per_read(prior)):
-        logits = features.hidden[part].to(device, rows.dtype) @ rows.T
-        right += int((logits.argmax(dim=1).cpu() == features.target[part]).sum())
+        likeliest = toolken_logits(features.hidden[part], rows).argmax(dim=1)
+        right += int((likeliest.cpu() == features.target[part]).sum())
     return right / len(calls)
 
 
