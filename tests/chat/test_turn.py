@@ -13,9 +13,10 @@ from langchain_toolken.chat.settings import ToolMode
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.tools.spec import tool_spec
-from tests.support.sample_tools import door, lamp
-from tests.support.tiny import make_lm
-from tests.support.tiny_chat import ScriptedEngine, make_tokenizer, reasoning, scripted_toolkens
+from tests.support.scripted_engine import ScriptedEngine, reasoning
+from tests.support.tiny import make_lm, make_tokenizer
+from tests.support.toolken_sets import scripted_toolkens
+from tests.support.tools import door, lamp
 
 pytestmark = pytest.mark.filterwarnings("ignore:No fitted toolken")
 

@@ -14,15 +14,11 @@ from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.tools.spec import tool_spec
-from tests.support.sample_tools import multiply
+from tests.support.firing import toolken_firing_after
+from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
 from tests.support.tiny import make_lm
-from tests.support.tiny_chat import (
-    ScriptedEngine,
-    completion,
-    reasoning,
-    scripted_toolkens,
-    toolken_firing_after,
-)
+from tests.support.toolken_sets import scripted_toolkens
+from tests.support.tools import multiply
 
 
 @tool
