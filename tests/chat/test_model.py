@@ -20,7 +20,7 @@ from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.prompts.tool_cards import tool_card
-from langchain_toolken.toolkens.folder import ToolkenSetError
+from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import tool_spec
 from tests.support.firing import toolken_firing_after

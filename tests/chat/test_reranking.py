@@ -16,7 +16,8 @@ from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
-from langchain_toolken.toolkens.set import Calibration, ToolkenSet
+from langchain_toolken.toolkens.provenance import Calibration
+from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import tool_spec
 from tests.support.firing import toolken_firing_after
 from tests.support.scripted_engine import ScriptedEngine, completion, reasoning

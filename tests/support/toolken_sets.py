@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from langchain_toolken.lm.identity import LMIdentity
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.set import Calibration, Provenance, ToolkenSet
+from langchain_toolken.toolkens.provenance import Calibration, Provenance
+from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 
 PROVENANCE = Provenance(
