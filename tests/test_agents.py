@@ -167,7 +167,7 @@ def test_the_whole_loop_runs_on_a_real_lm(lm: LanguageModel) -> None:
         call = {"name": "lamp", "args": {}, "id": "1"}
         history = [
             *question,
-            AIMessage(answer_to(plain.turn(), question, begun).text, tool_calls=[call]),
+            AIMessage(answer_to(plain.decoding_setup().lay_out(question, ()), begun).text, tool_calls=[call]),
             ToolMessage(f"the lamp is {state}", tool_call_id="1"),
         ]
         ids = render(lm.tokenizer, history, completion_style)
@@ -177,7 +177,7 @@ def test_the_whole_loop_runs_on_a_real_lm(lm: LanguageModel) -> None:
     agent = create_toolken_agent(ToolkenChat.from_engine(engine, toolkens, max_tokens=most), [lamp])
     state = agent.invoke({"messages": question})
     _, call_message, result, answer = state["messages"]
-    assert call_message.content == answer_to(plain.turn(), question, begun).text
+    assert call_message.content == answer_to(plain.decoding_setup().lay_out(question, ()), begun).text
     assert result.content == f"the lamp is {call_message.tool_calls[0]['args']['state']}"
     assert answer.tool_calls == []
     assert state["text"].startswith(str(call_message.content))
