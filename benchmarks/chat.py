@@ -31,8 +31,8 @@ from rich.console import Console
 from rich.table import Table
 
 from langchain_toolken import ToolkenChat, ToolSpec
-from langchain_toolken.cli.console import progress_bars
-from langchain_toolken.decoding.engine import Sampling
+from langchain_toolken.cli.progress_bars import progress_bars
+from langchain_toolken.decoding.engine import DecodingRequest, Sampling
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.set import Provenance, ToolkenSet
@@ -215,7 +215,7 @@ def measure_decoding(
         done()
         for count in counts:
             began = time.perf_counter()
-            (reasoning,) = engine.reason([prompt], toolkens=sets[count], sampling=Sampling(max_tokens=words), stop=())
+            (reasoning,) = engine.reason([prompt], DecodingRequest(Sampling(max_tokens=words), toolkens=sets[count]))
             took = time.perf_counter() - began
             if round_number:
                 seconds[count].append(took / max(1, len(reasoning.token_ids)))

@@ -33,13 +33,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from langchain_toolken.cli.console import progress_bars
+from langchain_toolken.cli.progress_bars import progress_bars
 from langchain_toolken.evaluation.datasets import (
     ToolDataset,
     ToolQuestion,
-    load_dataset,
-    load_tool_questions,
-    load_tools,
+    read_dataset,
+    read_tool_questions,
+    read_tool_specs,
 )
 from langchain_toolken.evaluation.methods.papers import (
     TOKENLEARNING,
@@ -64,8 +64,9 @@ from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.calibration import call_figures
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
 from langchain_toolken.training.features.compute import Features, compute_features
-from langchain_toolken.training.fit import FitResult, fit
+from langchain_toolken.training.fit import fit
 from langchain_toolken.training.fit_warnings import ToolkenFitWarning
+from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.selection import LAMS
 from langchain_toolken.training.solve.solver import solve
 
@@ -149,7 +150,7 @@ def measure(
 ) -> Result:
     """All that is measured on one dataset; with no seeds, the times only."""
     folder = data_dir / benchmark.folder
-    data = load_dataset(folder, benchmark.train)
+    data = read_dataset(folder, benchmark.train)
     if benchmark.tools is not None:
         data = data.first(benchmark.tools)
     began = time.perf_counter()
@@ -208,7 +209,7 @@ def measure(
 
     if benchmark.questions is not None:
         for layout, prompt in benchmark.prompts.items():
-            questions = load_tool_questions(folder / benchmark.questions, data.names, prompt)
+            questions = read_tool_questions(folder / benchmark.questions, data.names, prompt)
             rankings = {
                 "BM25": bm25_scores(data.tools, questions),
                 "nearest description": embedding_scores(lm, data.tools, questions),
@@ -283,7 +284,7 @@ def bias_f1(fitted: FitResult, held_out: Features) -> dict[str, float]:
 
 def held_out_features(lm: LanguageModel, data: ToolDataset, file: Path) -> Features:
     """Positions of demonstrations that nothing was fitted on; of the tools at hand."""
-    rows = load_dataset(file.parent, file.name).first(len(data.tools)).demonstrations
+    rows = read_dataset(file.parent, file.name).first(len(data.tools)).demonstrations
     loaded = gather_demonstrations(rows, list(data.tools), docstrings=False, strict=False)
     return compute_features(lm, loaded.demonstrations, [spec.name for spec in data.tools], "completion")
 
@@ -296,8 +297,8 @@ def unseen(
     SimpleToolQuestions' list of 1,836 tools holds these too, without a call; they leave the set before they are added.
     """
     assert benchmark.unseen is not None
-    tools, names = load_tools(folder / benchmark.unseen[0])
-    questions = load_tool_questions(folder / benchmark.unseen[1], names)
+    tools, names = read_tool_specs(folder / benchmark.unseen[0])
+    questions = read_tool_questions(folder / benchmark.unseen[1], names)
     states, due = states_where_due(lm, questions, progress), due_tools(questions, tools)
     base = fitted.remove([spec.name for spec in tools if spec.name in fitted.names])
     added = add_tools(lm, base, tools)

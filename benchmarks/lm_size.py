@@ -23,8 +23,8 @@ from random_lm import random_lm
 from rich.console import Console
 from rich.table import Table
 
-from langchain_toolken.cli.console import progress_bars
-from langchain_toolken.evaluation.datasets import ToolDataset, load_dataset
+from langchain_toolken.cli.progress_bars import progress_bars
+from langchain_toolken.evaluation.datasets import ToolDataset, read_dataset
 from langchain_toolken.evaluation.methods.papers import TOKENLEARNING, TOOLKENGPT, train_through_lm
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
@@ -100,7 +100,7 @@ def main(
     console = Console(stderr=as_json)
     if not console.is_terminal:  # a file has room for the table
         console = Console(stderr=as_json, width=160)
-    data = load_dataset(data_dir / dataset)
+    data = read_dataset(data_dir / dataset)
     data = ToolDataset(data.tools, data.names, data.demonstrations[:demonstrations])
     table = Table("LM", "d", "positions", "LM pass", "choice", "solve", "all", "toolkengpt", "tokenlearning", "ratio")
     table.title = (

@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 from langchain_toolken import ToolkenChat
-from langchain_toolken.cli.console import progress_bars
-from langchain_toolken.cli.demo_run import demonstrations
+from langchain_toolken.cli.progress_bars import progress_bars
 from langchain_toolken.decoding.local.shared import shared_engine
-from langchain_toolken.evaluation.questions import load_funcqa_one_hop, nano_questions
+from langchain_toolken.evaluation.nano_demonstrations import nano_demonstrations
+from langchain_toolken.evaluation.questions import nano_questions, read_funcqa_one_hop
 from langchain_toolken.evaluation.runner import Graded, grade, summarize
 from langchain_toolken.nano.problems.word_problems import HeldOut
 from langchain_toolken.nano.tools import MATH_TOOLS
@@ -47,11 +47,11 @@ def main(
     engine = shared_engine(model)
     rows: dict[str, list[Graded]] = {}
     with progress_bars(console) as progress:
-        given = data_dir / "funcqa" / "train.jsonl" if data_dir else demonstrations(25, seed=7)
+        given = data_dir / "funcqa" / "train.jsonl" if data_dir else nano_demonstrations(25, seed=7)
         result = fit(engine.lm, MATH_TOOLS, given, progress=progress)
         llm = ToolkenChat.from_engine(engine, result.toolkens, style=style)
         if data_dir:
-            one_hop = load_funcqa_one_hop(data_dir / "funcqa" / "test_one_hop.jsonl")
+            one_hop = read_funcqa_one_hop(data_dir / "funcqa" / "test_one_hop.jsonl")
             rows["FuncQA one-hop"] = grade(
                 llm, MATH_TOOLS, one_hop, tolerance="0.001", progress=progress, what="FuncQA one-hop"
             )

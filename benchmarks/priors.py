@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from langchain_toolken.cli.console import progress_bars
-from langchain_toolken.evaluation.datasets import ToolDataset, load_dataset, load_tool_questions, load_tools
+from langchain_toolken.cli.progress_bars import progress_bars
+from langchain_toolken.evaluation.datasets import ToolDataset, read_dataset, read_tool_questions, read_tool_specs
 from langchain_toolken.evaluation.tool_choice import due_tools, states_where_due, top1
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
@@ -34,9 +34,9 @@ from langchain_toolken.toolkens.priors import Pooling, PriorConfig, PriorSource,
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
 from langchain_toolken.training.features.compute import compute_features
-from langchain_toolken.training.fit import AUTO_PRIORS
 from langchain_toolken.training.selection import select_lam
 from langchain_toolken.training.solve.solver import solve
+from langchain_toolken.training.steps import AUTO_PRIORS
 
 SOURCES: tuple[PriorSource, ...] = get_args(PriorSource)
 TEXTS: tuple[PriorText, ...] = get_args(PriorText)
@@ -124,11 +124,11 @@ def main(
     learnt: dict[str, dict[str, dict[str, Any]]] = {}
     for name in wanted:
         dataset, began = DATASETS[name], time.perf_counter()
-        tools, names = load_tools(data_dir / dataset.folder / dataset.tools_file)
+        tools, names = read_tool_specs(data_dir / dataset.folder / dataset.tools_file)
         tools = tools[: dataset.tools]
         names = {own: new for own, new in names.items() if new in {spec.name for spec in tools}}
         with progress_bars(console) as progress:
-            questions = load_tool_questions(data_dir / dataset.folder / dataset.questions, names)
+            questions = read_tool_questions(data_dir / dataset.folder / dataset.questions, names)
             states, due = states_where_due(lm, questions, progress), due_tools(questions, tools)
             untrained[name] = {
                 str(config): top1(states @ prior_rows(lm, tools, config, progress=progress).T, due) for config in PRIORS
@@ -139,7 +139,7 @@ def main(
                     for label, described in (("the number itself", False), ("noticed", True))
                 } | {"function name": untrained[name][str(PriorConfig())]}
             if shots and dataset.train and name in trained_on.split(";"):
-                data = load_dataset(data_dir / dataset.folder, dataset.train)
+                data = read_dataset(data_dir / dataset.folder, dataset.train)
                 data = few(data if dataset.tools is None else data.first(dataset.tools), shots)
                 learnt[name] = trained(lm, data, states, due, progress)
         results = {"untrained": untrained, "names that say nothing": numbered, f"{shots} a tool": learnt}

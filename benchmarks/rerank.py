@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from langchain_toolken.chat.reranking import Reranking, judge
-from langchain_toolken.cli.console import progress_bars
+from langchain_toolken.cli.progress_bars import progress_bars
 from langchain_toolken.decoding.engine import Reasoning
 from langchain_toolken.decoding.local.shared import shared_engine
 from langchain_toolken.nano.tools import MATH_TOOLS

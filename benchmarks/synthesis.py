@@ -24,7 +24,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from langchain_toolken.cli.console import progress_bars
+from langchain_toolken.cli.progress_bars import progress_bars
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
-from langchain_toolken.cli.demo_run import as_demonstration
+from langchain_toolken.evaluation.nano_demonstrations import as_demonstration
 from langchain_toolken.nano.problems.word_problems import multi_step, one_step
 from langchain_toolken.training.demonstrations.form import Demonstration
 from pretraining.plain_texts import small_talk

@@ -182,3 +182,9 @@ def test_the_whole_loop_runs_on_a_real_lm(lm: LanguageModel) -> None:
     assert answer.tool_calls == []
     assert state["text"].startswith(str(call_message.content))
     assert state["text"].endswith(str(result.content) + str(answer.content))
+
+
+def test_its_input_and_output_have_json_schemas() -> None:
+    agent = agent_of(one_call())
+    assert set(agent.get_input_jsonschema()["properties"]) == {"messages", "text", "steps", "reasoning"}
+    assert "steps" in agent.get_output_jsonschema()["properties"]

@@ -16,7 +16,7 @@ from langchain_toolken.prompts.format import Style
 from langchain_toolken.toolkens.mapping import ToolkenMap
 from langchain_toolken.toolkens.new_tools import UNTRAINED_PRIOR, add_tools, map_of
 from langchain_toolken.toolkens.priors import prior_rows
-from langchain_toolken.toolkens.set import Provenance, ToolkenSet, toolkens_identity
+from langchain_toolken.toolkens.set import Provenance, ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 
 
@@ -54,7 +54,7 @@ class GrowingToolkens:
     @cached_property
     def identity(self) -> str | None:
         """A text that identifies the contents of the given set; None without one."""
-        return None if self.given is None else toolkens_identity(self.given)
+        return None if self.given is None else self.given.fingerprint
 
     def for_tools(self, engine: Engine, tools: Sequence[ToolSpec], style: Style) -> ToolkenSet:
         """Return a set with a toolken for each of `tools`.

@@ -34,7 +34,6 @@ from langchain_toolken.chat.settings import (
     changed_settings,
     choice_among,
     read_call_options,
-    specs_of,
     warn_of_unknown,
 )
 from langchain_toolken.chat.structured_output import structured_call, with_parsing
@@ -46,7 +45,7 @@ from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat, Reinjection, Style
 from langchain_toolken.prompts.tool_cards import openai_tool
 from langchain_toolken.toolkens.set import ToolkenSet
-from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.tools.spec import ToolSpec, tool_specs
 
 
 class ToolkenChat(BaseChatModel, GenerationSettings):
@@ -214,7 +213,7 @@ class ToolkenChat(BaseChatModel, GenerationSettings):
             ValueError: k is less than 1, or there are no tools.
         """
         given = self._toolkens.given
-        specs = given.specs if tools is None and given is not None else specs_of(tools or ())
+        specs = given.specs if tools is None and given is not None else tool_specs(tools or (), allow_repeats=True)
         if k < 1 or not specs:
             raise ValueError(f"k must be 1 or more, not {k}." if k < 1 else "There are no tools to rank: give tools=….")
         return list(turn.rank(self.decoding_setup(), self._convert_input(messages).to_messages(), specs)[:k])
@@ -328,7 +327,7 @@ class ToolkenChat(BaseChatModel, GenerationSettings):
             ToolError: Something in `tools` is not a tool or has no description, or two tools have the same name.
             InvalidRequestError: tool_choice is not understood, or names a tool that is not in `tools`.
         """
-        specs = specs_of(tools)
+        specs = tool_specs(tools, allow_repeats=True)
         choice_among(tool_choice, [spec.name for spec in specs])
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
@@ -357,7 +356,7 @@ class ToolkenChat(BaseChatModel, GenerationSettings):
             **kwargs: Further settings of the call, such as max_tokens.
 
         Raises:
-            InvalidRequestError: The method is unknown, or `schema` is not an object schema.
+            ValueError: The method is unknown, or `schema` is not an object schema.
             ToolError: The schema has fields that can't be constrained.
         """
         bound = self.bind(**structured_call(schema, method, strict), **kwargs)
@@ -373,7 +372,7 @@ class ToolkenChat(BaseChatModel, GenerationSettings):
 
         Messages that make no prompt, such as parts of a history, are counted as `chat.turn.prompt_length` describes.
         """
-        return turn.prompt_length(self.decoding_setup(), messages, specs_of(tools or ()))
+        return turn.prompt_length(self.decoding_setup(), messages, tool_specs(tools or (), allow_repeats=True))
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

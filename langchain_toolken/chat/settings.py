@@ -8,19 +8,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from langchain_core.exceptions import ModelInvalidRequestError
-from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field, ValidationError
-from typing_extensions import is_typeddict
 
 from langchain_toolken.chat.reranking import DEFAULT_MARGIN, MOST_CANDIDATES, Reranking, RerankMethod
 from langchain_toolken.decoding.engine import MOST_TOP_LOGPROBS, Sampling
 from langchain_toolken.errors import ToolkenError
-from langchain_toolken.tools.schemas import typed_dict_function
-from langchain_toolken.tools.spec import ToolError, ToolSpec, tool_spec
+from langchain_toolken.tools.spec import ToolSpec, schema_spec, tool_spec
 
 ToolMode = Literal["toolken", "prompt", "hybrid"]
 
@@ -150,67 +146,6 @@ def warn_of_unknown(given: Collection[str], known: Collection[str], hint: str) -
     if unknown := sorted(set(given) - set(known)):
         named = ", ".join(map(repr, unknown))
         warnings.warn(f"ToolkenChat has no {named} and leaves it out: {hint}.", UserWarning, stacklevel=3)
-
-
-def spec_of(tool: object) -> ToolSpec:
-    """The spec of anything that LangChain's own chat models bind as a tool.
-
-    Raises:
-        ToolError: it is no tool, has no description, or has arguments that can't be constrained.
-    """
-    if isinstance(tool, ToolSpec | BaseTool) or (isinstance(tool, type) and is_typeddict(tool)):
-        return tool_spec(tool)
-    # LangChain knows more forms than ToolSpec does: JSON schemas with a title, Anthropic's dicts.
-    try:
-        converted = convert_to_openai_tool(cast(Any, tool))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ToolError(
-            f"{tool!r} is not a tool that LangChain can read ({error}): give a LangChain tool (@tool), a typed "
-            "function with a docstring, a pydantic model, a TypedDict, or an OpenAI-style dict."
-        ) from error
-    return tool_spec(converted)
-
-
-def specs_of(tools: Sequence[object]) -> list[ToolSpec]:
-    """The spec of each tool, once for each.
-
-    Raises:
-        ToolError: as `spec_of`; or two tools have one name.
-    """
-    found: dict[str, ToolSpec] = {}
-    for spec in map(spec_of, tools):
-        if found.setdefault(spec.name, spec) != spec:
-            raise ToolError(f"Two tools are named {spec.name!r}, and a call says no more than the name: rename one.")
-    return list(found.values())
-
-
-def schema_spec(schema: object) -> ToolSpec:
-    """Return the spec of an answer's schema. Unlike a tool, it needs no description.
-
-    Raises:
-        InvalidRequestError: It is not an object schema, or a JSON schema without "title".
-        ToolError: It has fields that can't be constrained.
-    """
-    if isinstance(schema, ToolSpec):
-        return schema
-    kind = schema.get("type") if isinstance(schema, Mapping) else None
-    if not isinstance(schema, type | Mapping) or kind not in (None, "object", "function"):
-        raise InvalidRequestError(
-            f"{schema!r} is not an object schema: give a pydantic model, a TypedDict, or a JSON schema with "
-            '"title", "type": "object" and "properties".'
-        )
-    try:
-        if isinstance(schema, type) and is_typeddict(schema):
-            function = typed_dict_function(schema)
-        else:
-            function = dict(convert_to_openai_tool(cast(Any, schema))["function"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise InvalidRequestError(
-            f"{schema!r} can't be read as a schema ({error}). Give a pydantic model, a TypedDict, or a JSON schema "
-            'with "title", "type": "object" and "properties".'
-        ) from error
-    function["description"] = function.get("description") or f"Give a {function['name']}."
-    return tool_spec({"type": "function", "function": function})
 
 
 def choice_among(choice: object, names: Sequence[str]) -> tuple[str, ...] | None:

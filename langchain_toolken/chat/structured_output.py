@@ -16,9 +16,8 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from langchain_toolken.chat.settings import schema_spec
 from langchain_toolken.prompts.tool_cards import openai_tool
-from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.tools.spec import ToolSpec, schema_spec
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
 

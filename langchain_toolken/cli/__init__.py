@@ -1,1 +1,1 @@
-"""The command `toolken`, a file for each of its commands; torch is loaded only when one runs."""
+"""The command `toolken`. One file per subcommand; torch is loaded only when a subcommand runs."""

@@ -1,4 +1,4 @@
-"""`python -m langchain_toolken.cli`: what `torchrun -m` starts."""
+"""Run the command line with `python -m langchain_toolken.cli`, for example under `torchrun -m`."""
 
 from __future__ import annotations
 

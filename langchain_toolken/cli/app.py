@@ -1,4 +1,4 @@
-"""The command `toolken`: thin over functions that Python users call too."""
+"""The command `toolken` and its subcommands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`toolken chat`."""
+"""`toolken chat`: talk to an LM that calls tools through toolkens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from langchain_toolken.cli.options import AsJson, Model, reported
+from langchain_toolken.cli.errors import reported
+from langchain_toolken.cli.options import AsJson, Model
 from langchain_toolken.prompts.format import Style
 
 if TYPE_CHECKING:
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 
 def chat(
     toolkens: Annotated[Path, typer.Option(help="Folder that `toolken fit` wrote.")],
-    question: Annotated[str | None, typer.Argument(help="Ask this and exit; without it, a conversation.")] = None,
+    question: Annotated[str | None, typer.Argument(help="Answer this and exit. Default: start a conversation.")] = None,
     tools: Annotated[
-        str | None, typer.Option(help="File or module with the tools to run; without it you are asked for results.")
+        str | None, typer.Option(help="File or module with the tools to run. Default: you type each tool's result.")
     ] = None,
     model: Model = "nano",
-    style: Annotated[Style | None, typer.Option(help="Prompt style; default: the toolkens'.")] = None,
+    style: Annotated[
+        Style | None, typer.Option(help="Prompt style. Default: the style the toolkens were fitted in.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Talk to an LM that calls tools through toolkens. Tools run only if you name their file with --tools."""
@@ -42,7 +45,7 @@ def chat(
 
         from langchain_toolken.agents import create_toolken_agent
         from langchain_toolken.chat.model import ToolkenChat
-        from langchain_toolken.cli.console import show_run
+        from langchain_toolken.cli.agent_steps import show_run
         from langchain_toolken.decoding.engine import PromptTooLongError
         from langchain_toolken.toolkens.set import ToolkenSet
         from langchain_toolken.tools.load import load_tools
@@ -82,10 +85,10 @@ def chat(
 
 
 def _asking_tool(spec: ToolSpec) -> BaseTool:
-    """A tool whose result a person gives: toolkens hold descriptions of tools, not their code.
+    """Make a tool that asks the user for its result, because a set of toolkens has descriptions of tools but no code.
 
-    It interrupts the run with the call as text, so that the question is asked outside of the graph: a tool runs in a
-    thread of its own, where Ctrl-C would not reach the prompt.
+    The tool interrupts the run with the call as text, so that the prompt appears in the main thread: tools run in
+    worker threads, where Ctrl-C would not reach it.
     """
     from langchain_core.tools import StructuredTool, ToolException
     from langgraph.types import interrupt

@@ -1,4 +1,4 @@
-"""`toolken demo`."""
+"""`toolken demo`: watch toolkens being fitted and used."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from langchain_toolken.cli.options import AsJson, reported
+from langchain_toolken.cli.errors import reported
+from langchain_toolken.cli.options import AsJson
 
 
 def demo(
-    questions: Annotated[int, typer.Option(min=1, max=100, help="How many word problems to ask.")] = 6,
-    per_tool: Annotated[int, typer.Option(min=1, help="Demonstrations per tool to fit on.")] = 25,
-    seed: Annotated[int, typer.Option(help="Of the demonstrations and the questions.")] = 7,
+    questions: Annotated[int, typer.Option(min=1, max=100, help="Number of word problems to ask.")] = 6,
+    per_tool: Annotated[int, typer.Option(min=1, help="Number of demonstrations per tool to fit on.")] = 25,
+    seed: Annotated[int, typer.Option(help="Seed of the demonstrations and the questions.")] = 7,
     as_json: AsJson = False,
 ) -> None:
-    """Watch it work: fit toolkens on the bundled LM, ask word problems, compare with the same LM without tools."""
+    """Fit toolkens on the bundled LM, ask word problems, and compare with the same LM without tools."""
     console = Console(stderr=as_json)
     with reported():
         from langchain_toolken.cli.demo_run import run_demo

@@ -1,4 +1,4 @@
-"""`toolken demo`: fit toolkens on the bundled LM, watch an agent use them, compare with the same LM without tools."""
+"""The demo itself. It is apart from the command because it imports torch."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from rich.text import Text
 
 from langchain_toolken.agents import create_toolken_agent
 from langchain_toolken.chat.model import ToolkenChat
-from langchain_toolken.cli.console import progress_bars, show_run
+from langchain_toolken.cli.agent_steps import show_run
+from langchain_toolken.cli.progress_bars import progress_bars
 from langchain_toolken.decoding.local.shared import shared_engine
 from langchain_toolken.evaluation.graders import final_number, same_number
+from langchain_toolken.evaluation.nano_demonstrations import nano_demonstrations
 from langchain_toolken.evaluation.questions import Question, nano_questions
-from langchain_toolken.nano.problems.word_problems import OPERATIONS, Step, WordProblem, one_step, some_problem
 from langchain_toolken.tools.load import load_tools
-from langchain_toolken.training.demonstrations.form import Call, Demonstration
-from langchain_toolken.training.fit import FitResult, fit
+from langchain_toolken.training.fit import fit
+from langchain_toolken.training.result import FitResult
 
 TOOLS = "langchain_toolken.nano.tools"
 
 
 class Outcome(BaseModel):
-    """One question of the demo: what each of the two said, and whether it was right."""
+    """One question of the demo, with the answers of the LM with toolkens and without tools."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,40 +42,22 @@ class Outcome(BaseModel):
     without_tools_right: bool
 
 
-def as_demonstration(problem: WordProblem) -> Demonstration:
-    """A worked word problem in the papers' form: its text, and where each result begins."""
-    text = f"Q: {problem.question}\nA: "
-    calls = []
-    for part in problem.answer:
-        if isinstance(part, Step):
-            calls.append(Call(start=len(text), tool=part.operation, args=list(part.operands), result=part.result))
-            text += part.result
-        else:
-            text += part
-    return Demonstration(text=f"{text}\n#### {problem.result}", calls=tuple(calls))
-
-
-def demonstrations(per_tool: int, seed: int) -> list[Demonstration]:
-    """Worked problems in the manner of nano's pre-training text.
-
-    `per_tool` one-step ones for each of the 13 operations, and half as many again from the whole mix, which holds
-    longer ones.
-    """
-    rng = Random(f"demonstrations {seed}")
-    problems = [one_step(rng, operation) for operation in OPERATIONS for _ in range(per_tool)]
-    problems += [some_problem(rng) for _ in range(len(problems) // 2)]
-    return [as_demonstration(problem) for problem in problems]
-
-
 def run_demo(console: Console, *, questions: int, per_tool: int, seed: int) -> list[Outcome]:
-    """The whole demo, printed to `console` as it happens."""
+    """Run the demo and print it as it happens.
+
+    Args:
+        console: Where to print.
+        questions: Number of word problems to ask, at most 100.
+        per_tool: Number of demonstrations per tool; see `nano_demonstrations`.
+        seed: Seed of the demonstrations and the questions.
+    """
     tools = load_tools(TOOLS)
     console.print(Rule("1  Tools"))
     console.print(f"{len(tools)} @tool functions from {TOOLS}: " + ", ".join(tool.name for tool in tools))
     console.print(Rule("2  Fit toolkens"))
     fitted = _fit(console, tools, per_tool, seed)
     console.print(Rule("3  Ask"))
-    console.print("Names and number ranges are ones that the LM's pre-training text never shows.")
+    console.print("The names and number ranges never occur in the LM's pre-training text.")
     pool = nano_questions(100, "numbers", seed)
     asked = Random(seed).sample(pool, min(questions, len(pool)))
     outcomes = _ask(console, fitted, tools, asked)
@@ -84,15 +67,15 @@ def run_demo(console: Console, *, questions: int, per_tool: int, seed: int) -> l
 
 
 def _fit(console: Console, tools: Sequence[BaseTool], per_tool: int, seed: int) -> FitResult:
-    made = demonstrations(per_tool, seed)
-    console.print(f"{len(made)} worked problems as demonstrations, such as:")
+    made = nano_demonstrations(per_tool, seed)
+    console.print(f"{len(made)} worked word problems as demonstrations, for example:")
     console.print(Text(made[0].text, style="dim"))
-    lm = shared_engine("nano").lm  # before the bars, which its own would run into
+    lm = shared_engine("nano").lm  # loaded before our bars start: transformers draws its own
     with progress_bars(console) as progress:
         result = fit(lm, tools, made, progress=progress)
     console.print(
         f"{result.lm_passes} LM pass {result.pass_seconds:.1f} s, solve {result.solve_seconds:.1f} s: "
-        f"{len(result.toolkens)} toolkens of {result.toolkens.hidden_size} numbers. No tool ever stands in a prompt."
+        f"{len(result.toolkens)} toolkens of {result.toolkens.hidden_size} numbers. No prompt mentions a tool."
     )
     return result
 

@@ -1,13 +1,14 @@
-"""What `toolken fit --synthesize` does before it fits."""
+"""`toolken fit --synthesize`: demonstrations that are made up before the fit."""
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,14 +17,38 @@ from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import Style
 
 if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
     from langchain_toolken.lm.model import LanguageModel
     from langchain_toolken.training.demonstrations.load import DemonstrationRow
     from langchain_toolken.training.synthesis.synthesize import Synthesis
 
 
-def synthesized(
+class SynthesisFacts(BaseModel):
+    """What was made up. The field names are the keys below "synthesis" in `toolken fit --json`.
+
+    Attributes:
+        file: The JSONL file with the rows.
+        rows: Number of rows.
+        kept: Number of usable drafts for each tool; "" counts requests that need no tool.
+        rejected: For each tool, the number of rejected drafts by reason.
+        reasons: Number of rejected drafts by reason, over all tools.
+        given_up: Tools for which drafting stopped early.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    file: str | None
+    rows: int
+    kept: dict[str, int]
+    rejected: dict[str, dict[str, int]]
+    reasons: dict[str, int]
+    given_up: list[str]
+
+
+def synthesize_or_tell(
     lm: LanguageModel,
-    tools: str,
+    tools: Sequence[BaseTool],
     *,
     per_tool: int,
     generator: str | None,
@@ -35,14 +60,20 @@ def synthesized(
     console: Console,
     progress: Progress,
 ) -> Synthesis:
-    """`training.synthesis.synthesize` with what the command line gives; Ctrl-C says where the rows are."""
+    """Make up demonstrations. On Ctrl-C, print where the rows made so far are.
+
+    Args:
+        lm: Writes the demonstrations if there is no `generator`.
+        console: Where the message about Ctrl-C goes.
+
+    The other arguments are those of `training.synthesis.synthesize`.
+    """
     from langchain_toolken.decoding.local.engine import TransformersEngine
-    from langchain_toolken.tools.load import load_tools
     from langchain_toolken.training.synthesis.synthesize import synthesize
 
     try:
         return synthesize(
-            load_tools(tools),
+            tools,
             per_tool,
             generator=generator,
             engine=TransformersEngine(lm) if generator is None else None,
@@ -54,45 +85,55 @@ def synthesized(
             progress=progress,
         )
     except KeyboardInterrupt:
-        console.print(Text(f"stopped: what was made is in {out}; the same command goes on from there", style="yellow"))
+        console.print(
+            Text(f"stopped: what was made is in {out}; the same command continues from there", style="yellow")
+        )
         raise
 
 
-def together(demos: Path | None, made: Synthesis, tools: str, strict: bool) -> list[DemonstrationRow]:
-    """The demonstrations given and those made, as rows."""
-    from langchain_toolken.tools.load import load_tools
+def all_demonstrations(
+    demos: Path | None, synthesis: Synthesis, tools: Sequence[BaseTool], *, strict: bool
+) -> list[DemonstrationRow]:
+    """Return the user's demonstrations followed by those that were made up.
+
+    Args:
+        demos: The user's file, if there is one.
+        synthesis: What was made up.
+        tools: The tools that the file's calls are checked against.
+        strict: Raise DemonstrationError for bad rows of the file. Otherwise they are dropped with a warning.
+    """
     from langchain_toolken.tools.spec import tool_specs
     from langchain_toolken.training.demonstrations.load import load_demonstrations
 
     rows: list[DemonstrationRow] = []
     if demos is not None:
-        loaded = load_demonstrations(demos, tool_specs(load_tools(tools)), strict=strict)
+        loaded = load_demonstrations(demos, tool_specs(tools), strict=strict)
         if loaded.dropped:
             shown = "; ".join(map(str, loaded.dropped[:5])) + ("; …" if len(loaded.dropped) > 5 else "")
             warnings.warn(f"{demos}: {len(loaded.dropped)} rows were dropped. {shown}", UserWarning, stacklevel=2)
         rows += loaded.demonstrations
-    return [*rows, *made.rows]
+    return [*rows, *synthesis.rows]
 
 
-def synthesis_facts(made: Synthesis) -> dict[str, Any]:
-    """What was made, for --json; requests that need no tool are counted under null's stand-in, ""."""
-    return {
-        "file": None if made.file is None else str(made.file),
-        "rows": len(made.rows),
-        "kept": dict(made.kept),
-        "rejected": {tool: dict(reasons) for tool, reasons in made.rejected.items() if reasons},
-        "reasons": dict(made.reasons),
-        "given_up": list(made.given_up),
-    }
+def synthesis_facts(synthesis: Synthesis) -> SynthesisFacts:
+    """Collect the figures of a synthesis."""
+    return SynthesisFacts(
+        file=None if synthesis.file is None else str(synthesis.file),
+        rows=len(synthesis.rows),
+        kept=dict(synthesis.kept),
+        rejected={tool: dict(reasons.items()) for tool, reasons in synthesis.rejected.items() if reasons},
+        reasons=dict(synthesis.reasons.items()),
+        given_up=list(synthesis.given_up),
+    )
 
 
-def synthesis_table(facts: dict[str, Any]) -> Table:
-    """Kept and rejected drafts, a line for each tool and a column for each reason that occurred."""
-    reasons = [reason for reason, _ in Counter(facts["reasons"]).most_common()]
-    table = Table("tool", "kept", *reasons, title=f"made up ({facts['rows']} rows in {facts['file']})")
-    for tool, kept in facts["kept"].items():
-        rejected = facts["rejected"].get(tool, {})
+def synthesis_table(facts: SynthesisFacts) -> Table:
+    """Show kept and rejected drafts, a row for each tool and a column for each reason that occurred."""
+    reasons = [reason for reason, _ in Counter(facts.reasons).most_common()]
+    table = Table("tool", "kept", *reasons, title=f"made up ({facts.rows} rows in {facts.file})")
+    for tool, kept in facts.kept.items():
+        rejected = facts.rejected.get(tool, {})
         numbers = [str(rejected.get(reason, 0)) for reason in reasons]
-        name = (tool or "(no tool needed)") + (" (given up)" if tool in facts["given_up"] else "")
+        name = (tool or "(no tool needed)") + (" (given up)" if tool in facts.given_up else "")
         table.add_row(Text(name), str(kept), *numbers)
     return table

@@ -1,4 +1,4 @@
-"""`toolken inspect`."""
+"""`toolken inspect`: show what a fit resulted in."""
 
 from __future__ import annotations
 
@@ -10,31 +10,34 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from langchain_toolken.cli.options import AsJson, reported
-from langchain_toolken.cli.tables import path_table
+from langchain_toolken.cli.cross_validation_table import cross_validation_table
+from langchain_toolken.cli.errors import reported
+from langchain_toolken.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from langchain_toolken.training.report.figures import FitReport, ToolReport
+    from langchain_toolken.training.report.records import FitReport, ToolReport
 
 _CONFUSIONS_SHOWN = 10
 
 
 def inspect(
     toolkens: Annotated[Path, typer.Argument(help="Folder that `toolken fit` wrote.")],
-    tool: Annotated[str | None, typer.Option(help="Show this tool alone, with all its neighbours.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most tools to list, the worst held-out F1 first.")] = 50,
+    tool: Annotated[str | None, typer.Option(help="Show only this tool, with all its neighbours.")] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Largest number of tools to list, the lowest held-out F1 first.")
+    ] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """What toolkens came to: data, λ, held-out figures, confusions, and every tool's nearest words and tools."""
+    """Show how toolkens were fitted: data, λ, held-out figures, confusions, each tool's nearest words and tools."""
     console = Console()
     with reported():
         from langchain_toolken.toolkens.set import ToolkenSet
-        from langchain_toolken.training.report.figures import ReportError, read_report
+        from langchain_toolken.training.report.records import ReportError, read_report
 
-        loaded = ToolkenSet.load(toolkens)  # a report without its toolkens, or with damaged ones, is worth an error
+        loaded = ToolkenSet.load(toolkens)  # fails if the toolkens beside the report are missing or damaged
         report = read_report(toolkens)
         if report is None:
-            raise ReportError(f"{toolkens} holds toolkens but no report.json: `toolken fit` writes one beside them")
+            raise ReportError(f"{toolkens} contains toolkens but no report.json; `toolken fit` writes both")
         chosen = None if tool is None else report.tools[loaded.index(tool)]
     if as_json:
         print((report if chosen is None else chosen).model_dump_json(indent=1))
@@ -52,7 +55,7 @@ def _show(console: Console, report: FitReport, limit: int) -> None:
     if report.selection_note:
         console.print(Text(f"note: {report.selection_note}", style="yellow"))
     if report.path:
-        console.print(path_table(report))
+        console.print(cross_validation_table(report))
     if report.confusions:
         pairs = Table("due", "called", "positions", title="most frequent held-out confusions")
         for pair in report.confusions[:_CONFUSIONS_SHOWN]:
@@ -113,7 +116,7 @@ def _facts(report: FitReport) -> list[tuple[str, str]]:
         held = report.calibration
         facts += [
             ("held-out calls", f"F1 {held.f1:.3f}, right tool called {held.recall:.3f}"),
-            ("false calls", f"at {held.false_call_rate:.4f} of the words' places"),
+            ("false calls", f"at {held.false_call_rate:.4f} of the positions without a call"),
             ("calibration error", f"{held.ece_before:.3f} before, {held.ece_after:.3f} after"),
         ]
     if report.unseen:

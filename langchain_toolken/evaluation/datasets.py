@@ -49,7 +49,7 @@ class ToolDataset:
         return ToolDataset(self.tools[:count], names, rows)
 
 
-def load_tools(file: Path) -> tuple[list[ToolSpec], dict[str, str]]:
+def read_tool_specs(file: Path) -> tuple[list[ToolSpec], dict[str, str]]:
     """The tools of a `tools.jsonl`, and their names by the file's own.
 
     A name is what stands between "<" and ">". KAMEL's are Wikidata's numbers (P1408), and beside each stands a function
@@ -73,12 +73,12 @@ def load_tools(file: Path) -> tuple[list[ToolSpec], dict[str, str]]:
     return specs, names
 
 
-def load_dataset(folder: Path, train: str = "train.jsonl") -> ToolDataset:
+def read_dataset(folder: Path, train: str = "train.jsonl") -> ToolDataset:
     """Tools and demonstrations of one dataset. Calls lose their arguments: toolkens are fitted on where, not with what.
 
     Raises DatasetError for a file that is missing or not of its form, or a call of a tool that is not in tools.jsonl.
     """
-    specs, names = load_tools(folder / "tools.jsonl")
+    specs, names = read_tool_specs(folder / "tools.jsonl")
     file = folder / train
     rows = []
     for number, row in enumerate(_rows(file), start=1):
@@ -93,12 +93,12 @@ def load_dataset(folder: Path, train: str = "train.jsonl") -> ToolDataset:
     return ToolDataset(tuple(specs), names, tuple(rows))
 
 
-def load_tool_questions(file: Path, names: Mapping[str, str], prompt: str = "{question}") -> list[ToolQuestion]:
+def read_tool_questions(file: Path, names: Mapping[str, str], prompt: str = "{question}") -> list[ToolQuestion]:
     """Test questions, laid out as `prompt` says, each ending where its tool is due.
 
     KAMEL's papers prompt "Question: {question}\\nAnswer: The answer is"; SimpleToolQuestions call behind the question.
 
-    Raises DatasetError as `load_dataset`.
+    Raises DatasetError as `read_dataset`.
     """
     questions = []
     for number, row in enumerate(_rows(file), start=1):

@@ -36,7 +36,7 @@ class Question:
 _FUNCTION = re.compile(r"<(?P<tool>\w+)>\((?P<operands>[^()]*)\)")
 
 
-def load_funcqa_one_hop(path: str | Path) -> list[Question]:
+def read_funcqa_one_hop(path: str | Path) -> list[Question]:
     """FuncQA's one-hop test, rows `{"question", "answer", "func": "<power>(0.89, 8)=0.39"}`. Raises QuestionsError."""
     questions = []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n"), 1):

@@ -194,6 +194,13 @@ class ToolkenSet:
         return int(self.matrix.shape[1])
 
     @property
+    def fingerprint(self) -> str:
+        """A short text that is equal for two sets with equal toolkens, biases and calibration, and only for those."""
+        digest = hashlib.sha256(f"{self.names} {self.biases.tolist()} {self.calibration}".encode())
+        digest.update(self.matrix.numpy().tobytes())
+        return f"{len(self)} tools, sha256 {digest.hexdigest()[:16]}"
+
+    @property
     def made_for(self) -> LMIdentity:
         """The LM that these toolkens belong to."""
         lm = self.provenance
@@ -384,10 +391,3 @@ class ToolkenSet:
         close = difflib.get_close_matches(str(name), self.names, n=3)
         hint = f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(self.names[:10]) or 'none'}"
         return f"there is no toolken named {name!r} ({hint})"
-
-
-def toolkens_identity(toolkens: ToolkenSet) -> str:
-    """A short text that is the same for equal toolkens, biases and calibrations, and for no others."""
-    digest = hashlib.sha256(f"{toolkens.names} {toolkens.biases.tolist()} {toolkens.calibration}".encode())
-    digest.update(toolkens.matrix.numpy().tobytes())
-    return f"{len(toolkens)} tools, sha256 {digest.hexdigest()[:16]}"

@@ -57,6 +57,11 @@ class BiasChoice:
     uncalibrated: CallFigures
     calibrated: CallFigures
 
+    @property
+    def biases(self) -> float | Tensor:
+        """What is added to the toolken logits in all: one number, or one for each tool, (K,)."""
+        return self.bias if self.tool_biases is None else self.tool_biases + self.bias
+
 
 @dataclass(frozen=True)
 class ReliabilityBin:
@@ -75,6 +80,12 @@ class TemperatureChoice:
     temperature: float
     ece_before: float
     ece_after: float
+
+
+def called_tools(features: Features, logits: Tensor, biases: float | Tensor = 0.0) -> Tensor:
+    """Find the tool that greedy decoding calls at each position, (N,) int64; -1 where it says a word."""
+    best, tool = (logits.double() + biases).max(dim=1)
+    return torch.where(best > features.word_max, tool, -1)
 
 
 def call_figures(features: Features, logits: Tensor, biases: float | Tensor = 0.0) -> CallFigures:

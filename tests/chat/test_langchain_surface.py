@@ -91,7 +91,7 @@ def test_a_cached_answer_is_not_decoded_again() -> None:
     engine = ScriptedEngine([reasoning(" a"), reasoning(" b")])
     chat = scripted(engine, cache=InMemoryCache())
     assert [chat.invoke(QUESTION).content for _ in range(3)] == ["a", "a", "a"]
-    assert len(engine.calls) == 1
+    assert len(engine.requests) == 1
     assert chat.invoke([HumanMessage("And off?")]).content == "b"
 
 
@@ -248,7 +248,7 @@ def test_an_agents_response_format_is_decoded_under_its_grammar_and_no_tool_to_c
     assert [type(message).__name__ for message in end["messages"]] == (
         ["HumanMessage", "AIMessage", "ToolMessage", "AIMessage"]
     )
-    assert [call["must_call"] for call in engine.calls] == [False, False]
+    assert [request.must_call for request in engine.requests] == [False, False]
 
 
 def test_the_profile_says_what_an_lm_of_text_can_do_and_its_context_once_it_is_loaded() -> None:

@@ -133,8 +133,8 @@ def test_only_bound_tools_are_active() -> None:
     chat.invoke(QUESTION)
     chat.bind_tools([lamp]).invoke(QUESTION)
     chat.bind_tools([lamp], tool_choice="none").invoke(QUESTION)
-    assert [call["active"] for call in engine.calls] == [None, {"lamp"}, None]
-    assert [call["toolkens"] is None for call in engine.calls] == [True, False, True]
+    assert [request.active for request in engine.requests] == [None, {"lamp"}, None]
+    assert [request.toolkens is None for request in engine.requests] == [True, False, True]
 
 
 def test_an_answer_loses_only_its_first_space_and_a_continuation_none() -> None:
@@ -164,11 +164,11 @@ def test_settings_reach_the_engine_and_a_call_can_change_them() -> None:
     chat = scripted(engine, temperature=0.5, top_k=3, max_tokens=9, stop=["!"])
     chat.invoke(QUESTION)
     chat.bind(temperature=0.0, max_tokens=3).invoke(QUESTION, stop=["?"])
-    first, second = engine.calls
-    assert (first["sampling"].temperature, first["sampling"].top_k, first["sampling"].max_tokens) == (0.5, 3, 9)
-    assert first["stop"] == ("\nQ:", "!")
-    assert (second["sampling"].temperature, second["sampling"].max_tokens) == (0.0, 3)
-    assert second["stop"] == ("\nQ:", "?")
+    first, second = engine.requests
+    assert (first.sampling.temperature, first.sampling.top_k, first.sampling.max_tokens) == (0.5, 3, 9)
+    assert first.stop == ("\nQ:", "!")
+    assert (second.sampling.temperature, second.sampling.max_tokens) == (0.0, 3)
+    assert second.stop == ("\nQ:", "?")
 
 
 def test_the_style_is_the_toolkens_then_the_templates() -> None:

@@ -117,7 +117,7 @@ def test_a_rejected_call_is_none_and_the_words_go_on_from_there(streaming: bool)
     assert message.response_metadata["finish_reason"] == "stop"
     assert message.response_metadata["rerank"][0]["chosen"] is None
     assert engine.prompts[1] == [*engine.prompts[0], 7, 8]
-    assert [call["begun"] for call in engine.calls] == [None, 2]
+    assert [request.begun for request in engine.requests] == [None, 2]
 
 
 def test_a_forced_call_can_not_be_rejected() -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
 import pytest
 from pydantic import BaseModel
-from typing_extensions import TypedDict
 
-from langchain_toolken.chat.settings import choice_among, read_call_options, schema_spec, spec_of, specs_of
+from langchain_toolken.chat.settings import choice_among, read_call_options
 from langchain_toolken.prompts.tool_cards import openai_tool
-from langchain_toolken.tools.spec import ToolError, ToolSpec
+from langchain_toolken.tools.spec import ToolSpec
 
 NAMES = ["add", "divide"]
 ADD, DIVIDE = (ToolSpec(name=name, description="Do it.", json_schema={"type": "object"}) for name in NAMES)
@@ -63,43 +60,6 @@ class Point(BaseModel):
     y: int
 
 
-class PointDict(TypedDict):
-    x: int
-    y: int
-
-
-@pytest.mark.parametrize("schema", [Point, PointDict, {**Point.model_json_schema(), "title": "Point"}])
-def test_a_schema_needs_no_description(schema: Any) -> None:
-    spec = schema_spec(schema)
-    assert set(spec.json_schema["properties"]) == {"x", "y"}
-    assert spec.description
-
-
-class NoteDict(TypedDict):
-    """A note."""
-
-    text: Annotated[str, ..., "what it says"]
-    by: Annotated[str | None, None, "who wrote it"]
-    lines: Annotated[int, 1, "how many"]
-
-
-def test_a_typed_dicts_field_that_may_be_none_may_be_null() -> None:
-    for spec in (schema_spec(NoteDict), spec_of(NoteDict)):
-        fields = spec.json_schema["properties"]
-        nullable = {name for name in fields if {"type": "null"} in fields[name].get("anyOf", ())}
-        assert nullable == {"by"}
-        assert fields["by"]["description"] == "who wrote it"
-        assert spec.json_schema["required"] == ["text"]
-
-
-@pytest.mark.parametrize(
-    "schema", [{"type": "object", "properties": {}}, {"title": "Points", "type": "array"}, "Point", 3]
-)
-def test_what_is_no_schema_of_an_object_is_refused_with_what_to_give(schema: object) -> None:
-    with pytest.raises(ValueError, match="pydantic model, a TypedDict, or a JSON schema"):
-        schema_spec(schema)
-
-
 def test_a_response_format_is_a_schema_and_nothing_looser() -> None:
     given = {"type": "json_schema", "json_schema": {"name": "point", "schema": Point.model_json_schema()}}
     answer = read_call_options({"response_format": given}).answer
@@ -110,23 +70,3 @@ def test_a_response_format_is_a_schema_and_nothing_looser() -> None:
         read_call_options({"response_format": {"type": "json_object"}})
     with pytest.raises(ValueError, match="one of them"):
         read_call_options({"response_format": given, "tools": TOOLS, "tool_choice": "any"})
-
-
-class Callable:
-    """Not a function."""
-
-    def __call__(self, number: int) -> int:
-        return number
-
-
-@pytest.mark.parametrize("thing", [5, "multiply", Callable(), {"type": "web_search"}])
-def test_what_is_no_tool_is_a_tool_error_that_says_what_to_give(thing: object) -> None:
-    with pytest.raises(ToolError, match=r"give .*(@tool|\"name\")"):
-        specs_of([thing])
-
-
-def test_a_tool_given_twice_is_one_and_two_of_one_name_are_refused() -> None:
-    other = {**TOOLS[0], "function": {**TOOLS[0]["function"], "description": "Something else."}}
-    assert [spec.name for spec in specs_of([*TOOLS, TOOLS[0]])] == NAMES
-    with pytest.raises(ToolError, match=f"Two tools are named '{NAMES[0]}'"):
-        specs_of([*TOOLS, other])

@@ -49,8 +49,8 @@ def test_any_lets_nothing_but_the_tools_come_next() -> None:
     engine = ScriptedEngine([reasoning("", "lamp", tokens=())], [completion('{"state":"on"}', {"state": "on"})])
     message = scripted(engine).bind_tools([multiply, lamp], tool_choice="any").invoke(QUESTION)
     assert [call["name"] for call in message.tool_calls] == ["lamp"]
-    (call,) = engine.calls
-    assert (call["must_call"], call["active"]) == (True, {"multiply", "lamp"})
+    (request,) = engine.requests
+    assert (request.must_call, request.active) == (True, {"multiply", "lamp"})
 
 
 @pytest.mark.parametrize("choice", ["lamp", {"type": "function", "function": {"name": "lamp"}}])
@@ -63,7 +63,7 @@ def test_a_named_tool_is_called_without_asking_the_lm_which(mode: ToolMode, choi
     message = chat.bind_tools([multiply, lamp, door], tool_choice=choice, strict=True).invoke(QUESTION)
     assert [(call["name"], call["args"]) for call in message.tool_calls] == [("lamp", {"state": "on"})]
     assert message.content == ""
-    assert engine.calls == []
+    assert engine.requests == []
 
 
 def test_a_forced_tool_without_a_toolken_needs_none() -> None:
@@ -76,9 +76,9 @@ def test_hybrid_gives_toolkens_to_the_fitted_tools_and_describes_the_others() ->
     engine = ScriptedEngine([reasoning("Well.")], tokenizer=make_tokenizer())
     chat = scripted(engine, tool_mode="hybrid", style="chat")
     chat.bind_tools([lamp, door]).invoke(QUESTION)
-    (call,) = engine.calls
-    assert call["active"] == {"lamp"}
-    assert call["markers"] == (engine.tokenizer.convert_tokens_to_ids("<tool_call>"),)
+    (request,) = engine.requests
+    assert request.active == {"lamp"}
+    assert request.markers == {engine.tokenizer.convert_tokens_to_ids("<tool_call>")}
     assert "- door(way: 'open' | 'shut')" in engine.decoded()[0]
     assert "- lamp" not in engine.decoded()[0]
 
@@ -86,7 +86,7 @@ def test_hybrid_gives_toolkens_to_the_fitted_tools_and_describes_the_others() ->
 def test_the_prompt_mode_describes_all_tools_and_uses_no_toolken() -> None:
     engine = ScriptedEngine([reasoning("Well.")], tokenizer=make_tokenizer())
     scripted(engine, tool_mode="prompt").bind_tools([lamp, door]).invoke(QUESTION)
-    assert engine.calls[0]["toolkens"] is None
+    assert engine.requests[0].toolkens is None
     assert "- lamp(" in engine.decoded()[0]
     assert "- door(" in engine.decoded()[0]
 
@@ -126,7 +126,7 @@ def test_ranking_asks_for_the_fitted_tools_and_gives_the_first_k() -> None:
     engine = ScriptedEngine()
     chat = scripted(engine)
     assert [candidate.tool for candidate in chat.rank_tools("Turn it on.", k=1)] == ["lamp"]
-    assert engine.calls[0]["active"] == {"multiply", "lamp"}
+    assert engine.ranked[0]["active"] == {"multiply", "lamp"}
     with pytest.raises(ValueError, match="k must be 1"):
         chat.rank_tools("Turn it on.", k=0)
     with pytest.raises(ValueError, match="no tools to rank"):

@@ -93,7 +93,7 @@ def test_a_person_gives_a_tool_its_result_or_leaves_with_ctrl_c(
         signal.alarm(120)  # outlives exec: a conversation that waits for something else must end too
         # As in a terminal. Where the tests run in the background, their shell has Ctrl-C ignored, which is inherited.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        command = [sys.executable, "-m", "langchain_toolken.cli.app", "chat", "--toolkens", str(toolkens)]
+        command = [sys.executable, "-m", "langchain_toolken.cli", "chat", "--toolkens", str(toolkens)]
         os.execve(sys.executable, command, {**os.environ, "TERM": "dumb", "COLUMNS": "300"})
     answers = [
         ("empty line ends", "A shop sells apples for 4127 dollars each. How much do 394 apples cost?\n"),
@@ -102,8 +102,9 @@ def test_a_person_gives_a_tool_its_result_or_leaves_with_ctrl_c(
     ]
     shown = unseen = ""
     while True:
-        # Python's input() loses a signal between its last look for one and its read: press again, as people do.
-        while typed == "\x03" and len(answers) == 1 and not select.select([terminal], [], [], 2)[0]:
+        # Python's input() loses a signal between its last look for one and its read: press again, as people do,
+        # but not while a busy machine is still ending the process, which a second signal would kill.
+        while typed == "\x03" and len(answers) == 1 and not select.select([terminal], [], [], 15)[0]:
             os.write(terminal, typed.encode())
         try:
             piece = os.read(terminal, 4096).decode(errors="replace")
@@ -245,7 +246,7 @@ def test_ctrl_c_during_a_fit_says_what_is_kept_and_the_same_command_goes_on(
     command = ["fit", "--tools", TOOLS, "--demos", str(EXAMPLES / "demos.jsonl"), "--out", str(out), "--json"]
     command += ["--prior", "head", "--lam", "1e-4", "--bias", "0"]
     with monkeypatch.context() as patched:
-        patched.setattr("langchain_toolken.training.fit.solve", interrupted)
+        patched.setattr("langchain_toolken.training.steps.solve", interrupted)
         plain, keeping = run(app, command), run(app, [*command, "--features", str(kept)])
     assert (plain.exit_code, keeping.exit_code) == (130, 130)
     assert plain.stdout == keeping.stdout == ""

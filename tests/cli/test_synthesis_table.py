@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from langchain_toolken.cli.fit_synthesis import synthesis_facts, synthesis_table, together
+from langchain_toolken.cli.fit_synthesis import all_demonstrations, synthesis_facts, synthesis_table
+from langchain_toolken.tools.load import load_tools
 from langchain_toolken.training.demonstrations.form import DemonstrationError
 from langchain_toolken.training.demonstrations.load import check_demonstrations
 from langchain_toolken.training.synthesis.synthesize import Synthesis
 
-TOOLS = str(Path(__file__).parents[2] / "examples" / "mytools.py")
+TOOLS = load_tools(Path(__file__).parents[2] / "examples" / "mytools.py")
 MADE = Synthesis(
     rows=({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]},),
     kept={"total_price": 0, "": 1},
@@ -28,17 +29,17 @@ def test_given_demonstrations_come_first_and_bad_ones_are_named(tmp_path: Path) 
     good = {"text": "Q: 2 hats for 3?\nA: 2*3=6.", "calls": [{"start": 24, "tool": "total_price", "result": "6"}]}
     demos.write_text(json.dumps(good) + "\nbad\n")
     with pytest.warns(UserWarning, match=r"1 rows were dropped\. line 2: not JSON"):
-        rows = together(demos, MADE, TOOLS, strict=False)
+        rows = all_demonstrations(demos, MADE, TOOLS, strict=False)
     read = check_demonstrations(rows, ["total_price"]).demonstrations
     assert [len(demonstration.calls) for demonstration in read] == [1, 0]
     with pytest.raises(DemonstrationError, match="line 2"):
-        together(demos, MADE, TOOLS, strict=True)
-    assert together(None, MADE, TOOLS, strict=True) == list(MADE.rows)
+        all_demonstrations(demos, MADE, TOOLS, strict=True)
+    assert all_demonstrations(None, MADE, TOOLS, strict=True) == list(MADE.rows)
 
 
 def test_the_table_has_a_column_for_each_reason_and_marks_what_was_given_up() -> None:
     facts = synthesis_facts(MADE)
-    assert json.loads(json.dumps(facts))["reasons"] == {"schema": 2, "duplicate": 5}
+    assert json.loads(facts.model_dump_json())["reasons"] == {"schema": 2, "duplicate": 5}
     console = Console(width=100)
     with console.capture() as shown:
         console.print(synthesis_table(facts))

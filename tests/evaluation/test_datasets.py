@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from langchain_toolken.evaluation.datasets import DatasetError, load_dataset, load_tool_questions, load_tools
+from langchain_toolken.evaluation.datasets import DatasetError, read_dataset, read_tool_questions, read_tool_specs
 
 TOOLS = [
     {"name": "<P19>", "function": "place_of_birth", "description": "gets where a person was born"},
@@ -33,14 +33,14 @@ def written(folder: Path, **files: list[dict[str, object]]) -> Path:
 
 
 def test_numbers_give_way_to_function_names_and_shared_ones_stay_apart(tmp_path: Path) -> None:
-    specs, names = load_tools(written(tmp_path, tools=TOOLS) / "tools.jsonl")
+    specs, names = read_tool_specs(written(tmp_path, tools=TOOLS) / "tools.jsonl")
     assert [spec.name for spec in specs] == ["place_of_birth", "writer_P50", "writer_P58", "people/person/gender"]
     assert names["<P50>"] == "writer_P50"
     assert specs[1].description == "gets the writer of a book"
 
 
 def test_demonstrations_call_tools_by_their_new_names(tmp_path: Path) -> None:
-    dataset = load_dataset(written(tmp_path, tools=TOOLS, train=ROWS))
+    dataset = read_dataset(written(tmp_path, tools=TOOLS, train=ROWS))
     assert [[call["tool"] for call in row["calls"]] for row in dataset.demonstrations] == [
         *(["place_of_birth"], ["writer_P50"], []),
     ]
@@ -52,7 +52,7 @@ def test_demonstrations_call_tools_by_their_new_names(tmp_path: Path) -> None:
 
 def test_questions_end_where_the_tool_is_due(tmp_path: Path) -> None:
     written(tmp_path, tools=TOOLS, test=[{"question": "Who is {question}?", "tool": "<P58>"}])
-    (question,) = load_tool_questions(
+    (question,) = read_tool_questions(
         tmp_path / "test.jsonl", {"<P58>": "writer_P58"}, "Question: {question}\nAnswer: The answer is"
     )
     assert question.text == "Question: Who is {question}?\nAnswer: The answer is"
@@ -75,20 +75,20 @@ def test_a_faulty_line_is_named(tmp_path: Path, content: str, said: str) -> None
     written(tmp_path, tools=TOOLS)
     (tmp_path / "train.jsonl").write_text(content, encoding="utf-8")
     with pytest.raises(DatasetError, match=rf"train\.jsonl, {said}"):
-        load_dataset(tmp_path)
+        read_dataset(tmp_path)
 
 
 def test_a_line_separator_inside_a_text_ends_no_line(tmp_path: Path) -> None:
     rows = [{"text": "Who wrote\u2028Emma?\x85 Austen", "calls": []}, *ROWS]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
     written(tmp_path, tools=TOOLS)
-    assert len(load_dataset(tmp_path).demonstrations) == 4
-    assert "\u2028" in load_dataset(tmp_path).demonstrations[0]["text"]
+    assert len(read_dataset(tmp_path).demonstrations) == 4
+    assert "\u2028" in read_dataset(tmp_path).demonstrations[0]["text"]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"tools\.jsonl can't be read"):
-        load_dataset(tmp_path)
+        read_dataset(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +105,6 @@ def test_the_papers_data_is_read_whole(name: str, train: str, tools: int, rows: 
     folder = Path(os.environ.get("TOOLKEN_DATA_DIR", beside)) / name
     if not folder.is_dir():
         pytest.skip(f"the benchmarks are not at {folder}; set TOOLKEN_DATA_DIR")
-    dataset = load_dataset(folder, train)
+    dataset = read_dataset(folder, train)
     assert (len(dataset.tools), len(dataset.demonstrations)) == (tools, rows)
     assert len({spec.name for spec in dataset.tools}) == tools

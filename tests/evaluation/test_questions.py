@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from langchain_toolken.evaluation.questions import ExpectedCall, QuestionsError, load_funcqa_one_hop, nano_questions
+from langchain_toolken.evaluation.questions import ExpectedCall, QuestionsError, nano_questions, read_funcqa_one_hop
 from langchain_toolken.nano.problems.word_problems import HeldOut
 from langchain_toolken.nano.problems.words import HELD_OUT_PEOPLE, PEOPLE
 from langchain_toolken.nano.tools import compute
@@ -20,7 +20,7 @@ def test_funcqa_rows_become_questions_with_the_call_that_answers_them(tmp_path: 
     ]
     file = tmp_path / "one_hop.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)))
-    first, second = load_funcqa_one_hop(file)
+    first, second = read_funcqa_one_hop(file)
     assert (first.text, first.answer, first.calls) == ("How far?", "2.01", (ExpectedCall("add", ("0.38", "1.63")),))
     assert second.calls == (ExpectedCall("log", ("0.00008342",)),)
 
@@ -30,7 +30,7 @@ def test_a_row_that_is_no_question_is_named_by_file_and_line(tmp_path: Path, bad
     file = tmp_path / "bad.jsonl"
     file.write_text('{"question": "a", "answer": 1, "func": "<add>(0, 1)=1"}\n' + bad)
     with pytest.raises(QuestionsError, match=r"bad\.jsonl, line 2"):
-        load_funcqa_one_hop(file)
+        read_funcqa_one_hop(file)
 
 
 @pytest.mark.parametrize("held_out", ["numbers", "wordings"])

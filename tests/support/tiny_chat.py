@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from langchain_toolken.decoding.engine import Candidate, Completion, Reasoning
+from langchain_toolken.decoding.engine import Candidate, Completion, DecodingRequest, Reasoning
 from langchain_toolken.lm.identity import LMIdentity
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
@@ -134,21 +134,22 @@ class ScriptedEngine:
     scores: list[list[float]] = field(default_factory=list)
     prompts: list[list[int]] = field(default_factory=list)
     scored: list[tuple[list[int], list[list[int]]]] = field(default_factory=list)
-    calls: list[dict[str, Any]] = field(default_factory=list)
+    requests: list[DecodingRequest] = field(default_factory=list)
+    ranked: list[dict[str, Any]] = field(default_factory=list)
 
-    def reason(self, prompts: Sequence[Sequence[int]], **settings: Any) -> list[Reasoning]:
+    def reason(self, prompts: Sequence[Sequence[int]], request: DecodingRequest) -> list[Reasoning]:
         self.prompts += [list(prompt) for prompt in prompts]
-        self.calls.append(settings)
+        self.requests.append(request)
         return [self.reasonings.pop(0) for _ in prompts]
 
-    def stream(self, prompt: Sequence[int], **settings: Any) -> Any:
-        (whole,) = self.reason([prompt], **settings)
+    def stream(self, prompt: Sequence[int], request: DecodingRequest) -> Any:
+        (whole,) = self.reason([prompt], request)
         yield from whole.text
         yield whole
 
     def rank(self, prompts: Sequence[Sequence[int]], **settings: Any) -> list[tuple[Candidate, ...]]:
         self.prompts += [list(prompt) for prompt in prompts]
-        self.calls.append(settings)
+        self.ranked.append(settings)
         return [tuple(Candidate(name, 0.5) for name in sorted(settings["active"])) for _ in prompts]
 
     def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:

@@ -11,9 +11,8 @@ import torch
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from langchain_toolken.chat.model import ToolkenChat
-from langchain_toolken.decoding.engine import Sampling
+from langchain_toolken.decoding.engine import DecodingRequest, Sampling
 from langchain_toolken.decoding.local.engine import TransformersEngine
-from langchain_toolken.evaluation.methods.papers import Recipe, train_on_features
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
@@ -54,13 +53,12 @@ def test_after_the_fit_the_right_toolken_fires_where_the_demonstrations_call(tin
     prompts = ["Q: What is 4 + 9?\nA: It is 4 + 9 = ", "Q: What is 5 * 9?\nA: It is 5 * 9 = "]
     answers = engine.reason(
         [encode_content(tiny_llama.tokenizer, prompt) for prompt in prompts],
-        toolkens=result.toolkens,
-        sampling=Sampling(max_tokens=1),
+        DecodingRequest(Sampling(max_tokens=1), toolkens=result.toolkens),
     )
     assert [a.trigger.tool if a.trigger else None for a in answers] == ["add", "multiply"]
     # Just before, where a word follows in the demonstrations, no toolken fires.
     early = [encode_content(tiny_llama.tokenizer, prompt.removesuffix("= ").rstrip()) for prompt in prompts]
-    for answer in engine.reason(early, toolkens=result.toolkens, sampling=Sampling(max_tokens=1)):
+    for answer in engine.reason(early, DecodingRequest(Sampling(max_tokens=1), toolkens=result.toolkens)):
         assert answer.trigger is None
 
 
@@ -243,21 +241,3 @@ def test_a_cap_on_false_calls_is_kept_and_may_not_stand_beside_a_bias(tiny_llama
         fit(tiny_llama, SPECS, rows(), bias=0.0, max_false_call_rate=0.1)
     with pytest.raises(ValueError, match="max_false_call_rate is 1.5"):
         fit(tiny_llama, SPECS, rows(), max_false_call_rate=1.5)
-
-
-def test_a_papers_recipe_makes_ordinary_toolkens_that_say_where_they_come_from(tiny_llama: LanguageModel) -> None:
-    recipe = Recipe("toolkengpt", "random", 0.0, learning_rate=1e-2, epochs=2)
-    result = fit(tiny_llama, SPECS, rows(), recipe=recipe, seed=3)
-    assert result.toolkens.provenance.prior == "toolkengpt: head/name/average"
-    assert result.toolkens.provenance.lam == 0
-    assert (result.lm_passes, result.solution, result.selection) == (3, None, None)
-    assert result.features is not None
-    again = train_on_features(result.features, result.toolkens.prior, recipe, seed=3)
-    assert torch.allclose(again.matrix, result.toolkens.matrix, atol=1e-4)
-
-
-def test_a_recipe_is_named_right_and_calibrates_nothing(tiny_llama: LanguageModel) -> None:
-    with pytest.raises(ValueError, match="must be one of toolkengpt, tokenlearning"):
-        fit(tiny_llama, SPECS, rows(), recipe="adam")
-    with pytest.raises(ValueError, match="calibrates no bias"):
-        fit(tiny_llama, SPECS, rows(), recipe="tokenlearning", max_false_call_rate=0.01)

@@ -14,9 +14,10 @@ from langchain_toolken.decoding.engine import (
     DEFAULT_BATCH_SIZE,
     Candidate,
     Completion,
+    DecodingRequest,
     PromptTooLongError,
     Reasoning,
-    Sampling,
+    check_active,
 )
 from langchain_toolken.decoding.local.cache import PrefixCache
 from langchain_toolken.decoding.local.completer import Completer
@@ -89,61 +90,24 @@ class TransformersEngine:
         """The LM's tokenizer."""
         return self.lm.tokenizer
 
-    def reason(
-        self,
-        prompts: Sequence[Sequence[int]],
-        *,
-        toolkens: ToolkenSet | None,
-        active: Collection[str] | None = None,
-        sampling: Sampling,
-        stop: Sequence[str] = (),
-        after_result: bool = False,
-        markers: Collection[int] = (),
-        must_call: bool = False,
-        begun: int | None = None,
-    ) -> list[Reasoning]:
+    def reason(self, prompts: Sequence[Sequence[int]], request: DecodingRequest) -> list[Reasoning]:
         """Decode every prompt until EOS, a stop string, a toolken or the limit; see `Engine.reason`."""
-        reasoner = self._reasoner(
-            prompts,
-            *(toolkens, active, sampling, stop),
-            after_result=after_result,
-            markers=markers,
-            must_call=must_call,
-            begun=begun,
-        )
+        reasoner = self._reasoner(prompts, request)
         call = Call(prompts, reasoner.choose, reasoner.binding)
         self._scheduler.run(call)
         return reasoner.results(call.reused)
 
-    def stream(
-        self,
-        prompt: Sequence[int],
-        *,
-        toolkens: ToolkenSet | None,
-        active: Collection[str] | None = None,
-        sampling: Sampling,
-        stop: Sequence[str] = (),
-        after_result: bool = False,
-        markers: Collection[int] = (),
-        must_call: bool = False,
-        begun: int | None = None,
-    ) -> Iterator[str | Reasoning]:
+    def stream(self, prompt: Sequence[int], request: DecodingRequest) -> Iterator[str | Reasoning]:
         """Text as it comes, the `Reasoning` last; see `Engine.stream`."""
         # Not a generator itself, so that bad input raises here and not at the first piece.
-        reasoner = self._reasoner(
-            [prompt],
-            *(toolkens, active, sampling, stop),
-            after_result=after_result,
-            markers=markers,
-            must_call=must_call,
-            begun=begun,
-        )
+        reasoner = self._reasoner([prompt], request)
         return self._pieces(reasoner)
 
     def rank(
         self, prompts: Sequence[Sequence[int]], *, toolkens: ToolkenSet, active: Collection[str] | None = None
     ) -> list[tuple[Candidate, ...]]:
         """The active toolkens by probability behind each prompt; see `Engine.rank`."""
+        check_active(toolkens, active)
         for prompt in prompts:
             self.room(prompt)
         binding = self.bind(toolkens, active)
@@ -159,33 +123,12 @@ class TransformersEngine:
         self._scheduler.run(Call(prompts, look, binding))
         return ranking
 
-    def _reasoner(
-        self,
-        prompts: Sequence[Sequence[int]],
-        toolkens: ToolkenSet | None,
-        active: Collection[str] | None,
-        sampling: Sampling,
-        stop: Sequence[str],
-        *,
-        after_result: bool,
-        markers: Collection[int],
-        must_call: bool,
-        begun: int | None,
-    ) -> Reasoner:
-        limits = [min(sampling.max_tokens, self.room(prompt) + (begun or 0)) for prompt in prompts]
-        binding = self.bind(toolkens, active)
-        return Reasoner(
-            self.lm,
-            prompts,
-            limits=limits,
-            binding=binding,
-            sampling=sampling,
-            stop=stop,
-            guard=self.guard if after_result else None,
-            markers=markers,
-            must_call=must_call,
-            begun=begun,
-        )
+    def _reasoner(self, prompts: Sequence[Sequence[int]], request: DecodingRequest) -> Reasoner:
+        begun = request.begun or 0
+        limits = [min(request.sampling.max_tokens, self.room(prompt) + begun) for prompt in prompts]
+        binding = self.bind(request.toolkens, request.active)
+        guard = self.guard if request.after_result else None
+        return Reasoner(self.lm, prompts, request, limits=limits, binding=binding, guard=guard)
 
     def _pieces(self, reasoner: Reasoner) -> Iterator[str | Reasoning]:
         pieces: deque[str] = deque()
@@ -264,11 +207,7 @@ class TransformersEngine:
 
         Raises:
             ToolkenSetError: they are another LM's.
-            ValueError: `active` names a tool that has no toolken.
         """
-        unknown = sorted(set(active or ()) - set(() if toolkens is None else toolkens.names))
-        if unknown:
-            raise ValueError(f"no toolkens for {', '.join(unknown)}; fit them, or leave them out of the active tools")
         if toolkens is None or not len(toolkens):
             return None
         fitting = self._fitting

@@ -22,18 +22,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
-from langchain_toolken.prompts.format import Style
+from langchain_toolken.prompts.format import Reinjection, Style
+from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.training.demonstrations.form import Demonstration
 from langchain_toolken.training.features.compute import Features, compute_features
+from langchain_toolken.training.result import FitResult
+from langchain_toolken.training.steps import (
+    Chosen,
+    Demonstrations,
+    FitOptions,
+    Fitted,
+    Model,
+    Tools,
+    finish,
+    prepare,
+    prior_toolkens,
+    toolkens_of_main_process,
+)
 
 _PROGRESS_EVERY = 64  # steps
 
@@ -73,6 +88,99 @@ class Trained:
     steps: int
     total_steps: int
     seconds: float
+
+
+def fit_by_recipe(
+    model: Model,
+    tools: Tools,
+    demonstrations: Demonstrations,
+    recipe: Recipe | str,
+    *,
+    prior: PriorConfig | Literal["auto"] = "auto",
+    lam: float | Literal["auto"] = "auto",
+    bias: float | Literal["auto"] = "auto",
+    style: Style | None = None,
+    reinjection: Reinjection | None = None,
+    docstring_examples: bool = True,
+    strict: bool = False,
+    negatives_per_demonstration: int | None = 64,
+    batch_tokens: int | None = None,
+    features_dir: str | Path | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **load: Any,
+) -> FitResult:
+    """Fit toolkens as a paper did, to compare with: Adam, epochs, and the LM run in every step.
+
+    Takes many times longer than `training.fit.fit`, and chooses nothing: there is no selection and no calibration.
+
+    Args:
+        model: See `fit`.
+        tools: See `fit`.
+        demonstrations: See `fit`.
+        recipe: A recipe, or the name of one ("toolkengpt", "tokenlearning").
+        prior: What the recipe starts from or pulls to. "auto": the head rows of the name, as in the paper.
+        lam: λ. "auto": the recipe's own.
+        bias: Added to the toolkens' logits while training, and kept. "auto": none.
+        style: See `fit`, as for all arguments that follow.
+        reinjection: See `fit`.
+        docstring_examples: See `fit`.
+        strict: See `fit`.
+        negatives_per_demonstration: See `fit`; of the features in the result, training uses all positions.
+        batch_tokens: See `fit`.
+        features_dir: See `fit`.
+        seed: Of the random rows, the order of demonstrations, and sampled features.
+        progress: See `fit`.
+        **load: See `fit`.
+
+    Returns:
+        The toolkens, whose provenance names the recipe. `lm_passes` counts the epochs too.
+
+    Raises:
+        ValueError: There is no such recipe, or a cap on false calls is given, which only `fit` can keep. Other errors
+            are those of `fit`.
+    """
+    if isinstance(recipe, str):
+        if recipe not in RECIPES:
+            raise ValueError(f"recipe is {recipe!r}; it must be one of {', '.join(RECIPES)}")
+        recipe = RECIPES[recipe]
+    if load.pop("max_false_call_rate", None) is not None:
+        raise ValueError(f"the recipe {recipe.name!r} calibrates no bias: leave max_false_call_rate out")
+    recipe = recipe if lam == "auto" else replace(recipe, lam=lam)
+    options = FitOptions(
+        prior=PriorConfig() if prior == "auto" else prior,
+        lam=recipe.lam,
+        bias=0.0 if bias == "auto" else bias,
+        style=style,
+        reinjection=reinjection,
+        docstring_examples=docstring_examples,
+        strict=strict,
+        negatives_per_demonstration=negatives_per_demonstration,
+        batch_tokens=batch_tokens,
+        features_dir=features_dir,
+        seed=seed,
+        progress=progress,
+    )
+    given = prepare(model, tools, demonstrations, options, load)
+    features = given.gathered.features
+    if features is None:
+        return prior_toolkens(given, options)
+    if not given.crew.main:
+        return toolkens_of_main_process(given)
+    name, rows = next(iter(given.priors.items()))
+    trained = train_through_lm(
+        given.lm,
+        [given.gathered.demonstrations[number] for number in features.demonstration.unique().tolist()],
+        [spec.name for spec in given.specs],
+        given.style,
+        rows,
+        recipe,
+        bias=options.fitted_bias,
+        seed=seed,
+        progress=progress,
+    )
+    chosen = Chosen(f"{recipe.name}: {name}", rows, recipe.lam)
+    return finish(given, chosen, Fitted(trained.matrix, trained.seconds), options, extra_passes=recipe.epochs)
 
 
 def train_through_lm(

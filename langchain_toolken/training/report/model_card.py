@@ -9,7 +9,7 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from langchain_toolken._version import __version__
-from langchain_toolken.training.report.figures import FitReport
+from langchain_toolken.training.report.records import FitReport
 
 # A Hub id, as in the card's `base_model`; a folder's path or "nano" is none.
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from langchain_toolken.training.report.figures import NO_CALL, FitReport, LamTried, Reliability, ToolReport
+from langchain_toolken.training.report.records import NO_CALL, FitReport, LamTried, Reliability, ToolReport
 
 # With more tools a label each would cover the map; the names are then shown under the mouse.
 _LABELLED_TOOLS = 60

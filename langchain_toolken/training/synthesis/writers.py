@@ -20,7 +20,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.utils.json import parse_json_markdown
 from pydantic import ValidationError
 
-from langchain_toolken.decoding.engine import Engine, Sampling
+from langchain_toolken.decoding.engine import DecodingRequest, Engine, Sampling
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.prompts.content import bos_ids, encode_content
 from langchain_toolken.prompts.format import PromptFormat, Style
@@ -299,7 +299,7 @@ class LocalWriter:
             return [name if name in names else None for name in self._names(prompts, [*names, _NONE])]
         prompts = [render(tokenizer, [HumanMessage(request)], self._format, specs) for request in requests]
         first = Sampling(max_tokens=64)  # words before a call; who has said so much has answered
-        reasonings = self.engine.reason(prompts, toolkens=None, sampling=first, markers=(self._marker,))
+        reasonings = self.engine.reason(prompts, DecodingRequest(first, markers=frozenset({self._marker})))
         calling = [place for place, reasoning in enumerate(reasonings) if reasoning.marker is not None]
         lead = encode_content(tokenizer, call_layout(tokenizer).lead, continued=True)
         begun = [[*prompts[p], *reasonings[p].token_ids, self._marker, *lead] for p in calling]
@@ -326,7 +326,7 @@ class LocalWriter:
         digest = hashlib.sha256(f"{self.seed} {name} {number}".encode()).digest()
         seed = int.from_bytes(digest[:4], "big")
         sampling = Sampling(temperature=self.temperature, top_p=0.95, seed=seed, max_tokens=96)
-        written = self.engine.reason([prompt] * self.batch, toolkens=None, sampling=sampling, stop=stop)
+        written = self.engine.reason([prompt] * self.batch, DecodingRequest(sampling, stop=stop))
         whole = [_SENTENCES.match(one.text) if one.finish_reason == "length" else None for one in written]
         texts = [
             one.text if one.finish_reason != "length" else match[0] if match else ""
@@ -339,7 +339,7 @@ class LocalWriter:
             return []
         sampling = Sampling(max_tokens=96)
         stop = self._format.stop
-        reasonings = self.engine.reason(list(prompts), toolkens=None, sampling=sampling, stop=stop)
+        reasonings = self.engine.reason(list(prompts), DecodingRequest(sampling, stop=stop))
         return [reasoning.text.lstrip() for reasoning in reasonings]
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from langchain_toolken.decoding.cancellation import Cancellation, DecodingCancelledError, current_cancellation
-from langchain_toolken.decoding.engine import OutOfMemoryError, Reasoning, Sampling
+from langchain_toolken.decoding.engine import DecodingRequest, OutOfMemoryError, Reasoning, Sampling
 from langchain_toolken.decoding.local import scheduler
 from langchain_toolken.decoding.local.batch import Batch, Row
 from langchain_toolken.decoding.local.cache import PrefixCache
@@ -37,7 +37,7 @@ SPEC = ToolSpec(
 
 
 def alone(lm: LanguageModel, prompt: Sequence[int], sampling: Sampling = GREEDY) -> Reasoning:
-    (result,) = TransformersEngine(lm, cached_prefixes=0).reason([prompt], toolkens=None, sampling=sampling)
+    (result,) = TransformersEngine(lm, cached_prefixes=0).reason([prompt], DecodingRequest(sampling))
     return result
 
 
@@ -115,17 +115,17 @@ def test_callers_share_passes_and_answer_as_alone(tiny_lm: Lm, architecture: str
     hot = Sampling(temperature=1.3, top_p=0.9, seed=5, max_tokens=24)
 
     def calls(engine: TransformersEngine) -> list[Callable[[], Any]]:
-        settings = [
-            {"toolkens": None, "sampling": GREEDY},
-            {"toolkens": toolkens[0], "sampling": GREEDY},
-            {"toolkens": toolkens[0], "active": ["log"], "sampling": Sampling(max_tokens=5)},
-            {"toolkens": toolkens[1], "sampling": hot},
-            {"toolkens": None, "sampling": hot},
+        requests = [
+            DecodingRequest(GREEDY),
+            DecodingRequest(GREEDY, toolkens=toolkens[0]),
+            DecodingRequest(Sampling(max_tokens=5), toolkens=toolkens[0], active=frozenset({"log"})),
+            DecodingRequest(hot, toolkens=toolkens[1]),
+            DecodingRequest(hot),
         ]
         return [
-            *(lambda p=p, s=s: engine.reason([p], **s)[0] for p, s in zip(PROMPTS, settings, strict=True)),
+            *(lambda p=p, r=r: engine.reason([p], r)[0] for p, r in zip(PROMPTS, requests, strict=True)),
             lambda: engine.complete([PROMPTS[0]], [SPEC])[0],
-            lambda: list(engine.stream(PROMPTS[1], toolkens=None, sampling=GREEDY))[-1],
+            lambda: list(engine.stream(PROMPTS[1], DecodingRequest(GREEDY)))[-1],
         ]
 
     expected = [call() for call in calls(TransformersEngine(lm, cached_prefixes=0))]
@@ -144,27 +144,25 @@ def test_callers_share_passes_and_answer_as_alone(tiny_lm: Lm, architecture: str
 def test_no_more_rows_run_than_allowed_and_the_others_follow(tiny_llama: LanguageModel, passes: Passes) -> None:
     expected = [alone(tiny_llama, prompt).token_ids for prompt in PROMPTS]
     engine = TransformersEngine(tiny_llama, max_batch_size=2)
-    calls = [lambda p=p: engine.reason([p], toolkens=None, sampling=GREEDY)[0].token_ids for p in PROMPTS]
+    calls = [lambda p=p: engine.reason([p], DecodingRequest(GREEDY))[0].token_ids for p in PROMPTS]
     assert together(calls, engine, passes) == expected
     assert passes.most_rows == 2
-    assert [r.token_ids for r in engine.reason(PROMPTS, toolkens=None, sampling=GREEDY)] == expected
+    assert [r.token_ids for r in engine.reason(PROMPTS, DecodingRequest(GREEDY))] == expected
     assert passes.most_rows == 2
 
 
 def test_a_seed_draws_the_same_alone_and_beside_others(tiny_llama: LanguageModel) -> None:
     sampling = Sampling(temperature=1.5, top_k=50, seed=3, max_tokens=20)
     expected = [alone(tiny_llama, prompt, sampling).token_ids for prompt in PROMPTS]
-    results = TransformersEngine(tiny_llama).reason(PROMPTS, toolkens=None, sampling=sampling)
+    results = TransformersEngine(tiny_llama).reason(PROMPTS, DecodingRequest(sampling))
     assert [r.token_ids for r in results] == expected
 
 
 def test_each_row_of_a_batch_goes_on_from_its_own_cached_prefix(tiny_llama: LanguageModel, passes: Passes) -> None:
     engine = TransformersEngine(tiny_llama)
-    told = [
-        [*p, *r.token_ids] for p, r in zip(PROMPTS, engine.reason(PROMPTS, toolkens=None, sampling=GREEDY), strict=True)
-    ]
+    told = [[*p, *r.token_ids] for p, r in zip(PROMPTS, engine.reason(PROMPTS, DecodingRequest(GREEDY)), strict=True)]
     passes.shapes.clear()
-    following = engine.reason([[*ids, 33, 34] for ids in told], toolkens=None, sampling=GREEDY)
+    following = engine.reason([[*ids, 33, 34] for ids in told], DecodingRequest(GREEDY))
     assert passes.shapes[0] == (len(PROMPTS), 3)  # the last word, which had ended the row before it was run, and two
     assert [r.reused_tokens for r in following] == [len(ids) - 1 for ids in told]
     assert [r.token_ids for r in following] == [alone(tiny_llama, [*ids, 33, 34]).token_ids for ids in told]
@@ -191,7 +189,7 @@ def test_an_error_in_one_callers_choice_is_only_his(tiny_llama: LanguageModel, p
             failing.result(timeout=60)
     assert shared.size == 0
     passes.before = None
-    assert tuple(chosen) == engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)[0].token_ids
+    assert tuple(chosen) == engine.reason([PROMPTS[0]], DecodingRequest(GREEDY))[0].token_ids
 
 
 # --- ending early -----------------------------------------------------------------------------------------------------
@@ -204,7 +202,7 @@ def test_a_cancelled_call_ends_with_the_pass_that_it_is_at(tiny_llama: LanguageM
 
     def call() -> None:
         current_cancellation.set(cancellation)
-        engine.reason(PROMPTS[:2], toolkens=None, sampling=GREEDY)
+        engine.reason(PROMPTS[:2], DecodingRequest(GREEDY))
 
     with ThreadPoolExecutor(1) as pool, pytest.raises(DecodingCancelledError):
         pool.submit(call).result(timeout=60)
@@ -213,10 +211,7 @@ def test_a_cancelled_call_ends_with_the_pass_that_it_is_at(tiny_llama: LanguageM
     with ThreadPoolExecutor(1) as pool, pytest.raises(DecodingCancelledError):  # nothing begins under it any more
         pool.submit(call).result(timeout=60)
     assert len(passes) == 3
-    assert (
-        engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)[0].token_ids
-        == alone(tiny_llama, PROMPTS[0]).token_ids
-    )
+    assert engine.reason([PROMPTS[0]], DecodingRequest(GREEDY))[0].token_ids == alone(tiny_llama, PROMPTS[0]).token_ids
 
 
 def test_a_stream_that_is_closed_stops_and_frees_its_slot(tiny_llama: LanguageModel, passes: Passes) -> None:
@@ -225,12 +220,12 @@ def test_a_stream_that_is_closed_stops_and_frees_its_slot(tiny_llama: LanguageMo
     permits = threading.Semaphore(3)
     passes.shapes.clear()
     passes.before = lambda _: permits.acquire() and None
-    stream = engine.stream(PROMPTS[0], toolkens=None, sampling=GREEDY)
+    stream = engine.stream(PROMPTS[0], DecodingRequest(GREEDY))
     next(stream)
     wait_until(lambda: len(passes) == 4)  # the fourth pass waits for its permit
     stream.close()  # type: ignore[attr-defined]
     permits.release(1000)
-    assert engine.reason([PROMPTS[1]], toolkens=None, sampling=GREEDY)[0].token_ids == expected.token_ids
+    assert engine.reason([PROMPTS[1]], DecodingRequest(GREEDY))[0].token_ids == expected.token_ids
     assert len(passes) == 4 + len(expected.token_ids)
 
 
@@ -240,11 +235,11 @@ def test_a_stream_that_nobody_reads_waits_without_a_slot(tiny_llama: LanguageMod
     assert len(expected.token_ids) == 120
     engine = TransformersEngine(tiny_llama, max_batch_size=1)
     passes.shapes.clear()
-    stream = engine.stream(PROMPTS[0], toolkens=None, sampling=sampling)
+    stream = engine.stream(PROMPTS[0], DecodingRequest(sampling))
     first = next(stream)
     assert isinstance(first, str)
     # There is one slot: this call ends only because the stream has left it.
-    assert engine.reason([PROMPTS[1]], toolkens=None, sampling=GREEDY)[0] == alone(tiny_llama, PROMPTS[1])
+    assert engine.reason([PROMPTS[1]], DecodingRequest(GREEDY))[0] == alone(tiny_llama, PROMPTS[1])
     assert len(passes) < 100
     assert engine.running == 1
     *pieces, last = stream
@@ -263,7 +258,7 @@ def test_an_idle_engine_keeps_no_thread_and_can_be_collected(
     others = decoding()
     engine = TransformersEngine(tiny_llama)
     for _ in range(2):  # and it comes back
-        engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)
+        engine.reason([PROMPTS[0]], DecodingRequest(GREEDY))
         wait_until(lambda: not decoding() - others)
     gone = weakref.ref(engine)
     del engine
@@ -287,7 +282,7 @@ def test_short_memory_drops_the_caches_and_tries_once_more(
 ) -> None:
     expected = [alone(tiny_llama, prompt).token_ids for prompt in PROMPTS]
     engine = TransformersEngine(tiny_llama)
-    engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)
+    engine.reason([PROMPTS[0]], DecodingRequest(GREEDY))
     passes.shapes.clear()
 
     def fail(number: int) -> None:
@@ -295,7 +290,7 @@ def test_short_memory_drops_the_caches_and_tries_once_more(
             raise shortage
 
     passes.before = fail
-    results = engine.reason(PROMPTS, toolkens=None, sampling=GREEDY)
+    results = engine.reason(PROMPTS, DecodingRequest(GREEDY))
     assert [result.token_ids for result in results] == expected
     assert passes.shapes[-1][0] == 1
     if at > 1:  # all rows were in the pass that failed
@@ -303,7 +298,7 @@ def test_short_memory_drops_the_caches_and_tries_once_more(
         assert {rows for rows, _ in passes.shapes[at:]} == {1}
     passes.before = None
     passes.shapes.clear()
-    assert [r.token_ids for r in engine.reason(PROMPTS, toolkens=None, sampling=GREEDY)] == expected
+    assert [r.token_ids for r in engine.reason(PROMPTS, DecodingRequest(GREEDY))] == expected
     assert passes.most_rows > 1
 
 
@@ -317,16 +312,16 @@ def test_memory_that_stays_short_is_an_error_and_the_next_call_works(tiny_llama:
 
     passes.before = fail
     with pytest.raises(OutOfMemoryError, match=r"out of memory.*12 tokens, twice.*smaller"):
-        engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)
+        engine.reason([PROMPTS[0]], DecodingRequest(GREEDY))
     assert len(passes) == 2
     passes.before = None
-    assert engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)[0] == expected
+    assert engine.reason([PROMPTS[0]], DecodingRequest(GREEDY))[0] == expected
 
 
 def test_one_caller_too_many_for_memory_costs_nobody_his_answer(tiny_llama: LanguageModel, passes: Passes) -> None:
     expected = [alone(tiny_llama, prompt).token_ids for prompt in PROMPTS]
     engine = TransformersEngine(tiny_llama)
-    calls = [lambda p=p: engine.reason([p], toolkens=None, sampling=GREEDY)[0].token_ids for p in PROMPTS]
+    calls = [lambda p=p: engine.reason([p], DecodingRequest(GREEDY))[0].token_ids for p in PROMPTS]
     # Three rows are one too many for this machine.
     hidden_states = LanguageModel.hidden_states
 

@@ -104,8 +104,8 @@ def test_the_local_lm_answers_as_it_will_be_asked() -> None:
     assert all("add(a: number, b: number)\nAdd two numbers." in prompt for prompt in sampled)
     assert arguments[0] == answered[0] + tool_card(spec)
     assert answered[0].endswith("What is 12 plus 7?<|im_end|>\n<|im_start|>assistant\n")
-    assert engine.calls[0]["sampling"].temperature > 0
-    assert engine.calls[1]["sampling"].temperature == 0
+    assert engine.requests[0].sampling.temperature > 0
+    assert engine.requests[1].sampling.temperature == 0
 
 
 def test_an_lm_that_writes_calls_chooses_by_calling() -> None:
@@ -114,7 +114,7 @@ def test_an_lm_that_writes_calls_chooses_by_calling() -> None:
     engine.reasonings = [reasoning("", marker=marker, finish_reason="tool_calls"), reasoning("Because.")]
     engine.completions = [completion('{"name":"weather"}', {"name": "weather"})]
     assert LocalWriter(engine).choose(["Is it sunny?", "Why?"], tool_specs(TOOLS)) == ["weather", None]
-    assert engine.calls[0]["markers"] == (marker,)
+    assert engine.requests[0].markers == {marker}
     assert "Look up the weather in a city." in engine.decoded()[0]
 
 

@@ -1,4 +1,4 @@
-"""The table of what cross-validation tried."""
+"""The table of what cross-validation tried; `toolken fit` and `toolken inspect` print it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from langchain_toolken.training.report.figures import FitReport
+    from langchain_toolken.training.report.records import FitReport
 
 
-def path_table(report: FitReport) -> Table:
-    """Every λ and prior in the order in which they were tried, the chosen ones in bold."""
+def cross_validation_table(report: FitReport) -> Table:
+    """List every prior and λ in the order they were tried, the chosen pair in bold."""
     columns = ("prior", "right tool untrained", "λ", "held-out loss", "±", "right tool", "F1", "best F1")
-    tried = Table(*columns, title="cross-validation")
+    table = Table(*columns, title="cross-validation")
     for point in report.path:
         chosen = (point.prior, point.lam) == (report.prior, report.lam)
-        tried.add_row(
+        table.add_row(
             Text(point.prior),
             f"{point.untrained:.3f}",
             f"{point.lam:g}",
@@ -25,4 +25,4 @@ def path_table(report: FitReport) -> Table:
             *(f"{share:.3f}" for share in (point.top1, point.f1, point.best_f1)),
             style="bold" if chosen else None,
         )
-    return tried
+    return table

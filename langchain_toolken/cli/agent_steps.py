@@ -1,19 +1,13 @@
-"""What a person sees in the terminal: an agent's steps as they happen, and progress bars for long work."""
+"""An agent run in the terminal, each step shown as it happens."""
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 from rich.text import Text
-
-from langchain_toolken.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,44 +29,29 @@ _COLOURS = {
 _LABEL_WIDTH = 10
 
 
-@contextmanager
-def progress_bars(console: Console) -> Iterator[Progress]:
-    """A `progress(done, total, what)` callback that draws one bar for each `what`."""
-    columns = (TextColumn("{task.description:>24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bars(*columns, console=console) as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def report(done: int, total: int, what: str) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done, total=total)
-
-        yield report
-
-
 class StepPrinter:
-    """Prints one agent run: words as they stream, then each step under its kind's colour."""
+    """Prints one agent run: text as it streams, then each finished step in the colour of its kind."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._in_words = False
+        self._in_text = False
 
     def _label(self, kind: str) -> Text:
         return Text(f"  {kind:<{_LABEL_WIDTH}}", style=_COLOURS[kind])
 
-    def words(self, piece: str) -> None:
-        """A piece of what the LM writes; line breaks are shown indented under the label."""
-        if not self._in_words:
+    def text(self, piece: str) -> None:
+        """Print a piece of the LM's text. New lines are indented to align with the label."""
+        if not self._in_text:
             self.console.print(self._label("reason"), end="")
-            self._in_words = True
+            self._in_text = True
         indented = piece.replace("\n", "\n" + " " * (_LABEL_WIDTH + 2))
         self.console.print(Text(indented, style=_COLOURS["reason"]), end="", soft_wrap=True)
 
     def step(self, step: Step) -> None:
-        """A finished step; the words of a reason step have been shown already, its toolken has not."""
-        if self._in_words:
+        """Print a finished step. The text of a reason step has been streamed already, so only its toolken is shown."""
+        if self._in_text:
             self.console.print()
-            self._in_words = False
+            self._in_text = False
         kind = step["kind"]
         if kind == "reason":
             if "tool" in step:
@@ -98,30 +77,42 @@ def show_run(
     console: Console,
     answer: Callable[[Any], Any] | None = None,
 ) -> dict[str, Any]:
-    """Run `agent` on `messages` and print every step as it comes; the state at the end.
+    """Run an agent and print every step as it happens.
 
-    answer: called in this thread with what a tool interrupts for (`langgraph.types.interrupt`), and the run goes on
-    with what it returns. The agent needs a checkpointer for that; each run is a thread of its own.
+    Args:
+        agent: The agent. It needs a checkpointer if one of its tools interrupts; each run gets a thread id of its own.
+        messages: The conversation so far.
+        console: Where to print.
+        answer: Called in this thread with the value of an interrupt (`langgraph.types.interrupt`). The run resumes
+            with what it returns.
+
+    Returns:
+        The agent's final state.
+
+    Raises:
+        RuntimeError: If a tool interrupts and there is no `answer`.
     """
     from langgraph.types import Command
 
     printer = StepPrinter(console)
     state: dict[str, Any] = {}
     config: RunnableConfig = {"configurable": {"thread_id": str(uuid.uuid4())}}
-    given: Any = {"messages": messages}
-    while given is not None:
-        stream = agent.stream(given, config, stream_mode=["updates", "custom", "values"])
-        given = None
+    pending: Any = {"messages": messages}
+    while pending is not None:
+        stream = agent.stream(pending, config, stream_mode=["updates", "custom", "values"])
+        pending = None
         for mode, update in stream:
             assert isinstance(update, dict)
             if mode == "custom":
-                printer.words(update["text"])
+                printer.text(update["text"])
             elif mode == "values":
                 state = update
             elif interrupts := update.get("__interrupt__"):
                 if answer is None:
-                    raise RuntimeError(f"a tool asks for {interrupts[0].value!r} and nobody is there to answer")
-                given = Command(resume=answer(interrupts[0].value))
+                    raise RuntimeError(
+                        f"a tool interrupted the run with {interrupts[0].value!r}; pass `answer` to reply to it"
+                    )
+                pending = Command(resume=answer(interrupts[0].value))
             else:
                 for node in update.values():
                     for step in (node or {}).get("steps", []):
