@@ -116,7 +116,7 @@ def test_max_tokens_reached_in_the_arguments_makes_an_invalid_call(
     assert cut.usage_metadata["output_tokens"] <= needed
 
 
-# --- a turn's prompt is laid out once ----------------------------------------------------------------------------------
+# --- a turn's prompt is laid out once ---------------------------------------------------------------------------------
 
 
 class Lamp(BaseModel):
