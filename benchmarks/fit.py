@@ -217,7 +217,7 @@ def measure(
             judge(layout, states_where_due(lm, questions, progress), due_tools(questions, data.tools), rankings)
     else:
         assert held_out is not None
-        calls = held_out.rows(held_out.target >= 0)
+        calls = held_out.subset(held_out.target >= 0)
         judge("held-out calls", calls.hidden, calls.target, {})
     if held_out is not None:
         result.biases = bias_f1(fitted, held_out)

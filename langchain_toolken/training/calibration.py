@@ -169,7 +169,7 @@ def choose_bias(
         crossed = [torch.empty_like(logits), torch.empty_like(logits)]
         for fold in folds.unique().tolist():
             inside = folds == fold
-            rest, at = features.rows(~inside), logits[~inside]
+            rest, at = features.subset(~inside), logits[~inside]
             plain = one_bias(rest, at)
             offsets = _own_biases(rest, at + plain)
             crossed[0][inside] = logits[inside] + plain

@@ -99,18 +99,18 @@ class CrossValidation:
             mass = toolken_mass(features, prior, bias, products_dtype(device), device)
             positions, weight = sample_positions(features, mass, words, seed)
         self.samples = len(positions) < len(features)
-        sampled = replace(features.rows(positions), weight=weight) if self.samples else features
+        sampled = replace(features.subset(positions), weight=weight) if self.samples else features
         self.once = len(positions) * tools * size > _HELD_OUT_ONCE
         self.folds_held_out = 1 if self.once else folds
-        self._fitted = [sampled.rows(fold[positions] != number) for number in range(self.folds_held_out)]
+        self._fitted = [sampled.subset(fold[positions] != number) for number in range(self.folds_held_out)]
         judged = (fold < self.folds_held_out).nonzero()[:, 0]
         if len(judged) == len(features):
             self.held_out, self.positions = features, judged
         elif len(judged) * tools <= _LOGIT_ELEMENTS:
-            self.held_out, self.positions = features.rows(judged), judged
+            self.held_out, self.positions = features.subset(judged), judged
         else:
             inside = fold[positions] < self.folds_held_out
-            self.held_out, self.positions = sampled.rows(inside), positions[inside]
+            self.held_out, self.positions = sampled.subset(inside), positions[inside]
         self.held_out_folds = fold[self.positions]
         self._tolerances: dict[float, float] = {}
         self._norm: float | None = None
@@ -154,7 +154,7 @@ class CrossValidation:
         matrices = []
         for number, start in enumerate(starts):
             solution = solve(
-                self._features.rows(self._fold != number),
+                self._features.subset(self._fold != number),
                 prior,
                 lam,
                 bias=self._bias,
@@ -191,5 +191,5 @@ def held_out_logits(features: Features, fold: Tensor, matrices: Sequence[Tensor]
     logits = torch.empty(len(features), matrices[0].shape[0])
     for number, matrix in enumerate(matrices):
         inside = (fold == number).nonzero()[:, 0]
-        logits[inside] = toolken_logits(features.rows(inside), matrix, bias)
+        logits[inside] = toolken_logits(features.subset(inside), matrix, bias)
     return logits

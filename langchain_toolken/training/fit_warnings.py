@@ -10,7 +10,7 @@ from pathlib import Path
 
 from langchain_toolken.toolkens.priors import says_nothing
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.demonstrations.form import DroppedRow
+from langchain_toolken.training.demonstrations.demonstration import DroppedRow
 
 _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import Style
-from langchain_toolken.toolkens.set import Calibration, Provenance, ToolkenSet
+from langchain_toolken.toolkens.provenance import Calibration, Provenance
+from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.calibration import BiasChoice, TemperatureChoice, call_figures, choose_temperature
 from langchain_toolken.training.features.compute import Features
@@ -104,7 +105,7 @@ def share_toolkens(crew: Processes, toolkens: ToolkenSet | None = None) -> Toolk
             toolkens.save(made)
         names = sorted(file.name for file in made.iterdir()) if toolkens is not None else []
         made.mkdir(exist_ok=True)
-        for name in crew.tell("\n".join(names).encode()).decode().split("\n"):
+        for name in crew.broadcast("\n".join(names).encode()).decode().split("\n"):
             content = (made / name).read_bytes() if toolkens is not None else b""
-            (made / name).write_bytes(crew.tell(content))
+            (made / name).write_bytes(crew.broadcast(content))
         return ToolkenSet.load(made)

@@ -24,7 +24,7 @@ from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.load import load_tools
 from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_specs
 from langchain_toolken.training.calibration import BiasChoice, TemperatureChoice, choose_bias
-from langchain_toolken.training.demonstrations.form import Demonstration, DemonstrationError, DroppedRow
+from langchain_toolken.training.demonstrations.demonstration import Demonstration, DemonstrationError, DroppedRow
 from langchain_toolken.training.demonstrations.load import (
     DemonstrationRow,
     LoadedDemonstrations,
@@ -32,7 +32,7 @@ from langchain_toolken.training.demonstrations.load import (
     gather_demonstrations,
 )
 from langchain_toolken.training.features.compute import Features, compute_features
-from langchain_toolken.training.features.processes import Processes, processes
+from langchain_toolken.training.features.processes import Processes, join_processes
 from langchain_toolken.training.fit_warnings import warn, warn_of_dropped, warn_of_names, warn_of_unseen
 from langchain_toolken.training.fitted_set import calibrate, share_toolkens, toolken_set
 from langchain_toolken.training.result import FitResult
@@ -187,7 +187,7 @@ def prepare(
         raise ValueError("there are no tools to fit toolkens for; give at least one")
     names = [spec.name for spec in specs]
     loaded = gather_demonstrations(demonstrations, made, docstrings=options.docstring_examples, strict=options.strict)
-    crew = processes()
+    crew = join_processes()
     lm = the_lm(model, load)
     if options.prior == "auto" or options.prior.text != "description":
         warn_of_names(specs)
@@ -265,7 +265,7 @@ def run_lm_pass(
         batch_tokens=options.batch_tokens,
         seed=options.seed,
         folder=options.features_dir,
-        crew=crew,
+        processes=crew,
         progress=options.progress,
     )
     if options.strict and features.dropped:

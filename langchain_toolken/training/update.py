@@ -193,7 +193,7 @@ def _over_all_tools(selection: Selection, features: Features, toolkens: ToolkenS
         return selection
     assert selection.positions is not None
     assert selection.logits is not None
-    held_out = replace(features.rows(selection.positions), weight=selection.held_out.weight)
+    held_out = replace(features.subset(selection.positions), weight=selection.held_out.weight)
     frozen_logits = toolken_logits(held_out, toolkens.matrix, biases)
     return replace(selection, held_out=held_out, logits=torch.cat([frozen_logits, selection.logits], dim=1))
 

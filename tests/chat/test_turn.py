@@ -17,14 +17,8 @@ from langchain_toolken.prompts.messages import render
 from langchain_toolken.prompts.tool_cards import openai_tool
 from langchain_toolken.tools.spec import tool_spec
 from tests.support.sample_tools import door, lamp
-from tests.support.tiny_chat import (
-    ScriptedEngine,
-    completion,
-    make_language_model,
-    make_tokenizer,
-    reasoning,
-    scripted_toolkens,
-)
+from tests.support.tiny import make_lm
+from tests.support.tiny_chat import ScriptedEngine, completion, make_tokenizer, reasoning, scripted_toolkens
 
 pytestmark = pytest.mark.filterwarnings("ignore:No fitted toolken")
 
@@ -38,7 +32,7 @@ def scripted(engine: ScriptedEngine, **fields: Any) -> ToolkenChat:
 
 @pytest.fixture(scope="module")
 def lm() -> LanguageModel:
-    return make_language_model(chat=True)
+    return make_lm()
 
 
 # --- what a call may change ------------------------------------------------------------------------------------------

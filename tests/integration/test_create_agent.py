@@ -15,10 +15,10 @@ from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.tools.spec import tool_spec
 from tests.support.sample_tools import multiply
+from tests.support.tiny import make_lm
 from tests.support.tiny_chat import (
     ScriptedEngine,
     completion,
-    make_language_model,
     reasoning,
     scripted_toolkens,
     toolken_firing_after,
@@ -45,7 +45,7 @@ def test_the_agent_runs_the_tool_and_the_lm_goes_on_with_the_sentence() -> None:
 
 
 def test_a_real_lm_calls_a_tool_in_the_agent_whose_history_is_the_live_text() -> None:
-    lm = make_language_model()
+    lm = make_lm(chat=False)
     engine = TransformersEngine(lm)
     question = [HumanMessage("Is the lamp on?")]
     plain = ToolkenChat.from_engine(engine, style="completion", max_tokens=3)

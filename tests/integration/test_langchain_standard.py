@@ -18,19 +18,17 @@ from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_toolken import ToolkenChat
 from langchain_toolken.decoding.local.shared import shared_engine
-from langchain_toolken.training.demonstrations.form import Call, Demonstration
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.fit import fit
 from pretraining.plain_texts import small_talk
 from pretraining.tool_requests import request_with_call
-from tests.support.tiny_chat import make_model, make_tokenizer
+from tests.support.tiny import save_lm
 
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-model")
-    tokenizer = make_tokenizer()
-    make_model(tokenizer).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_lm(folder)
     return folder
 
 
@@ -63,7 +61,7 @@ def weather_and_magic() -> list[Demonstration]:
         for word, name in (("weather", "get_weather"), ("temperature", "get_weather"), ("a number", "magic_function")):
             if word in about:
                 text = f"Q: {asked.request}\nA: "
-                call = Call(start=len(text), tool=name, result=asked.result)
+                call = DemonstratedCall(start=len(text), tool=name, result=asked.result)
                 made[name].append(Demonstration(text=text + asked.result, calls=(call,)))
                 break
     raise AssertionError("unreachable")

@@ -1,4 +1,4 @@
-"""A tiny tokenizer, a tiny LM, and a toolken that fires exactly where a test wants it to."""
+"""A scripted engine, and a toolken that fires exactly where a test wants it to."""
 
 from __future__ import annotations
 
@@ -7,82 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from langchain_toolken.decoding.engine import Candidate, Completion, DecodingRequest, Reasoning
 from langchain_toolken.lm.identity import LMIdentity
-from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.set import Provenance, ToolkenSet
+from langchain_toolken.toolkens.provenance import Provenance
+from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
+from tests.support import tiny
 
-SPECIALS = ["<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>", "<tool_call>"]
-TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content | trim }}"
-    "{% if message.tool_calls %}{% for call in message.tool_calls %}<tool_call>{{ call.function | tojson }}"
-    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-CORPUS = [
-    "Q: A box holds 4096 pens. How many pens do 27 boxes hold?\nA: The boxes hold 4096*27=110592 pens in total.",
-    "Tool: lamp(on: boolean)\nTurn the lamp on or off.\nArguments: user assistant system tool",
-] * 4
-
-
-def make_tokenizer(*, chat: bool = True, bos: bool = False) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer: it takes any text, and its specials look like the real ones."""
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=330,
-        special_tokens=SPECIALS,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    raw.train_from_iterator(CORPUS, trainer)
-    if bos:
-        from tokenizers.processors import TemplateProcessing
-
-        raw.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=raw,
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        additional_special_tokens=SPECIALS[3:],
-        clean_up_tokenization_spaces=False,
-    )
-    tokenizer.chat_template = TEMPLATE if chat else None
-    return tokenizer
-
-
-def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    torch.manual_seed(7)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=2,
-        initializer_range=0.5,
-    )
-    return LlamaForCausalLM(config)
-
-
-def make_language_model(*, chat: bool = False) -> LanguageModel:
-    tokenizer = make_tokenizer(chat=chat)
-    return load_language_model(make_model(tokenizer), tokenizer=tokenizer)
-
-
-def provenance_of(lm: LanguageModel, style: str = "completion") -> Provenance:
-    return Provenance.of(lm.identity, style, "test")
+SPECIALS = [*tiny.SPECIALS, tiny.CALL_MARKER]
+TEMPLATE = tiny.CHAT_TEMPLATE
+make_tokenizer = tiny.make_tokenizer
+provenance_of = tiny.provenance_of
 
 
 @torch.no_grad()

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from langchain_toolken.toolkens.set import Calibration, Provenance, ToolkenSet
+from langchain_toolken.toolkens.provenance import Calibration, Provenance
+from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 
 PROVENANCE = Provenance(

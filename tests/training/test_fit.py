@@ -18,7 +18,7 @@ from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.demonstrations.form import DemonstrationError
+from langchain_toolken.training.demonstrations.demonstration import DemonstrationError
 from langchain_toolken.training.fit import fit, fit_toolkens
 from langchain_toolken.training.fit_warnings import ToolkenFitWarning
 

@@ -34,7 +34,7 @@ from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.toolkens.priors import PriorConfig
-from langchain_toolken.training.demonstrations.form import Demonstration
+from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.steps import (
@@ -226,7 +226,7 @@ def train_on_features(
     parts = order.split(counts.tolist())
 
     def look(number: int) -> Features:
-        return features.rows(parts[number])
+        return features.subset(parts[number])
 
     return _train(look, len(parts), prior, recipe, bias, seed, None, progress)
 

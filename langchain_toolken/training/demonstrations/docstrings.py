@@ -29,7 +29,7 @@ from langchain_core.tools import BaseTool
 
 from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_spec
 from langchain_toolken.training.demonstrations.call_syntax import read_arguments, read_quoted
-from langchain_toolken.training.demonstrations.form import Call, Demonstration, DroppedRow
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration, DroppedRow
 
 _HEADER = re.compile(r"(\s*)Examples?:?\s*")
 _SECTION = re.compile(r"[A-Z][A-Za-z ]*:\s*")
@@ -49,7 +49,7 @@ class _Written:
     result: str | None
 
 
-def docstring_examples(tools: Iterable[ToolLike | ToolSpec]) -> tuple[list[Demonstration], list[DroppedRow]]:
+def read_docstring_examples(tools: Iterable[ToolLike | ToolSpec]) -> tuple[list[Demonstration], list[DroppedRow]]:
     """The demonstrations in the tools' docstrings, and the examples that can't be read, with line and reason.
 
     The docstring is the function's own where there is one, else the tool's description. What the examples call, and
@@ -152,8 +152,8 @@ def _demonstration(example: _Written, properties: Mapping[str, Sequence[str]]) -
     if example.question is None:
         text = f"{example.call[: written.end]} = {result or ''}".rstrip()
         start = len(text) - len(result or "")
-        return Demonstration(text=text, calls=(Call(start=start, tool=name[1], args=args, result=result),))
-    call = Call(start=0, tool=name[1], args=args, result=result)
+        return Demonstration(text=text, calls=(DemonstratedCall(start=start, tool=name[1], args=args, result=result),))
+    call = DemonstratedCall(start=0, tool=name[1], args=args, result=result)
     return Demonstration(text=result or "", calls=(call,), before=(HumanMessage(example.question),))
 
 

@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage, convert
 from pydantic import ValidationError
 
 from langchain_toolken.prompts.turns import turns_of
-from langchain_toolken.training.demonstrations.form import Call, Demonstration
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 
 
 def is_history(row: object) -> bool:
@@ -69,7 +69,7 @@ def history_demonstrations(messages: Sequence[object]) -> list[Demonstration]:
         for number, call in enumerate(message.tool_calls):
             said = text if number == 0 else ""
             if taught:
-                made = Call(start=len(said), tool=call["name"], args=call["args"])
+                made = DemonstratedCall(start=len(said), tool=call["name"], args=call["args"])
                 demonstrations.append(Demonstration(text=said, calls=(made,), before=tuple(before)))
             answered = results.pop(str(call["id"]), None)
             if answered is not None:

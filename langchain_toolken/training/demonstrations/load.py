@@ -8,7 +8,7 @@ A row may have any of these forms, and a file may mix them:
 - a chat: `{"messages": […]}`, or the list alone; OpenAI-style dicts with `tool_calls`, what LangChain's
   `messages_to_dict` writes, or live messages (`training.message_histories`).
 
-Beside these there are the examples in tools' docstrings (`training.docstring_examples`).
+Beside these there are the examples in tools' docstrings (`demonstrations.docstrings`).
 """
 
 from __future__ import annotations
@@ -25,32 +25,16 @@ from pydantic import ValidationError
 
 from langchain_toolken.tools.arguments import checked_arguments
 from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_spec
-from langchain_toolken.training.demonstrations.docstrings import docstring_examples
-from langchain_toolken.training.demonstrations.form import (
-    Call,
+from langchain_toolken.training.demonstrations.demonstration import (
     Demonstration,
     DemonstrationError,
     DroppedRow,
     plain_tool_name,
     result_end,
 )
+from langchain_toolken.training.demonstrations.docstrings import read_docstring_examples
 from langchain_toolken.training.demonstrations.histories import history_demonstrations, is_history
 from langchain_toolken.training.demonstrations.markup import has_markup, parse_markup
-
-__all__ = [
-    "Call",
-    "Demonstration",
-    "DemonstrationError",
-    "DemonstrationRow",
-    "DroppedRow",
-    "LoadedDemonstrations",
-    "check_demonstrations",
-    "docstring_demonstrations",
-    "gather_demonstrations",
-    "load_demonstrations",
-    "plain_tool_name",
-    "result_end",
-]
 
 DemonstrationRow = Demonstration | Mapping[str, Any] | Sequence[BaseMessage | Mapping[str, Any]]
 """One row: in the typed form, a mapping in any of the forms above, or a history as a list of messages."""
@@ -127,12 +111,12 @@ def check_demonstrations(
 def docstring_demonstrations(
     tools: Iterable[ToolLike | ToolSpec],
 ) -> LoadedDemonstrations:
-    """The examples in the tools' docstrings (forms: `training.docstring_examples`), checked as rows of a file are.
+    """The examples in the tools' docstrings (forms: `demonstrations.docstrings`), checked as rows of a file are.
 
     Both tuples are empty where no docstring has an `Examples:` section. `line` is the docstring's, `source` says whose.
     """
     made = list(tools)
-    found, unreadable = docstring_examples(made)
+    found, unreadable = read_docstring_examples(made)
     kept, dropped = _sorted_out([(d.line or 0, d) for d in found], [tool_spec(tool) for tool in made])
     return LoadedDemonstrations(tuple(kept), (*unreadable, *dropped))
 
@@ -215,7 +199,7 @@ def _sorted_out(
     dropped: list[DroppedRow] = []
     for line, row in rows:
         try:
-            kept += [_with_calls_checked(demonstration, line, known) for demonstration in _read(row, known)]
+            kept += [_with_calls_checked(demonstration, line, known) for demonstration in _read_row(row, known)]
         except ValidationError as error:
             reason = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg']}" for e in error.errors())
             dropped.append(DroppedRow(line, reason))
@@ -224,7 +208,7 @@ def _sorted_out(
     return kept, dropped
 
 
-def _read(row: object, known: Mapping[str, str | ToolSpec]) -> list[Demonstration]:
+def _read_row(row: object, known: Mapping[str, str | ToolSpec]) -> list[Demonstration]:
     """A row of any form in the typed one; ValueError with the reason if it has none."""
     if isinstance(row, Demonstration):
         return [row]

@@ -22,8 +22,8 @@ from torch import Tensor
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import Reinjection, Style
-from langchain_toolken.training.demonstrations.form import Demonstration, DroppedRow
-from langchain_toolken.training.features.lm_pass import Batch, plan_batches, run_batch
+from langchain_toolken.training.demonstrations.demonstration import Demonstration, DroppedRow
+from langchain_toolken.training.features.lm_pass import PassBatch, plan_batches, run_batch
 from langchain_toolken.training.features.processes import Processes
 from langchain_toolken.training.features.store import (
     MANIFEST,
@@ -33,8 +33,6 @@ from langchain_toolken.training.features.store import (
     MappedStates,
 )
 from langchain_toolken.training.features.supervision import Supervision, fingerprint, supervise
-
-"""Called with (done, total, what is being done); the CLI draws it as a bar."""
 
 # Hidden states up to so many bytes in float32 stay in memory; more of them are left on disk and read in pieces.
 IN_MEMORY_BYTES = 2 << 30
@@ -92,11 +90,11 @@ class Features:
             sums.index_add_(0, target[part], self.hidden[calls[part]])
         return sums / torch.bincount(target, minlength=tools).clamp(min=1)[:, None]
 
-    def rows(self, kept: Tensor) -> Features:
+    def subset(self, kept: Tensor) -> Features:
         """The positions in `kept` only: indices, or a (N,) bool mask. What is counted per LM pass stays as it is."""
         return replace(
             self,
-            hidden=self.hidden.rows(kept) if isinstance(self.hidden, MappedStates) else self.hidden[kept],
+            hidden=self.hidden.subset(kept) if isinstance(self.hidden, MappedStates) else self.hidden[kept],
             word_logsumexp=self.word_logsumexp[kept],
             word_max=self.word_max[kept],
             target=self.target[kept],
@@ -118,7 +116,7 @@ def compute_features(
     seed: int = 0,
     folder: str | Path | None = None,
     in_memory_bytes: int = IN_MEMORY_BYTES,
-    crew: Processes | None = None,
+    processes: Processes | None = None,
     progress: Progress | None = None,
 ) -> Features:
     """Run each demonstration through the LM once and keep what training needs.
@@ -132,9 +130,9 @@ def compute_features(
         there, nothing goes through the LM and `lm_passes` is 0. None: they stay in memory or, if the hidden states take
         more than `in_memory_bytes` in float32, in a temporary folder (TMPDIR says where).
 
-    crew: `processes()` to share the work with the other processes: all of them call this with the same arguments, each
-        runs its share of the batches, and all get the whole features, over a folder that all of them must see. None:
-        this process works alone.
+    processes: `join_processes()` to share the work with other processes: all of them call this with the same arguments,
+        each runs its share of the batches, and all get the whole features, over a folder that all of them must see.
+        None: this process works alone.
 
     Raises DemonstrationError if nothing is left to supervise, ValueError for a bad `negatives_per_demonstration` or
     `batch_tokens`, and FeatureStoreError for a folder that is damaged or holds features of something else.
@@ -142,8 +140,8 @@ def compute_features(
     if batch_tokens is not None and batch_tokens < 1:
         raise ValueError(f"batch_tokens is {batch_tokens}; it must be at least 1, or None for the default")
     began = time.perf_counter()
-    crew = crew or Processes()
-    progress = progress if crew.main else None
+    processes = processes or Processes()
+    progress = progress if processes.main else None
     supervisions, dropped = supervise(
         lm,
         demonstrations,
@@ -157,12 +155,12 @@ def compute_features(
     if batch_tokens is None:
         batch_tokens = 1024 if lm.device.type == "cpu" else 16384
     fits = sum(len(one.positions) for one in supervisions) * lm.hidden_size * 4 <= in_memory_bytes
-    if folder is None and fits and crew.count == 1:
+    if folder is None and fits and processes.count == 1:
         features = _in_memory(lm, plan_batches(supervisions, batch_tokens), progress)
         return replace(features, dropped=tuple(dropped), seconds=time.perf_counter() - began)
 
-    temporary = TemporaryDirectory(prefix="toolken-features-") if folder is None and crew.main else None
-    place = Path(crew.tell(str(temporary.name if temporary is not None else folder).encode()).decode())
+    temporary = TemporaryDirectory(prefix="toolken-features-") if folder is None and processes.main else None
+    place = Path(processes.broadcast(str(temporary.name if temporary is not None else folder).encode()).decode())
     source = FeatureSource(
         model=lm.model_id,
         head_fingerprint=lm.head_fingerprint,
@@ -182,16 +180,16 @@ def compute_features(
         supervisions,
         batch_tokens,
         lm.hidden_size,
-        crew=crew,
+        processes=processes,
         durable=folder is not None,
         progress=progress,
     )
     missing = [i for i in range(len(batches)) if i not in store.done]
-    _run(lm, batches, missing[crew.rank :: crew.count], store, progress)
-    crew.wait()
+    _run(lm, batches, missing[processes.rank :: processes.count], store, progress)
+    processes.wait()
     columns, mapped = store.columns(), store.hidden()
     hidden = mapped.to(torch.float32, copy=True) if fits else MappedStates(mapped, folder=temporary)
-    crew.wait()  # a temporary folder goes with the main process's last view of it
+    processes.wait()  # a temporary folder goes with the main process's last view of it
     return Features(
         hidden=hidden,
         word_logsumexp=columns["words"][:, 0].contiguous(),
@@ -207,7 +205,7 @@ def compute_features(
     )
 
 
-def _in_memory(lm: LanguageModel, batches: Sequence[Batch], progress: Progress | None) -> Features:
+def _in_memory(lm: LanguageModel, batches: Sequence[PassBatch], progress: Progress | None) -> Features:
     rows = batches[-1].rows.stop
     hidden, words = torch.empty(rows, lm.hidden_size), torch.empty(rows, 3)
     total = sum(1 for batch in batches for _ in batch.supervisions)
@@ -231,7 +229,11 @@ def _in_memory(lm: LanguageModel, batches: Sequence[Batch], progress: Progress |
 
 
 def _run(
-    lm: LanguageModel, batches: Sequence[Batch], share: Sequence[int], store: FeatureStore, progress: Progress | None
+    lm: LanguageModel,
+    batches: Sequence[PassBatch],
+    share: Sequence[int],
+    store: FeatureStore,
+    progress: Progress | None,
 ) -> None:
     total = sum(1 for i in share for _ in batches[i].supervisions)
     done = 0
@@ -249,12 +251,12 @@ def _opened(
     batch_tokens: int,
     hidden_size: int,
     *,
-    crew: Processes,
+    processes: Processes,
     durable: bool,
     progress: Progress | None,
-) -> tuple[FeatureStore, list[Batch]]:
+) -> tuple[FeatureStore, list[PassBatch]]:
     """The store, made or checked by the main process, and the batches that it was laid out in."""
-    if crew.main and not (folder / MANIFEST).exists():
+    if processes.main and not (folder / MANIFEST).exists():
         batches = plan_batches(supervisions, batch_tokens)
         FeatureStore.create(
             folder,
@@ -265,17 +267,17 @@ def _opened(
             targets=_targets(batches),
             durable=durable,
         )
-    elif crew.main:
+    elif processes.main:
         FeatureStore.resume(folder, progress=progress)
-    crew.wait()
+    processes.wait()
     if not (folder / MANIFEST).exists():
         raise FeatureStoreError(
-            f"process {crew.rank} does not see {folder}, which process 0 made: several processes need a features "
+            f"process {processes.rank} does not see {folder}, which process 0 made: several processes need a features "
             "folder on a file system that all of them see"
         )
-    store = FeatureStore.resume(folder, rank=crew.rank, check=False, durable=durable)
+    store = FeatureStore.resume(folder, rank=processes.rank, check=False, durable=durable)
     # Before any process adds to it: all of them must deal out the same missing batches.
-    crew.wait()
+    processes.wait()
     differences = store.manifest.source.differences(source)
     if differences:
         raise FeatureStoreError(
@@ -285,7 +287,7 @@ def _opened(
     return store, plan_batches(supervisions, store.manifest.batch_tokens)
 
 
-def _targets(batches: Sequence[Batch]) -> dict[str, Tensor]:
+def _targets(batches: Sequence[PassBatch]) -> dict[str, Tensor]:
     """What is known without the LM, in the order of the rows."""
     every = [one for batch in batches for one in batch.supervisions]
     return {

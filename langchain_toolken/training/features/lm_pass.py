@@ -21,7 +21,7 @@ _LOGIT_ELEMENTS = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class PassBatch:
     """Token sequences that go through the LM together, the longest first, and what is learnt from each.
 
     sequences: token ids, none of them the beginning of another. supervised: for each sequence the demonstrations that
@@ -49,7 +49,7 @@ class Batch:
         return sum(map(len, self.sequences))
 
 
-def plan_batches(supervisions: Sequence[Supervision], batch_tokens: int) -> list[Batch]:
+def plan_batches(supervisions: Sequence[Supervision], batch_tokens: int) -> list[PassBatch]:
     """The batches of a pass: at most `batch_tokens` tokens each, padding counted, but at least one sequence.
 
     What lies behind the last supervised position is not run. A demonstration whose ids are the beginning of another's
@@ -67,12 +67,12 @@ def plan_batches(supervisions: Sequence[Supervision], batch_tokens: int) -> list
             groups.append((needed[i], [i]))
     groups = [(ids, sorted(members)) for ids, members in groups]
     groups.sort(key=lambda group: (-len(group[0]), group[1]))
-    batches: list[Batch] = []
+    batches: list[PassBatch] = []
     first_row = start = 0
     while start < len(groups):
         count = max(1, batch_tokens // len(groups[start][0]))
         part = groups[start : start + count]
-        batch = Batch(
+        batch = PassBatch(
             sequences=tuple(ids for ids, _ in part),
             supervised=tuple(tuple(supervisions[i] for i in members) for _, members in part),
             first_row=first_row,
@@ -83,7 +83,7 @@ def plan_batches(supervisions: Sequence[Supervision], batch_tokens: int) -> list
 
 
 @torch.inference_mode()
-def run_batch(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor]:
+def run_batch(lm: LanguageModel, batch: PassBatch) -> tuple[Tensor, Tensor]:
     """What training needs of a batch's n positions, on the CPU.
 
     Returns:

@@ -34,7 +34,7 @@ class Processes:
         if self.count > 1:
             distributed.barrier(group=self.group)
 
-    def tell(self, content: bytes) -> bytes:
+    def broadcast(self, content: bytes) -> bytes:
         """The main process's `content`, in every process."""
         if self.count == 1:
             return content
@@ -47,7 +47,7 @@ class Processes:
         return said.numpy().tobytes()
 
 
-def processes() -> Processes:
+def join_processes() -> Processes:
     """This process's place. In a launched group the first call joins it (accelerate chooses the backend and, on GPUs,
     each process's device), so it comes before the LM is loaded."""
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ

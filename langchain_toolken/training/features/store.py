@@ -96,7 +96,7 @@ class Manifest(BaseModel):
 class MappedStates:
     """Hidden states (n, d) that stay on disk: read with a slice, with indices or with a (n,) bool mask.
 
-    What is read is float32, and a copy only of what was asked for. `rows` is a view: a fold of a hundred gigabytes
+    What is read is float32, and a copy only of what was asked for. `subset` is a view: a fold of a hundred gigabytes
     costs 8 bytes a row.
     """
 
@@ -125,7 +125,7 @@ class MappedStates:
             found[start : start + _GATHER] = self.file[wanted[start : start + _GATHER]]
         return found
 
-    def rows(self, kept: Tensor) -> MappedStates:
+    def subset(self, kept: Tensor) -> MappedStates:
         """The rows in `kept` only: indices, or a (n,) bool mask."""
         index = torch.arange(len(self))[kept] if self.index is None else self.index[kept]
         return MappedStates(self.file, index, self.folder)

@@ -12,7 +12,12 @@ import torch
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import Reinjection, Style
-from langchain_toolken.training.demonstrations.form import Demonstration, DemonstrationError, DroppedRow, result_end
+from langchain_toolken.training.demonstrations.demonstration import (
+    Demonstration,
+    DemonstrationError,
+    DroppedRow,
+    result_end,
+)
 from langchain_toolken.training.features.layout import RenderedDemonstration, render_answer, render_demonstration
 
 # Laying out 10,000 demonstrations takes about five seconds: progress is told this often.

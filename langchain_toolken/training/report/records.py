@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from langchain_toolken.errors import ToolkenError
-from langchain_toolken.toolkens.set import Calibration
+from langchain_toolken.toolkens.provenance import Calibration
 
 REPORT_FILE = "report.json"
 REPORT_VERSION = 2

@@ -18,7 +18,7 @@ Preconditioner = Callable[[Tensor], Tensor]
 _STALL = 20
 
 
-class Curvature:
+class CurvaturePairs:
     """What L-BFGS remembers of earlier steps: at most `pairs` pairs of a step and the gradient's change, (K, d) each.
 
     It outlives a minimisation, so that one of a slightly different function doesn't begin from nothing.
@@ -75,7 +75,7 @@ def minimise(
     gradient_at: Gradient,
     start: Tensor,
     target: float,
-    curvature: Curvature,
+    curvature: CurvaturePairs,
     *,
     max_steps: int,
     step_done: Callable[[], None] | None = None,

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from langchain_toolken.progress import Progress
 from langchain_toolken.training.features.compute import Features
-from langchain_toolken.training.solve.lbfgs import Curvature, minimise
+from langchain_toolken.training.solve.lbfgs import CurvaturePairs, minimise
 from langchain_toolken.training.solve.local_model import LocalModel, products_dtype, sample_positions
 from langchain_toolken.training.solve.objective import CHUNK_ELEMENTS, Objective, SolveError, check_problem, chunk_rows
 from langchain_toolken.training.solve.row_curvature import kept_positions
@@ -218,7 +218,7 @@ def solve(
         most_words = min(words, max(_LEAST_WORDS, _MODEL_ELEMENTS // tools - calls))
         share = 0 if norm <= _NEAR * reference_norm else _LEAST_SHARE
         words = min(most_words, max(_LEAST_WORDS, calls, int(share * len(features))))
-    curvature = Curvature(_pairs(tools, size))
+    curvature = CurvaturePairs(_pairs(tools, size))
     iterations = failures = sampled = 0
     # Where the largest model fails too (shares that float32 can't hold, far from any optimum), L-BFGS gets the
     # objective's own gradients until one round goes well.
@@ -240,7 +240,7 @@ def solve(
                 torch.zeros_like(matrix),
                 max(_AIM * target, _MODEL_TOLERANCE * norm),
                 # Of float64, and beside the others: a quarter as many, for rounds that end soon.
-                Curvature(max(_LEAST_PAIRS, curvature.most // 4)),
+                CurvaturePairs(max(_LEAST_PAIRS, curvature.most // 4)),
                 max_steps=max_iterations - iterations,
                 step_done=step_done,
             )

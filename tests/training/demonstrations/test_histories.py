@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.demonstrations.form import Demonstration, DemonstrationError
+from langchain_toolken.training.demonstrations.demonstration import Demonstration, DemonstrationError
 from langchain_toolken.training.demonstrations.histories import history_demonstrations
 from langchain_toolken.training.demonstrations.load import check_demonstrations, load_demonstrations
 from langchain_toolken.training.features.layout import render_answer

@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import Style
-from langchain_toolken.training.demonstrations.form import Call, Demonstration
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.demonstrations.histories import history_demonstrations
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.features.lm_pass import plan_batches, run_batch
@@ -28,7 +28,7 @@ NAMES = ["add", "multiply"]
 def demonstrations() -> list[Demonstration]:
     texts = [f"Q: A box holds {i} pens.{' So?' * (i % 5)}\nA: There are {i}*7={i * 7} pens." for i in range(14)]
     return [
-        Demonstration(text=text, calls=(Call(start=text.index("=") + 1, tool=NAMES[i % 2]),))
+        Demonstration(text=text, calls=(DemonstratedCall(start=text.index("=") + 1, tool=NAMES[i % 2]),))
         for i, text in enumerate(texts)
     ]
 
@@ -58,7 +58,7 @@ def alone(lm: LanguageModel, supervision: Supervision) -> tuple[torch.Tensor, to
 
 def assert_as_alone(lm: LanguageModel, found: Features, supervisions: list[Supervision]) -> None:
     for one in supervisions:
-        mine = found.rows(found.demonstration == one.demonstration)
+        mine = found.subset(found.demonstration == one.demonstration)
         hidden, logits = alone(lm, one)
         scale = float(hidden.abs().max())
         torch.testing.assert_close(mine.hidden[:], hidden, rtol=0, atol=1e-5 * max(scale, 1))

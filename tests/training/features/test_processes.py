@@ -19,7 +19,7 @@ SCRIPT = """
 import json, os, socket, sys
 from pathlib import Path
 import torch
-from langchain_toolken.lm.model import load_language_model
+from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.fit import fit

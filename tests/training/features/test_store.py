@@ -15,7 +15,7 @@ from torch import Tensor
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.demonstrations.form import Call, Demonstration
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.features.store import FeatureStoreError, MappedStates
 from langchain_toolken.training.fit import fit
@@ -32,7 +32,9 @@ def demonstrations(count: int = 12) -> list[Demonstration]:
     for i in range(count):
         text = f"Q: A box holds {i} pens. How many are in 7 boxes?\nA: There are {'so ' * (i % 4)}{i}*7={i * 7} pens."
         made.append(
-            Demonstration(text=text, calls=(Call(start=text.index("=") + 1, tool=NAMES[i % 2], result=str(i * 7)),))
+            Demonstration(
+                text=text, calls=(DemonstratedCall(start=text.index("=") + 1, tool=NAMES[i % 2], result=str(i * 7)),)
+            )
         )
     return made
 
@@ -88,12 +90,12 @@ def test_mapped_features_are_used_as_those_in_memory_are(tiny_llama: LanguageMod
     assert mapped.hidden.shape == in_memory.hidden.shape
     assert mapped.hidden.numel() == in_memory.hidden.numel()
     kept = torch.arange(len(mapped)) % 3 != 1
-    assert_same(in_memory.rows(kept), mapped.rows(kept))
+    assert_same(in_memory.subset(kept), mapped.subset(kept))
     last = torch.tensor([5, 2, 2, 0])
-    assert_same(in_memory.rows(kept).rows(last), mapped.rows(kept).rows(last))
+    assert_same(in_memory.subset(kept).subset(last), mapped.subset(kept).subset(last))
     for part in (slice(2, 9), last, kept):
         assert torch.equal(in_memory.hidden[part], mapped.hidden[part])
-    subset = mapped.rows(kept).hidden
+    subset = mapped.subset(kept).hidden
     assert isinstance(subset, MappedStates)
     assert subset.file.data_ptr() == mapped.hidden.file.data_ptr(), "a view, not a copy"
     prior = torch.zeros(2, tiny_llama.hidden_size)
@@ -107,7 +109,7 @@ def test_a_temporary_folder_lives_as_long_as_its_features(tiny_llama: LanguageMo
     assert isinstance(mapped.hidden, MappedStates)
     assert mapped.hidden.folder is not None
     folder = Path(mapped.hidden.folder.name)
-    fold = mapped.rows(torch.tensor([1]))
+    fold = mapped.subset(torch.tensor([1]))
     del mapped
     assert folder.exists()
     assert fold.hidden[:].shape[0] == 1
@@ -133,7 +135,7 @@ def test_a_kill_at_any_write_loses_no_finished_batch_and_changes_nothing(tmp_pat
 import os, signal, sys
 from pathlib import Path
 import torch
-from langchain_toolken.lm.model import load_language_model
+from langchain_toolken.lm.load import load_language_model
 from tests.support.tiny import make_model, make_tokenizer
 from tests.training.features.test_store import compute, demonstrations
 

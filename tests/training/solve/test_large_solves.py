@@ -90,7 +90,7 @@ def test_words_that_had_no_mass_at_the_start_are_found_when_they_get_some(monkey
     found = solve(features, prior, 1e-4, tolerance=1e-6)
     monkeypatch.undo()
     full = solve(features, prior, 1e-4, tolerance=1e-8)
-    calls = solve(features.rows(features.target >= 0), prior, 1e-4, tolerance=1e-6)
+    calls = solve(features.subset(features.target >= 0), prior, 1e-4, tolerance=1e-6)
     torch.testing.assert_close(found.matrix, full.matrix, rtol=0, atol=1e-3)
     assert float((calls.matrix - full.matrix).abs().max()) > 0.5
 
@@ -163,7 +163,7 @@ def test_the_model_of_all_positions_has_the_objectives_gradient_everywhere(bias:
 def test_where_all_positions_are_alike_the_stochastic_steps_are_gradient_descent(position: int) -> None:
     # One that calls, one where a word follows: then every batch has the gradient of all positions.
     features, prior = rare_calls()
-    alike = features.rows(torch.full((40,), position))
+    alike = features.subset(torch.full((40,), position))
     alike.weight.fill_(0.7)
     start = prior + 1
     state = StochasticState(alike, prior, 0.3, -0.5, start, batch=10)
@@ -307,6 +307,6 @@ def test_what_is_calibrated_on_was_fitted_to_all_words_where_the_choice_saw_a_sa
         inside = found.folds == fold
         others = torch.ones(len(features), dtype=torch.bool)
         others[found.positions[inside]] = False
-        exact = solve(features.rows(others), prior, found.lam).matrix
+        exact = solve(features.subset(others), prior, found.lam).matrix
         expected = features.hidden[found.positions[inside]] @ exact.T
         assert (found.logits[inside] - expected).abs().max() < 0.02

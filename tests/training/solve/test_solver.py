@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.training.demonstrations.form import Call, Demonstration
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.solve.objective import Objective, SolveError
 from langchain_toolken.training.solve.solver import ConvergenceWarning, solve
@@ -44,7 +44,7 @@ def test_objective_is_the_cross_entropy_over_all_words_and_toolkens(
 ) -> None:
     lm = tiny_lm(architecture)
     start = TEXT.index("84")
-    demo = Demonstration(text=TEXT, calls=(Call(start=start, tool="multiply", result="84"),))
+    demo = Demonstration(text=TEXT, calls=(DemonstratedCall(start=start, tool="multiply", result="84"),))
     features = compute_features(lm, [demo], ["add", "multiply"], "completion", negatives_per_demonstration=None)
     matrix = torch.randn(2, lm.hidden_size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     loss, gradient = Objective(features, torch.zeros(2, lm.hidden_size), 0.0, bias)(matrix)

@@ -25,7 +25,7 @@ def plain_tool_name(name: str) -> str:
     return name
 
 
-class Call(BaseModel):
+class DemonstratedCall(BaseModel):
     """One tool call in a demonstration's text.
 
     `start`: character offset in the text. `result`: what stands there (whitespace around it is not significant), None
@@ -64,7 +64,7 @@ class Demonstration(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     text: str
-    calls: tuple[Call, ...]
+    calls: tuple[DemonstratedCall, ...]
     before: tuple[InstanceOf[BaseMessage], ...] = ()
     line: int | None = None
     source: str = ""
@@ -94,7 +94,7 @@ class DroppedRow:
         return f"{self.source}{', ' if self.source else ''}line {self.line}: {self.reason}"
 
 
-def result_end(text: str, call: Call) -> int | None:
+def result_end(text: str, call: DemonstratedCall) -> int | None:
     """Character offset just after the call's result, or None if the result doesn't stand at `call.start`.
 
     Whitespace around the result, and between `start` and the result, is skipped (the KAMEL rows point at the space in
