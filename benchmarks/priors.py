@@ -34,9 +34,9 @@ from langchain_toolken.toolkens.priors import Pooling, PriorConfig, PriorSource,
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
 from langchain_toolken.training.features.compute import compute_features
+from langchain_toolken.training.options import AUTO_PRIORS
 from langchain_toolken.training.selection import select_lam
 from langchain_toolken.training.solve.solver import solve
-from langchain_toolken.training.steps import AUTO_PRIORS
 
 SOURCES: tuple[PriorSource, ...] = get_args(PriorSource)
 TEXTS: tuple[PriorText, ...] = get_args(PriorText)
