@@ -25,16 +25,13 @@ from langchain_toolken.training.cross_validation import toolken_logits
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.fit_warnings import warn, warn_of_dropped, warn_of_unseen
+from langchain_toolken.training.options import Demonstrations, FitOptions, Model, Tools
 from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.selection import Selection
 from langchain_toolken.training.steps import (
     Chosen,
-    Demonstrations,
-    FitOptions,
     Fitted,
     Gathered,
-    Model,
-    Tools,
     candidate_priors,
     choose,
     fit_result,
@@ -104,7 +101,7 @@ def update(
         tools: The tools. One that the set holds already gets its description and arguments from here.
         demonstrations: Of the new tools. Calls of the old ones are used too, as places where no new tool may fire.
         drop_missing: Remove tools of the set that `tools` does not name; by default they stay.
-        prior: What the new toolkens are pulled to. "auto" chooses among `steps.AUTO_PRIORS` and the rows that
+        prior: What the new toolkens are pulled to. "auto" chooses among `options.AUTO_PRIORS` and the rows that
             `add_tools` maps from the trained tools.
         lam: See `fit`, as for all arguments that follow.
         reinjection: See `fit`.

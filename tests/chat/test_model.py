@@ -233,7 +233,7 @@ def lamp_toolken(lm: LanguageModel, words: int = 3) -> tuple[ToolkenSet, str]:
     prompt = render(lm.tokenizer, QUESTION, PromptFormat("completion"))
     steps = [[*prompt, *begun.token_ids[:count]] for count in range(words + 1)]
     return toolken_firing_after(lm, spec, steps[-1:], steps[:-1], "completion"), answer_to(
-        plain.turn(), QUESTION, begun
+        plain.decoding_setup().lay_out(QUESTION, ()), begun
     ).text
 
 

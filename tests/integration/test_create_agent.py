@@ -57,7 +57,7 @@ def test_a_real_lm_calls_a_tool_in_the_agent_whose_history_is_the_live_text() ->
         if len(messages) == 3:  # whether the random LM calls again after that is nobody's concern here
             break
     call, result, _ = messages
-    assert call.content == answer_to(plain.turn(), question, begun).text
+    assert call.content == answer_to(plain.decoding_setup().lay_out(question, ()), begun).text
     assert result.content == f"the lamp is {call.tool_calls[0]['args']['state']} </s>"
     ids = render(lm.tokenizer, [*question, call, result], PromptFormat("completion"))
     assert not set(ids) & set(lm.tokenizer.added_tokens_decoder)

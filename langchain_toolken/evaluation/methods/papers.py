@@ -36,14 +36,11 @@ from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.features.compute import Features, compute_features
+from langchain_toolken.training.options import Demonstrations, FitOptions, Model, Tools
 from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.steps import (
     Chosen,
-    Demonstrations,
-    FitOptions,
     Fitted,
-    Model,
-    Tools,
     finish,
     prepare,
     prior_toolkens,

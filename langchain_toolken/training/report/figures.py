@@ -15,7 +15,8 @@ from torch import Tensor
 
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.set import ToolkenSet
-from langchain_toolken.training.calibration import BiasChoice, ReliabilityBin, called_tools, reliability_of_calls
+from langchain_toolken.training.calibration import BiasChoice, called_tools
+from langchain_toolken.training.calibration_temperature import ReliabilityBin, reliability_of_calls
 from langchain_toolken.training.demonstrations.demonstration import DroppedRow
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.report.neighbours import nearest_tools, nearest_words, toolken_map, word_text

@@ -72,7 +72,7 @@ class Confusion(_Record):
 
 
 class Reliability(_Record):
-    """One bin of held-out calls; see `calibration.ReliabilityBin`."""
+    """One bin of held-out calls; see `calibration_temperature.ReliabilityBin`."""
 
     probability: float
     right: float
