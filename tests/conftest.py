@@ -14,6 +14,7 @@ from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.set import ToolkenSet
 from tests.support import tiny
 from tests.support.passes import Passes
+from tests.support.toolken_sets import make_toolkens
 
 # The same examples at every run: a failure in CI is one that can be seen again.
 settings.register_profile("deterministic", derandomize=True, database=None)
@@ -54,7 +55,7 @@ def tiny_llama(tiny_lm: Callable[..., LanguageModel]) -> LanguageModel:
 @pytest.fixture(scope="session")
 def random_toolkens() -> Callable[..., ToolkenSet]:
     """random_toolkens(lm, names, bias=0.0, scale=1.0, seed=0): toolkens for tools of two numbers."""
-    return tiny.make_toolkens
+    return make_toolkens
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ from langchain_toolken.decoding.local.shared import shared_engine
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.set import ToolkenSet
-from tests.support.tiny import make_toolkens, save_lm
+from tests.support.tiny import save_lm
+from tests.support.toolken_sets import make_toolkens
 
 QUESTION = [HumanMessage("How many pens do 27 boxes hold?")]
 

@@ -23,16 +23,11 @@ from langchain_toolken.prompts.tool_cards import tool_card
 from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import tool_spec
-from tests.support.sample_tools import lamp, multiply
-from tests.support.tiny import save_lm
-from tests.support.tiny_chat import (
-    ScriptedEngine,
-    completion,
-    make_tokenizer,
-    reasoning,
-    scripted_toolkens,
-    toolken_firing_after,
-)
+from tests.support.firing import toolken_firing_after
+from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
+from tests.support.tiny import make_tokenizer, save_lm
+from tests.support.toolken_sets import scripted_toolkens
+from tests.support.tools import lamp, multiply
 
 QUESTION = [HumanMessage("How many pens do 27 boxes hold?")]
 
@@ -238,7 +233,7 @@ def lamp_toolken(lm: LanguageModel, words: int = 3) -> tuple[ToolkenSet, str]:
     prompt = render(lm.tokenizer, QUESTION, PromptFormat("completion"))
     steps = [[*prompt, *begun.token_ids[:count]] for count in range(words + 1)]
     return toolken_firing_after(lm, spec, steps[-1:], steps[:-1], "completion"), answer_to(
-        plain.turn(), QUESTION, begun
+        plain.decoding_setup().lay_out(QUESTION, ()), begun
     ).text
 
 

@@ -19,14 +19,10 @@ from langchain_toolken.prompts.messages import render
 from langchain_toolken.toolkens.provenance import Calibration
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import tool_spec
-from tests.support.sample_tools import door, lamp
-from tests.support.tiny_chat import (
-    ScriptedEngine,
-    completion,
-    reasoning,
-    scripted_toolkens,
-    toolken_firing_after,
-)
+from tests.support.firing import toolken_firing_after
+from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
+from tests.support.toolken_sets import scripted_toolkens
+from tests.support.tools import door, lamp
 
 QUESTION = [HumanMessage("How many pens do 27 boxes hold?")]
 

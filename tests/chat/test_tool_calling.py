@@ -20,17 +20,12 @@ from langchain_toolken.prompts.messages import render
 from langchain_toolken.prompts.tool_calls import call_layout
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec, tool_spec
+from tests.support.firing import toolken_firing_after
 from tests.support.passes import Passes
-from tests.support.sample_tools import door, lamp, multiply
-from tests.support.tiny import make_lm
-from tests.support.tiny_chat import (
-    ScriptedEngine,
-    completion,
-    make_tokenizer,
-    reasoning,
-    scripted_toolkens,
-    toolken_firing_after,
-)
+from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
+from tests.support.tiny import make_lm, make_tokenizer
+from tests.support.toolken_sets import scripted_toolkens
+from tests.support.tools import door, lamp, multiply
 
 QUESTION = [HumanMessage("How many pens do 27 boxes hold?")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from langchain_toolken.prompts.tool_calls import call_layout
-from tests.support.tiny_chat import make_tokenizer
+from tests.support.tiny import make_tokenizer
 
 QWEN = (
     "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}<tool_call>\n"

@@ -37,9 +37,6 @@ from transformers import (
 
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.provenance import Provenance
-from langchain_toolken.toolkens.set import ToolkenSet
-from langchain_toolken.tools.spec import ToolSpec
 
 VOCABULARY = 340
 HIDDEN_SIZE = 32
@@ -48,8 +45,9 @@ WINDOW = 8  # shorter than any text in the tests
 PADDED_ROWS = 5  # rows of the head beyond the tokenizer, as many checkpoints have
 
 CALL_MARKER = "<tool_call>"
-SPECIALS = ["<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"]
-CHAT_TEMPLATE = (
+_SPECIALS = ["<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"]
+SPECIALS = [*_SPECIALS, CALL_MARKER]
+TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content | trim }}"
     "{% if message.tool_calls %}{% for call in message.tool_calls %}<tool_call>{{ call.function | tojson }}"
     "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
@@ -122,9 +120,9 @@ def make_tokenizer(
     Args:
         chat: Whether it has a chat template (like ChatML) that also writes tool calls.
         bos: Whether it puts `<s>` before every text.
-        extra: Special tokens in addition to `SPECIALS`; the default is the one that begins a written tool call.
+        extra: Special tokens in addition to the usual five; the default is the one that begins a written tool call.
     """
-    specials = [*SPECIALS, *extra]
+    specials = [*_SPECIALS, *extra]
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -145,7 +143,7 @@ def make_tokenizer(
         eos_token="</s>",
         pad_token="<pad>",
         extra_special_tokens=specials[3:],
-        chat_template=CHAT_TEMPLATE if chat else None,
+        chat_template=TEMPLATE if chat else None,
         clean_up_tokenization_spaces=False,
     )
 
@@ -186,19 +184,3 @@ def save_lm(folder: Path, *, chat: bool = True) -> None:
     """Save a random Llama with the tiny tokenizer as a checkpoint."""
     make_model("llama").save_pretrained(folder)
     make_tokenizer(chat=chat).save_pretrained(folder)
-
-
-def make_toolkens(
-    lm: LanguageModel, names: list[str], *, bias: float = 0.0, scale: float = 1.0, seed: int = 0
-) -> ToolkenSet:
-    """Random toolkens for tools of two numbers."""
-    numbers = {"a": {"type": "number"}, "b": {"type": "number"}}
-    schema = {"type": "object", "properties": numbers, "required": ["a", "b"]}
-    specs = tuple(ToolSpec(name=name, description=f"Compute {name}.", json_schema=schema) for name in names)
-    matrix = torch.randn(len(names), lm.hidden_size, generator=torch.Generator().manual_seed(seed)) * scale
-    return ToolkenSet(specs=specs, matrix=matrix, prior=matrix.clone(), bias=bias, provenance=provenance_of(lm))
-
-
-def provenance_of(lm: LanguageModel, style: str = "completion") -> Provenance:
-    """The provenance of toolkens that a test makes up."""
-    return Provenance.of(lm.identity, style, "random")

@@ -19,7 +19,7 @@ from safetensors.torch import save as tensors_to_bytes
 from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.folder import SETTINGS_FILE, TENSORS_FILE, check_place
 from langchain_toolken.toolkens.set import ToolkenSet
-from tests.support.toolken_samples import PROVENANCE, make, same, sets, spec
+from tests.support.toolken_sets import PROVENANCE, make, same, sets, spec
 
 
 def test_a_folder_of_the_first_format_loads(tmp_path: Path) -> None:

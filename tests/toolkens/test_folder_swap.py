@@ -13,7 +13,7 @@ from langchain_toolken.toolkens import folder as folder_module
 from langchain_toolken.toolkens import folder_swap
 from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.set import ToolkenSet
-from tests.support.toolken_samples import make, same
+from tests.support.toolken_sets import make, same
 
 
 class Killed(BaseException):

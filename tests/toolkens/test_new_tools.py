@@ -19,7 +19,7 @@ from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 from tests.support.passes import Passes
-from tests.support.tiny import provenance_of
+from tests.support.toolken_sets import provenance_of
 
 SCHEMA = {"type": "object", "properties": {}}
 WORDS = ["box", "pens", "euros", "cafe", "sum", "product", "tool", "left", "answer", "near", "result", "sentence"]

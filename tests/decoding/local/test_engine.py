@@ -17,8 +17,10 @@ from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.provenance import Calibration
 from langchain_toolken.toolkens.set import ToolkenSet
-from tests.support.engine_samples import GREEDY, PROMPTS, TOOLS, Lm, comparable, spec
-from tests.support.tiny import ARCHITECTURES, CONTEXT_LENGTH, WINDOW, make_model, make_toolkens
+from tests.support.decoding import GREEDY, PROMPTS, TOOLS, Lm, comparable
+from tests.support.tiny import ARCHITECTURES, CONTEXT_LENGTH, WINDOW, make_model
+from tests.support.toolken_sets import make_toolkens
+from tests.support.tools import spec
 
 
 def generate(lm: LanguageModel, prompt: Sequence[int], max_tokens: int) -> tuple[int, ...]:

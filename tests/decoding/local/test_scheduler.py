@@ -26,7 +26,8 @@ from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.tools.spec import ToolSpec
 from tests.support.head_oracle import all_logits
 from tests.support.passes import Passes, wait_until
-from tests.support.tiny import ARCHITECTURES, PROMPTS, make_toolkens
+from tests.support.tiny import ARCHITECTURES, PROMPTS
+from tests.support.toolken_sets import make_toolkens
 
 Lm = Callable[..., LanguageModel]
 

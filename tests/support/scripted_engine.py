@@ -1,4 +1,4 @@
-"""A scripted engine, and a toolken that fires exactly where a test wants it to."""
+"""An engine that plays back a script, and the results to script it with."""
 
 from __future__ import annotations
 
@@ -6,33 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from transformers import PreTrainedTokenizerFast
 
 from langchain_toolken.decoding.engine import Candidate, Completion, DecodingRequest, Reasoning
-from langchain_toolken.lm.identity import LMIdentity
-from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.provenance import Provenance
-from langchain_toolken.toolkens.set import ToolkenSet
-from langchain_toolken.tools.spec import ToolSpec
-from tests.support import tiny
-
-SPECIALS = [*tiny.SPECIALS, tiny.CALL_MARKER]
-TEMPLATE = tiny.CHAT_TEMPLATE
-make_tokenizer = tiny.make_tokenizer
-provenance_of = tiny.provenance_of
-
-
-@torch.no_grad()
-def toolken_firing_after(
-    lm: LanguageModel, spec: ToolSpec, fire: Sequence[Sequence[int]], silent: Sequence[Sequence[int]], style: str
-) -> ToolkenSet:
-    """A toolken whose logit is +100 after each prompt of `fire` and -100 after each of `silent`, exactly."""
-    hidden = [lm.hidden_states(torch.tensor([list(ids)]))[0, -1] for ids in (*fire, *silent)]
-    wanted = torch.tensor([100.0] * len(fire) + [-100.0] * len(silent))
-    row = torch.linalg.lstsq(torch.stack(hidden).double(), wanted.double()[:, None], driver="gelsd").solution[:, 0]
-    matrix = row.float()[None]
-    return ToolkenSet(specs=(spec,), matrix=matrix, prior=matrix, bias=0.0, provenance=provenance_of(lm, style))
+from tests.support.tiny import make_tokenizer
 
 
 def reasoning(
@@ -100,9 +77,3 @@ class ScriptedEngine:
 
     def decoded(self) -> list[str]:
         return [self.tokenizer.decode(ids) for ids in self.prompts]
-
-
-def scripted_toolkens(*specs: ToolSpec, style: str = "completion") -> ToolkenSet:
-    rows = torch.zeros(len(specs), 4)
-    provenance = Provenance.of(LMIdentity("scripted", None, "h", "t", hidden_size=4), style, "test")
-    return ToolkenSet(specs=specs, matrix=rows, prior=rows, bias=0.0, provenance=provenance)
