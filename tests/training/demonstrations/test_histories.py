@@ -121,7 +121,7 @@ def changed(place: int, **fields: Any) -> list[dict[str, Any]]:
         (changed(2, tool_calls="add"), "message 3 can't be read"),
         (changed(2, tool_calls=None, content=[{"type": "tool_use", "name": "add", "input": {}}]), "in its content"),
         (changed(3, tool_call_id="2"), "the call of 'multiply' .* has no result"),
-        (changed(2, tool_calls=None), "answers no call"),
+        (changed(2, tool_calls=None), "belongs to no call"),
         (changed(0, role="narrator"), "narrator"),
         (changed(1, content=[{"type": "image_url", "image_url": {"url": "x"}}]), "image_url"),
         (OPENAI[:2], "no assistant message"),
