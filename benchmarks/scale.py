@@ -39,7 +39,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from langchain_toolken.training.features.compute import Features
-from langchain_toolken.training.features.store import FeatureSource, FeatureStore, MappedStates
+from langchain_toolken.training.features.mapped_states import MappedStates
+from langchain_toolken.training.features.store import FeatureSource, FeatureStore
 from langchain_toolken.training.solve.solver import ConvergenceWarning, choose_solver, peak_bytes, solve
 
 Solver = Literal["lbfgs", "stochastic"]
@@ -180,16 +181,7 @@ def written(folder: Path, rung: Rung, planted: Tensor, target: Tensor, generator
         logit = torch.where(target[first:last] < 0, logsumexp - 1.5, 0.0)
         words = torch.stack([logsumexp, logsumexp - 1, logit], dim=1)
         store.write(batch, states(planted, target[first:last], generator).bfloat16(), words)
-    columns = store.columns()
-    return Features(
-        hidden=MappedStates(store.hidden()),
-        word_logsumexp=columns["words"][:, 0].contiguous(),
-        word_max=columns["words"][:, 1].contiguous(),
-        target=columns["target"],
-        target_logit=columns["words"][:, 2].contiguous(),
-        weight=columns["weight"],
-        demonstration=columns["demonstration"],
-    )
+    return Features.from_columns(MappedStates(store.hidden()), store.columns())
 
 
 def measure(rung: Rung, tolerance: float) -> Measured:

@@ -192,7 +192,7 @@ def test_docstring_examples_are_learnt_unless_they_are_not_wanted(tiny_llama: La
 
 def test_strict_makes_bad_rows_an_error_even_those_that_only_the_layout_shows(tiny_llama: LanguageModel) -> None:
     in_question = {"text": "Q: 7?\nA: 7.", "calls": [{"start": 3, "tool": "add", "result": "7"}]}
-    with pytest.raises(DemonstrationError, match="line 13: .*lies outside the answer"):
+    with pytest.raises(DemonstrationError, match="line 13: .*is outside the answer"):
         fit(tiny_llama, SPECS, [*rows(), in_question], strict=True)
     with pytest.raises(DemonstrationError, match="line 13: unknown tool"):
         fit(tiny_llama, SPECS, [*rows(), {"text": "x", "calls": [{"start": 0, "tool": "halve"}]}], strict=True)

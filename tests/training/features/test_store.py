@@ -17,7 +17,8 @@ from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.features.compute import Features, compute_features
-from langchain_toolken.training.features.store import FeatureStoreError, MappedStates
+from langchain_toolken.training.features.mapped_states import MappedStates
+from langchain_toolken.training.features.store import FeatureStoreError
 from langchain_toolken.training.fit import fit
 from langchain_toolken.training.selection import select_lam
 from langchain_toolken.training.solve.solver import solve
