@@ -243,7 +243,7 @@ def test_a_solve_allocates_no_more_than_is_stated(
 ) -> None:
     # So that matrices (K, d) and shares (n, K) are what counts.
     for module in ("objective", "local_model", "row_curvature", "solver"):
-        monkeypatch.setattr(f"langchain_toolken.training.{module}.CHUNK_ELEMENTS", 1 << 13)
+        monkeypatch.setattr(f"langchain_toolken.training.solve.{module}.CHUNK_ELEMENTS", 1 << 13)
     monkeypatch.setattr(solver, "_SMALL", 0)
     monkeypatch.setattr(solver, "_PAIRS", 12)
     generator = torch.Generator().manual_seed(0)

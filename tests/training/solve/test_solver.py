@@ -89,7 +89,7 @@ def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Objective(features, prior, 1e-3)(prior.double())
     solution = solve(features, prior, 1e-3, tolerance=1e-8)
     for module in ("objective", "local_model"):
-        monkeypatch.setattr(f"langchain_toolken.training.{module}.CHUNK_ELEMENTS", 21)
+        monkeypatch.setattr(f"langchain_toolken.training.solve.{module}.CHUNK_ELEMENTS", 21)
     parts = Objective(features, prior, 1e-3)(prior.double())
     assert parts[0] == pytest.approx(whole[0], rel=1e-12)
     torch.testing.assert_close(parts[1], whole[1])
