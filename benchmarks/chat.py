@@ -35,7 +35,8 @@ from langchain_toolken.cli.progress_bars import progress_bars
 from langchain_toolken.decoding.engine import DecodingRequest, Sampling
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.set import Provenance, ToolkenSet
+from langchain_toolken.toolkens.provenance import Provenance
+from langchain_toolken.toolkens.set import ToolkenSet
 
 VERBS = (
     *("find", "list", "create", "delete", "update", "book", "cancel", "send", "read", "translate"),

@@ -1,6 +1,6 @@
 """`fit` against the papers' own training: times and right tools, on the same data, LM and machine, in one run.
 
-    python benchmarks/fit.py --data-dir ../shared/benchmarks --model ../shared/models/mini-lm --out results.json
+    python benchmarks/fit.py --data-dir DATA --model MODEL --out results.json
 
 For each dataset: our fit with everything on "auto" (LM pass, choice of λ, prior and bias, solve; timed apart), and what
 share of the test's tools it puts first; the same for every λ along the path (so that the chosen one can be held against

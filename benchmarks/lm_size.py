@@ -1,6 +1,6 @@
 """How the time of `fit` against the papers' recipes grows with the LM: the same demonstrations, LMs of several sizes.
 
-    python benchmarks/lm_size.py --data-dir ../shared/benchmarks --model ../shared/models/mini-lm
+    python benchmarks/lm_size.py --data-dir DATA --model MODEL
 
 The LMs of --parameters have random weights. Their λ, prior and solve are of random features, which are harder to solve
 on than a trained LM's; what is chosen means nothing. The recipes' time is that of --recipe-steps steps, the LM in each,

@@ -1,6 +1,6 @@
 """What made-up demonstrations are worth: toolkens fitted on them against priors and against FuncQA's own training set.
 
-    python benchmarks/synthesis.py --data-dir ../shared/benchmarks --model ../shared/models/mini-lm
+    python benchmarks/synthesis.py --data-dir DATA --model MODEL
 
 The generator is played by a script: six wordings for each of the 13 operations, as a chat model would write them, with
 numbers and names drawn. Whoever wrote them had seen questions of FuncQA's training set before. They go through

@@ -9,12 +9,9 @@ from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.training.options import Demonstrations, FitOptions, Model, Tools
 from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.steps import (
-    Demonstrations,
-    FitOptions,
-    Model,
-    Tools,
     choose,
     finish,
     prepare,
@@ -62,7 +59,7 @@ def fit(
         tools: A tools file or module, or the tools themselves.
         demonstrations: A JSONL or JSON file, or the rows, in any form that `training.demonstrations.load` lists,
             message histories included. Without any (and without docstring examples) the toolkens are their priors.
-        prior: What the toolkens are pulled to. "auto" chooses among `steps.AUTO_PRIORS`.
+        prior: What the toolkens are pulled to. "auto" chooses among `options.AUTO_PRIORS`.
         lam: λ, the weight of the pull to the prior. "auto" chooses among `selection.LAMS`.
         bias: What is added to every toolken's logit: how eager to call. "auto" fits with 0 and then chooses the bias
             with the best F1 on held-out calls, or as `max_false_call_rate` says. A number is used while fitting, and

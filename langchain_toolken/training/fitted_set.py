@@ -12,9 +12,11 @@ from torch import Tensor
 
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import Style
-from langchain_toolken.toolkens.set import Calibration, Provenance, ToolkenSet
+from langchain_toolken.toolkens.provenance import Calibration, Provenance
+from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.calibration import BiasChoice, TemperatureChoice, call_figures, choose_temperature
+from langchain_toolken.training.calibration import BiasChoice, call_figures
+from langchain_toolken.training.calibration_temperature import TemperatureChoice, choose_temperature
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.features.processes import Processes
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import Style
 from langchain_toolken.toolkens.set import ToolkenSet
-from langchain_toolken.training.calibration import BiasChoice, TemperatureChoice
+from langchain_toolken.training.calibration import BiasChoice
+from langchain_toolken.training.calibration_temperature import TemperatureChoice
 from langchain_toolken.training.demonstrations.demonstration import DroppedRow
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.report.figures import make_report

@@ -21,20 +21,17 @@ from langchain_toolken.toolkens.new_tools import add_tools
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec, tool_specs
-from langchain_toolken.training.cross_validation import toolken_logits
+from langchain_toolken.training.cross_validation import position_logits
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.fit_warnings import warn, warn_of_dropped, warn_of_unseen
+from langchain_toolken.training.options import Demonstrations, FitOptions, Model, Tools
 from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.selection import Selection
 from langchain_toolken.training.steps import (
     Chosen,
-    Demonstrations,
-    FitOptions,
     Fitted,
     Gathered,
-    Model,
-    Tools,
     candidate_priors,
     choose,
     fit_result,
@@ -60,7 +57,7 @@ def frozen_features(features: Features, matrix: Tensor, biases: Tensor) -> Featu
         biases: Their biases, (K,) float32.
     """
     count = len(matrix)
-    logits = toolken_logits(features, matrix, biases)
+    logits = position_logits(features, matrix, biases)
     own = logits.gather(1, features.target.clamp(min=0, max=count - 1)[:, None])[:, 0]
     frozen = (features.target >= 0) & (features.target < count)
     return replace(
@@ -104,7 +101,7 @@ def update(
         tools: The tools. One that the set holds already gets its description and arguments from here.
         demonstrations: Of the new tools. Calls of the old ones are used too, as places where no new tool may fire.
         drop_missing: Remove tools of the set that `tools` does not name; by default they stay.
-        prior: What the new toolkens are pulled to. "auto" chooses among `steps.AUTO_PRIORS` and the rows that
+        prior: What the new toolkens are pulled to. "auto" chooses among `options.AUTO_PRIORS` and the rows that
             `add_tools` maps from the trained tools.
         lam: See `fit`, as for all arguments that follow.
         reinjection: See `fit`.
@@ -194,7 +191,7 @@ def _over_all_tools(selection: Selection, features: Features, toolkens: ToolkenS
     assert selection.positions is not None
     assert selection.logits is not None
     held_out = replace(features.subset(selection.positions), weight=selection.held_out.weight)
-    frozen_logits = toolken_logits(held_out, toolkens.matrix, biases)
+    frozen_logits = position_logits(held_out, toolkens.matrix, biases)
     return replace(selection, held_out=held_out, logits=torch.cat([frozen_logits, selection.logits], dim=1))
 
 

@@ -19,8 +19,10 @@ from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.chat.settings import ToolMode
 from langchain_toolken.prompts.format import Reinjection
 from langchain_toolken.tools.spec import tool_spec
-from tests.support.sample_tools import door, lamp
-from tests.support.tiny_chat import ScriptedEngine, completion, make_tokenizer, reasoning, scripted_toolkens
+from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
+from tests.support.tiny import make_tokenizer
+from tests.support.toolken_sets import scripted_toolkens
+from tests.support.tools import door, lamp
 
 QUESTION = [HumanMessage("Turn it on.")]
 

@@ -20,19 +20,14 @@ from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.prompts.tool_cards import tool_card
-from langchain_toolken.toolkens.folder import ToolkenSetError
+from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import tool_spec
-from tests.support.sample_tools import lamp, multiply
-from tests.support.tiny_chat import (
-    ScriptedEngine,
-    completion,
-    make_model,
-    make_tokenizer,
-    reasoning,
-    scripted_toolkens,
-    toolken_firing_after,
-)
+from tests.support.firing import toolken_firing_after
+from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
+from tests.support.tiny import make_tokenizer, save_lm
+from tests.support.toolken_sets import scripted_toolkens
+from tests.support.tools import lamp, multiply
 
 QUESTION = [HumanMessage("How many pens do 27 boxes hold?")]
 
@@ -219,9 +214,7 @@ def test_serialisation_writes_settings_and_no_weights(tmp_path: Path) -> None:
 
 
 def test_a_call_can_ask_another_lm(tmp_path: Path) -> None:
-    tokenizer = make_tokenizer()
-    make_model(tokenizer).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    save_lm(tmp_path)
     engine = ScriptedEngine([reasoning(" a")])
     chat = scripted(engine)
     assert chat.invoke(QUESTION, model=str(tmp_path), max_tokens=2).response_metadata["model_name"] == str(tmp_path)
@@ -240,7 +233,7 @@ def lamp_toolken(lm: LanguageModel, words: int = 3) -> tuple[ToolkenSet, str]:
     prompt = render(lm.tokenizer, QUESTION, PromptFormat("completion"))
     steps = [[*prompt, *begun.token_ids[:count]] for count in range(words + 1)]
     return toolken_firing_after(lm, spec, steps[-1:], steps[:-1], "completion"), answer_to(
-        plain.turn(), QUESTION, begun
+        plain.decoding_setup().lay_out(QUESTION, ()), begun
     ).text
 
 
@@ -286,9 +279,7 @@ def test_a_prior_joins_fitted_toolkens_without_changing_them(lm: LanguageModel) 
 
 
 def test_one_lm_is_loaded_once_for_all_instances(tmp_path: Path) -> None:
-    tokenizer = make_tokenizer()
-    make_model(tokenizer).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    save_lm(tmp_path)
     first = ToolkenChat(model=str(tmp_path), device="cpu", max_tokens=3)
     second = ToolkenChat(model=str(tmp_path), device="cpu", max_tokens=5)
     assert first.engine is second.engine

@@ -22,15 +22,13 @@ from langchain_toolken.training.demonstrations.demonstration import Demonstrated
 from langchain_toolken.training.fit import fit
 from pretraining.plain_texts import small_talk
 from pretraining.tool_requests import request_with_call
-from tests.support.tiny_chat import make_model, make_tokenizer
+from tests.support.tiny import save_lm
 
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-model")
-    tokenizer = make_tokenizer()
-    make_model(tokenizer).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_lm(folder)
     return folder
 
 

@@ -12,14 +12,14 @@ import torch
 from langchain_toolken.chat.growing_toolkens import GrowingToolkens, with_priors
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.folder import ToolkenSetError
+from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.mapping import LEAST_TRAINED, learn_map, request_of
 from langchain_toolken.toolkens.new_tools import add_tools
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 from tests.support.passes import Passes
-from tests.support.tiny import provenance_of
+from tests.support.toolken_sets import provenance_of
 
 SCHEMA = {"type": "object", "properties": {}}
 WORDS = ["box", "pens", "euros", "cafe", "sum", "product", "tool", "left", "answer", "near", "result", "sentence"]

@@ -12,10 +12,9 @@ from langchain_toolken.training.calibration import (
     call_figures,
     capped_bias,
     choose_bias,
-    choose_temperature,
-    expected_calibration_error,
     steady_f1_bias,
 )
+from langchain_toolken.training.calibration_temperature import choose_temperature, expected_calibration_error
 from langchain_toolken.training.features.compute import Features
 
 

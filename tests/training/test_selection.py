@@ -177,7 +177,7 @@ def test_progress_ends_where_it_said() -> None:
 
 def test_nothing_to_choose_from_is_refused() -> None:
     for priors, lams, folds in (({}, (1.0,), 5), ({"a": torch.zeros(2, SIZE)}, (), 5)):
-        with pytest.raises(ValueError, match="give 1, 1 and 2 at least"):
+        with pytest.raises(ValueError, match="give at least 1, 1 and 2"):
             select_lam(made(0, 20), priors, lams, folds=folds)
     with pytest.raises(ValueError, match="1 folds"):
         select_lam(made(0, 20), {"a": torch.zeros(2, SIZE)}, folds=1)

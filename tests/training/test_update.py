@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.folder import ToolkenSetError
+from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec

@@ -14,13 +14,13 @@ from langchain_toolken.decoding.local.result_guard import ResultGuard
 from langchain_toolken.decoding.local.sampler import Sampler
 from langchain_toolken.decoding.local.text_stream import TextStream
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.set import Calibration
+from langchain_toolken.toolkens.provenance import Calibration
 
 RUNNERS_UP = 4
 
 
 @dataclass(frozen=True)
-class Binding:
+class PlacedToolkens:
     """Toolkens as one call uses them: matrix (K, d) and biases (K,), float32 on the head's device, mask (K,) bool or
     None for all, and how probabilities are calibrated."""
 
@@ -43,12 +43,14 @@ class Binding:
         return logits.softmax(dim=0)[1:]
 
 
-def ranked(logits: Tensor, binding: Binding, vocab_size: int) -> tuple[Candidate, ...]:
+def ranked(logits: Tensor, toolkens: PlacedToolkens, vocab_size: int) -> tuple[Candidate, ...]:
     """The active toolkens by their probability over `logits` (V+K,), likeliest first."""
-    probabilities = binding.probabilities(logits[:vocab_size], logits[vocab_size:])
+    probabilities = toolkens.probabilities(logits[:vocab_size], logits[vocab_size:])
     order = probabilities.argsort(descending=True, stable=True).tolist()
     return tuple(
-        Candidate(binding.names[k], float(probabilities[k])) for k in order if binding.mask is None or binding.mask[k]
+        Candidate(toolkens.names[k], float(probabilities[k]))
+        for k in order
+        if toolkens.mask is None or toolkens.mask[k]
     )
 
 
@@ -60,7 +62,7 @@ class Reasoner:
         prompts: token ids, each of at least one token.
         request: how they are decoded.
         limits: most words of each row.
-        binding: the request's toolkens on the head's device; None for words alone.
+        toolkens: the request's toolkens on the head's device; None for words alone.
         guard: keeps the results that the prompts end in from being lengthened; None where they end in no result.
 
     Raises:
@@ -74,12 +76,12 @@ class Reasoner:
         request: DecodingRequest,
         *,
         limits: Sequence[int],
-        binding: Binding | None,
+        toolkens: PlacedToolkens | None,
         guard: ResultGuard | None,
     ) -> None:
         rows = len(prompts)
         self.prompts = prompts
-        self.binding = binding
+        self.toolkens = toolkens
         self._rejected = request.begun is not None
         self._begun = begun = request.begun or 0
         if any(not 0 <= begun < len(prompt) for prompt in prompts):
@@ -131,8 +133,8 @@ class Reasoner:
                 # Where a call is forced, probabilities are over the calls alone, which nothing was calibrated for.
                 calibrated=bool(candidates)
                 and not self._must_call
-                and self.binding is not None
-                and self.binding.calibration is not None,
+                and self.toolkens is not None
+                and self.toolkens.calibration is not None,
             )
             for row, (text, candidates) in enumerate(zip(self.texts, self._candidates, strict=True))
         ]
@@ -194,12 +196,12 @@ class Reasoner:
     def _weigh(self, fired: int, logits: Tensor) -> tuple[Candidate, ...]:
         """What fired and the likeliest toolkens besides, with their probabilities over `logits`."""
         vocabulary = self._lm.vocab_size
-        others = () if self.binding is None else ranked(logits, self.binding, vocabulary)
+        others = () if self.toolkens is None else ranked(logits, self.toolkens, vocabulary)
         if fired < vocabulary:
             marker = Candidate(self._text(fired), float(logits.softmax(dim=-1)[fired]))
             return (marker, *others[:RUNNERS_UP])
-        assert self.binding is not None
-        name = self.binding.names[fired - vocabulary]
+        assert self.toolkens is not None
+        name = self.toolkens.names[fired - vocabulary]
         first = next(candidate for candidate in others if candidate.tool == name)
         return (first, *[candidate for candidate in others if candidate is not first][:RUNNERS_UP])
 

@@ -30,20 +30,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.features.compute import Features, compute_features
+from langchain_toolken.training.options import Demonstrations, FitOptions, Model, Tools
 from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.steps import (
     Chosen,
-    Demonstrations,
-    FitOptions,
     Fitted,
-    Model,
-    Tools,
     finish,
     prepare,
     prior_toolkens,
@@ -273,7 +271,7 @@ def _train(
 def _gradient(features: Features, matrix: Tensor, prior: Tensor, lam: float, bias: float) -> Tensor:
     """Of the mean cross-entropy over one demonstration's positions, and of the pull to the prior."""
     hidden = features.hidden[:]
-    logits = hidden @ matrix.T + bias
+    logits = toolken_logits(hidden, matrix, bias)
     log_total = torch.logaddexp(features.word_logsumexp, logits.logsumexp(dim=1))
     share = (logits - log_total[:, None]).exp()
     called = (features.target >= 0).nonzero()[:, 0]

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from langchain_toolken.lm.head import greedy_calls
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.set import ToolkenSet
-from langchain_toolken.training.calibration import BiasChoice, ReliabilityBin, called_tools, reliability_of_calls
+from langchain_toolken.training.calibration import BiasChoice
+from langchain_toolken.training.calibration_temperature import ReliabilityBin, reliability_of_calls
 from langchain_toolken.training.demonstrations.demonstration import DroppedRow
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.report.neighbours import nearest_tools, nearest_words, toolken_map, word_text
@@ -130,7 +132,7 @@ def _held_out_figures(toolkens: ToolkenSet, selection: Selection | None, bias: B
         return _HeldOutFigures([_ToolFigures()] * len(toolkens), [], [], [])
     features, logits = selection.held_out, selection.logits
     added = 0.0 if bias is None else bias.biases
-    called = called_tools(features, logits, added)
+    called = greedy_calls(features.word_max, logits.double() + added)
     before: Sequence[ReliabilityBin] = []
     after: Sequence[ReliabilityBin] = []
     if toolkens.calibration is not None:

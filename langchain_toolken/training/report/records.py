@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from langchain_toolken.errors import ToolkenError
-from langchain_toolken.toolkens.set import Calibration
+from langchain_toolken.toolkens.provenance import Calibration
 
 REPORT_FILE = "report.json"
 REPORT_VERSION = 2
@@ -72,7 +72,7 @@ class Confusion(_Record):
 
 
 class Reliability(_Record):
-    """One bin of held-out calls; see `calibration.ReliabilityBin`."""
+    """One bin of held-out calls; see `calibration_temperature.ReliabilityBin`."""
 
     probability: float
     right: float

@@ -18,7 +18,7 @@ def save_with_report(toolkens: ToolkenSet, report: FitReport, folder: str | Path
     """
     toolkens.save(
         folder,
-        beside={
+        extra_files={
             REPORT_FILE: report.model_dump_json(indent=1) + "\n",
             "report.html": report_page(report),
             "README.md": model_card(report),

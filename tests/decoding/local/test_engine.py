@@ -14,10 +14,13 @@ from langchain_toolken.decoding.engine import DecodingRequest, Reasoning, Sampli
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.folder import ToolkenSetError
-from langchain_toolken.toolkens.set import Calibration, ToolkenSet
-from tests.support.engine_samples import GREEDY, PROMPTS, TOOLS, Lm, comparable, spec
-from tests.support.tiny import ARCHITECTURES, CONTEXT_LENGTH, WINDOW, make_model, make_toolkens
+from langchain_toolken.toolkens.errors import ToolkenSetError
+from langchain_toolken.toolkens.provenance import Calibration
+from langchain_toolken.toolkens.set import ToolkenSet
+from tests.support.decoding import GREEDY, PROMPTS, TOOLS, Lm, comparable
+from tests.support.tiny import ARCHITECTURES, CONTEXT_LENGTH, WINDOW, make_model
+from tests.support.toolken_sets import make_toolkens
+from tests.support.tools import spec
 
 
 def generate(lm: LanguageModel, prompt: Sequence[int], max_tokens: int) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,11 +20,14 @@ from langchain_toolken.decoding.local import scheduler
 from langchain_toolken.decoding.local.batch import Batch, Row
 from langchain_toolken.decoding.local.cache import PrefixCache
 from langchain_toolken.decoding.local.engine import TransformersEngine
-from langchain_toolken.decoding.local.scheduler import Call, Scheduler
+from langchain_toolken.decoding.local.reasoner import PlacedToolkens
+from langchain_toolken.decoding.local.scheduler import Job, Scheduler
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.tools.spec import ToolSpec
+from tests.support.head_oracle import all_logits
 from tests.support.passes import Passes, wait_until
-from tests.support.tiny import ARCHITECTURES, PROMPTS, make_toolkens
+from tests.support.tiny import ARCHITECTURES, PROMPTS
+from tests.support.toolken_sets import make_toolkens
 
 Lm = Callable[..., LanguageModel]
 
@@ -168,6 +172,41 @@ def test_each_row_of_a_batch_goes_on_from_its_own_cached_prefix(tiny_llama: Lang
     assert [r.token_ids for r in following] == [alone(tiny_llama, [*ids, 33, 34]).token_ids for ids in told]
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "cohere"])
+def test_callers_see_the_lms_words_and_their_own_active_toolkens(
+    tiny_lm: Lm, architecture: str, passes: Passes
+) -> None:
+    lm = tiny_lm(architecture)
+    toolkens = make_toolkens(lm, ["add", "log", "root"], scale=20, bias=-0.5)
+    toolkens = replace(toolkens, tool_biases=torch.tensor([0.0, 2.0, -1.0]))
+    engine = TransformersEngine(lm)
+    shared = Scheduler(lm, PrefixCache(0), 3)
+    masks = [None, torch.tensor([True, False, True]), torch.tensor([False, False, False])]
+    seen: list[Tensor] = [torch.empty(0)] * 3
+
+    def look(caller: int, logits: Tensor) -> list[list[int]]:
+        seen[caller] = logits.clone()
+        return [[]]
+
+    def placed(mask: Tensor | None) -> PlacedToolkens | None:
+        active = None if mask is None else {name for name, on in zip(toolkens.names, mask, strict=True) if on}
+        return engine.place(toolkens, active)
+
+    jobs = [
+        Job([PROMPTS[caller]], lambda _, logits, caller=caller: look(caller, logits), placed(mask))
+        for caller, mask in enumerate(masks)
+    ]
+    passes.before = lambda number: wait_until(lambda: shared.size == 3) if number == 1 else None
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(shared.run, jobs))
+    passes.before = None
+    for prompt, mask, (logits,) in zip(PROMPTS, masks, seen, strict=False):
+        hidden = last_state(lm, prompt)
+        expected = all_logits(lm.head, hidden, toolkens.matrix, toolkens.biases, mask)
+        assert expected.shape == (lm.vocab_size + 3,)
+        torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-3)
+
+
 def test_an_error_in_one_callers_choice_is_only_his(tiny_llama: LanguageModel, passes: Passes) -> None:
     engine = TransformersEngine(tiny_llama, cached_prefixes=0)
     shared = Scheduler(tiny_llama, PrefixCache(0), 4)
@@ -182,8 +221,8 @@ def test_an_error_in_one_callers_choice_is_only_his(tiny_llama: LanguageModel, p
 
     passes.before = lambda number: wait_until(lambda: shared.size == 2) if number == 1 else None
     with ThreadPoolExecutor(2) as pool:
-        fine = pool.submit(shared.run, Call([PROMPTS[0]], good, None))
-        failing = pool.submit(shared.run, Call([PROMPTS[1]], bad, None))
+        fine = pool.submit(shared.run, Job([PROMPTS[0]], good, None))
+        failing = pool.submit(shared.run, Job([PROMPTS[1]], bad, None))
         fine.result(timeout=60)
         with pytest.raises(LookupError, match="no such word"):
             failing.result(timeout=60)

@@ -16,7 +16,8 @@ from langchain_toolken.training.demonstrations.demonstration import Demonstratio
 from langchain_toolken.training.demonstrations.histories import history_demonstrations
 from langchain_toolken.training.demonstrations.load import check_demonstrations, load_demonstrations
 from langchain_toolken.training.features.layout import render_answer
-from tests.support.tiny_chat import ScriptedEngine, make_tokenizer, reasoning
+from tests.support.scripted_engine import ScriptedEngine, reasoning
+from tests.support.tiny import make_tokenizer
 
 NUMBERS = {"a": {"type": "number"}, "b": {"type": "number"}}
 SPECS = [

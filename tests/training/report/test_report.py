@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import ModelCard
 
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.folder import ToolkenSetError
+from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.fit import fit
@@ -134,8 +134,8 @@ def test_a_model_card_that_someone_has_edited_is_not_lost(fitted: FitResult, tmp
 def test_nothing_is_saved_beside_toolkens_under_a_name_that_is_not_a_plain_files(
     fitted: FitResult, tmp_path: Path, name: str
 ) -> None:
-    with pytest.raises(ValueError, match="can't be saved beside toolkens"):
-        fitted.toolkens.save(tmp_path / "set", beside={name: "x"})
+    with pytest.raises(ValueError, match="can't be saved with toolkens"):
+        fitted.toolkens.save(tmp_path / "set", extra_files={name: "x"})
     assert not (tmp_path / "set").exists()
 
 

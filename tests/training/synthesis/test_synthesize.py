@@ -16,8 +16,7 @@ from langchain_toolken.training.demonstrations.load import check_demonstrations
 from langchain_toolken.training.synthesis.file import NO_TOOL, SynthesisWarning
 from langchain_toolken.training.synthesis.synthesize import synthesize
 from langchain_toolken.training.synthesis.writers import ChatModelWriter, SynthesisError
-from tests.support.scripted_generator import Example, ScriptedGenerator
-from tests.support.synthesis_samples import RUN, TOOLS, add, chosen, good, weather, writer
+from tests.support.scripted_generator import RUN, TOOLS, Example, ScriptedGenerator, add, chosen, good, weather, writer
 
 
 def instead_of_first(**changed: Any) -> Callable[[str, int], list[Example]]:

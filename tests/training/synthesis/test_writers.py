@@ -20,9 +20,9 @@ from langchain_toolken.training.synthesis.writers import (
     with_result_marked,
     writer_for,
 )
-from tests.support.scripted_generator import ScriptedGenerator, ScriptedToolCaller
-from tests.support.synthesis_samples import TOOLS, add, chosen, good, weather
-from tests.support.tiny_chat import ScriptedEngine, completion, make_tokenizer
+from tests.support.scripted_engine import ScriptedEngine, completion
+from tests.support.scripted_generator import TOOLS, ScriptedGenerator, ScriptedToolCaller, add, chosen, good, weather
+from tests.support.tiny import make_tokenizer
 
 
 def test_the_generator_is_told_what_there_is_already_and_which_tool() -> None:
