@@ -13,9 +13,10 @@ from langchain_core.tools import tool
 
 from langchain_toolken.tools.spec import tool_specs
 from langchain_toolken.training.demonstrations.load import check_demonstrations
+from langchain_toolken.training.synthesis.drafts import SynthesisError
 from langchain_toolken.training.synthesis.file import NO_TOOL, SynthesisWarning
 from langchain_toolken.training.synthesis.synthesize import synthesize
-from langchain_toolken.training.synthesis.writers import ChatModelWriter, SynthesisError
+from langchain_toolken.training.synthesis.writers import ChatModelWriter
 from tests.support.scripted_generator import RUN, TOOLS, Example, ScriptedGenerator, add, chosen, good, weather, writer
 
 
@@ -243,9 +244,9 @@ def test_a_finished_file_asks_the_generator_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"text": "a", "calls": []}\n', "line 1 is not a row that synthesis writes"),
+        ('{"text": "a", "calls": []}\n', "line 1 was not written by synthesis"),
         ('{"messages": [{"role": "user", "content": "a"}]}\n', "line 1"),
-        ('["a"]\n', "no object"),
+        ('["a"]\n', "not an object"),
         ('{"messages": \n{}\n', "line 1 is not JSON"),
     ],
 )
