@@ -42,7 +42,7 @@ def demonstrations(count: int = 12) -> list[Demonstration]:
 
 def compute(lm: LanguageModel, folder: Path | None, demos: list[Demonstration] | None = None, **options) -> Features:
     demos = demonstrations() if demos is None else demos
-    return compute_features(lm, demos, NAMES, "completion", batch_tokens=150, folder=folder, **options)
+    return compute_features(lm, demos, NAMES, "completion", batch_tokens=100, folder=folder, **options)
 
 
 def assert_same(one: Features, other: Features) -> None:
