@@ -1,4 +1,4 @@
-"""Chat histories to demonstrations, and that they are learnt where ToolkenChat decodes."""
+"""Chat histories become demonstrations that are learned at the very ids ToolkenChat decodes from."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_histories_that_cannot_be_used_are_dropped_with_the_reason(messages: Any
 def decoded_prompt(
     engine: ScriptedEngine, demonstration: Demonstration, style: Style, reinjection: Reinjection
 ) -> list[int]:
-    """The ids that ToolkenChat feeds where the demonstration's call is decoded."""
+    """Return the ids that ToolkenChat feeds to the LM when it decodes the demonstration's call."""
     chat = ToolkenChat.from_engine(engine, style=style, reinjection=reinjection)
     engine.reasonings.append(reasoning("x"))
     said = [AIMessage(demonstration.text)] if demonstration.text else []

@@ -15,7 +15,7 @@ from langchain_toolken.toolkens.set import ToolkenSet
 
 ROOT = Path(__file__).parents[3]
 
-# One interpreter that has imported everything forks three: one that fits alone, and two that fit together.
+# One interpreter imports everything and forks three processes: one fits alone, two fit together.
 SCRIPT = """
 import json, os, socket, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Features in a folder are those in memory, whatever broke off on the way, and nothing else is taken for them."""
+"""Features in a folder equal those in memory after any interruption, and other folders are rejected."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def demonstrations(count: int = 12) -> list[Demonstration]:
 
 def compute(lm: LanguageModel, folder: Path | None, demos: list[Demonstration] | None = None, **options) -> Features:
     demos = demonstrations() if demos is None else demos
-    return compute_features(lm, demos, NAMES, "completion", batch_tokens=150, folder=folder, **options)
+    return compute_features(lm, demos, NAMES, "completion", batch_tokens=100, folder=folder, **options)
 
 
 def assert_same(one: Features, other: Features) -> None:
@@ -133,7 +133,7 @@ def test_states_of_a_16_bit_lm_are_kept_in_16_bits_and_lose_nothing(
 
 @pytest.mark.slow
 def test_a_kill_at_any_write_loses_no_finished_batch_and_changes_nothing(tmp_path: Path) -> None:
-    """kill -9 in forks of one process, after each of the writes: the states', the words', the note's."""
+    """kill -9 in forks of one process, after each write: of the states, the words and the note."""
     script = f"""
 import os, signal, sys
 from pathlib import Path
@@ -166,7 +166,7 @@ for kill_at in range(1, writes):
     folder = f"killed-{{kill_at}}"
     assert forked(folder, kill_at) == -signal.SIGKILL, kill_at
     with open(root / folder / "done-0.jsonl", "ab") as notes:
-        notes.write(b'{{"batch": 0, "sha')  # what a kill within a write leaves
+        notes.write(b'{{"batch": 0, "sha')  # left by a kill during a write
     before = (root / folder / "done-0.jsonl").read_bytes().count(b"\\n")
     assert before == kill_at // 3
     assert forked(folder, None) == 0, kill_at
@@ -249,7 +249,7 @@ def test_features_of_something_else_are_refused_with_what_differs(tiny_llama: La
             compute(tiny_llama, tmp_path, **options)  # type: ignore[arg-type]
     with pytest.raises(FeatureStoreError, match="style \\(completion there, chat here\\)"):
         compute_features(tiny_llama, demonstrations(), NAMES, "chat", folder=tmp_path)
-    # The same head on another body, as two fine-tunings of one LM may have.
+    # The same head on another body, as in two fine-tuned versions of one LM.
     other = make_model("llama")
     with torch.no_grad():
         other.get_parameter("model.layers.0.mlp.up_proj.weight").mul_(1.01)

@@ -1,4 +1,4 @@
-"""Who writes drafts: what a generator is told, and how the local LM is asked."""
+"""The writers of drafts: what a generator is told, and how the local LM is asked."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def reasoning(text: str, **changed: Any) -> Reasoning:
 
 
 def test_the_local_lm_answers_as_it_will_be_asked() -> None:
-    """The request is sampled; arguments and answer come from the very prompts that ToolkenChat makes of it."""
+    """The request is sampled; arguments and answer are decoded from the prompts that ToolkenChat makes of it."""
     engine = ScriptedEngine(tokenizer=make_tokenizer(chat=True))
     (spec,) = tool_specs([add])
     engine.reasonings = [
