@@ -1,4 +1,4 @@
-"""Which rows of a demonstrations file are used, and what is said about the others."""
+"""Which rows of a demonstrations file are used, and which reasons are given for the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which positions are learnt from, and that what is kept of the LM is the LM's own."""
+"""Which positions are learned from, and that the features are the LM's own numbers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tokens(lm: LanguageModel, text: str) -> tuple[list[int], list[tuple[int, int
 
 
 def positions(lm: LanguageModel, features: Features, text: str) -> list[int]:
-    """Which position of the text each feature row is, found by its hidden state."""
+    """Find the position in the text of each feature row by its hidden state."""
     ids, _ = tokens(lm, text)
     states = lm.hidden_states(torch.tensor([ids]))[0]
     return [int((states - row).norm(dim=1).argmin()) for row in features.hidden]
@@ -119,6 +119,7 @@ def test_logits_and_logsumexp_are_the_models_own(tiny_lm: Callable[..., Language
         torch.testing.assert_close(features.target_logit[row], word, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_sampled_negatives_stand_for_all_of_them(tiny_llama: LanguageModel) -> None:
     demos = [demonstration(), demonstration("Q: 2+3?\nA: 2+3=5, as all know who can count.", "5", "add")]
     every = compute_features(tiny_llama, demos, NAMES, "completion", negatives_per_demonstration=None)

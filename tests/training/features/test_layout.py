@@ -1,4 +1,4 @@
-"""prompts.demonstrations: a call stands where the agent would stand."""
+"""A demonstration's call is at the position where the agent would make it."""
 
 from __future__ import annotations
 

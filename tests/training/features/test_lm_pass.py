@@ -1,4 +1,4 @@
-"""Batches, shared beginnings and offloading change nothing of what the LM says at a position."""
+"""Batches, shared prefixes and offloading don't change what the LM gives at a position."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def history() -> list[Demonstration]:
 
 
 def alone(lm: LanguageModel, supervision: Supervision) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hidden states and full word logits of one demonstration by itself: no batch, no padding, the model's own head."""
+    """Hidden states and word logits of one demonstration alone: no batch, no padding, the model's own head."""
     with torch.no_grad():
         output = lm.model(torch.tensor([supervision.ids]), output_hidden_states=True)
     positions = torch.tensor(supervision.positions)
@@ -94,7 +94,7 @@ def test_all_answers_of_a_history_take_one_pass(tiny_llama: LanguageModel, style
 
 
 def test_an_answer_that_is_laid_out_otherwise_later_takes_a_pass_of_its_own(tiny_llama: LanguageModel) -> None:
-    """As templates do that leave earlier answers' thoughts out."""
+    """A template that leaves out the thoughts of earlier answers."""
     one = Supervision(0, (5, 6, 7, 8), (2,), (-1,), (8,), (1.0,))
     goes_on = Supervision(1, (5, 6, 7, 9, 4), (1, 3), (-1, 0), (7, 0), (1.0, 1.0))
     differs = Supervision(2, (5, 6, 8, 7, 9, 9), (4,), (-1,), (9,), (1.0,))
@@ -137,7 +137,7 @@ def test_every_position_is_in_one_batch_behind_its_own_words_and_no_batch_exceed
 
 
 def test_an_lm_partly_on_disk_gives_the_same(tiny_llama: LanguageModel, tmp_path: Path) -> None:
-    """device_map as for an LM larger than one device: here the CPU, and the disk for a layer."""
+    """A device_map as for an LM larger than one device: here the CPU, and the disk for one layer."""
     make_model("llama").save_pretrained(tmp_path / "model")
     tiny_llama.tokenizer.save_pretrained(tmp_path / "model")
     names = {"model.embed_tokens": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}

@@ -1,4 +1,4 @@
-"""Who writes drafts: what a generator is told, and how the local LM is asked."""
+"""The writers of drafts: what a generator is told, and how the local LM is asked."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ from langchain_toolken.decoding.engine import Reasoning
 from langchain_toolken.decoding.local.shared import shared_engine
 from langchain_toolken.prompts.tool_cards import tool_card
 from langchain_toolken.tools.spec import tool_specs
+from langchain_toolken.training.synthesis.drafts import SynthesisError
 from langchain_toolken.training.synthesis.file import NO_TOOL
+from langchain_toolken.training.synthesis.local_writer import LocalWriter, with_result_marked
 from langchain_toolken.training.synthesis.synthesize import synthesize
-from langchain_toolken.training.synthesis.writers import (
-    ChatModelWriter,
-    LocalWriter,
-    SynthesisError,
-    with_result_marked,
-    writer_for,
-)
+from langchain_toolken.training.synthesis.writers import ChatModelWriter, writer_for
 from tests.support.scripted_engine import ScriptedEngine, completion
 from tests.support.scripted_generator import TOOLS, ScriptedGenerator, ScriptedToolCaller, add, chosen, good, weather
 from tests.support.tiny import make_tokenizer
@@ -87,7 +83,7 @@ def reasoning(text: str, **changed: Any) -> Reasoning:
 
 
 def test_the_local_lm_answers_as_it_will_be_asked() -> None:
-    """The request is sampled; arguments and answer come from the very prompts that ToolkenChat makes of it."""
+    """The request is sampled; arguments and answer are decoded from the prompts that ToolkenChat makes of it."""
     engine = ScriptedEngine(tokenizer=make_tokenizer(chat=True))
     (spec,) = tool_specs([add])
     engine.reasonings = [
