@@ -135,3 +135,12 @@ def test_a_recipe_is_named_right_and_calibrates_nothing(tiny_llama: LanguageMode
         fit_by_recipe(tiny_llama, SPECS, rows(), "adam")
     with pytest.raises(ValueError, match="calibrates no bias"):
         fit_by_recipe(tiny_llama, SPECS, rows(), "tokenlearning", max_false_call_rate=0.01)
+
+
+def test_a_recipe_takes_a_lam_and_a_bias_of_ones_own(tiny_llama: LanguageModel) -> None:
+    recipe = Recipe("mine", "prior", 1e-3, epochs=1)
+    plain, own = (
+        fit_by_recipe(tiny_llama, SPECS, rows(), recipe, **given) for given in ({}, {"lam": 0.5, "bias": -1.5})
+    )
+    assert (plain.toolkens.provenance.lam, plain.toolkens.bias, plain.bias) == (1e-3, 0.0, None)
+    assert (own.toolkens.provenance.lam, own.toolkens.bias) == (0.5, -1.5)
