@@ -124,11 +124,11 @@ class CrossValidation:
         self.once = len(positions) * tools * size > _HELD_OUT_ONCE
         self.folds_held_out = 1 if self.once else folds
         self._fitted = [sampled.subset(fold[positions] != number) for number in range(self.folds_held_out)]
-        judged = (fold < self.folds_held_out).nonzero()[:, 0]
-        if len(judged) == len(features):
-            self.held_out, self.positions = features, judged
-        elif len(judged) * tools <= _LOGIT_ELEMENTS:
-            self.held_out, self.positions = features.subset(judged), judged
+        evaluated = (fold < self.folds_held_out).nonzero()[:, 0]
+        if len(evaluated) == len(features):
+            self.held_out, self.positions = features, evaluated
+        elif len(evaluated) * tools <= _LOGIT_ELEMENTS:
+            self.held_out, self.positions = features.subset(evaluated), evaluated
         else:
             inside = fold[positions] < self.folds_held_out
             self.held_out, self.positions = sampled.subset(inside), positions[inside]

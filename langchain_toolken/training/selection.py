@@ -177,7 +177,7 @@ def select_lam(
         solutions = work.fit(priors[prior], lam, begin, one_done)
         matrices[prior, lam] = [solution.matrix for solution in solutions]
         logits = work.logits(matrices[prior, lam])
-        points.append(_judge(work.held_out, logits, prior, untrained[prior], lam, solutions))
+        points.append(_evaluate(work.held_out, logits, prior, untrained[prior], lam, solutions))
 
     begin = None
     calls = work.held_out.tool_positions
@@ -247,7 +247,7 @@ def _error(share: float, count: int) -> float:
     return float((share * (1 - share) / max(count, 1)) ** 0.5)
 
 
-def _judge(
+def _evaluate(
     features: Features, logits: Tensor, prior: str, untrained: float, lam: float, solutions: Sequence[Solution]
 ) -> PathPoint:
     words, weight = features.word_logsumexp.double(), features.weight.double()

@@ -280,7 +280,7 @@ def toolkens_of_main_process(given: Prepared) -> FitResult:
 def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions, *, extra_passes: int = 0) -> FitResult:
     """Build the set, calibrate it on the held-out logits if there are any, and share it with the other processes.
 
-    `extra_passes` counts passes over the demonstrations besides the one of the features.
+    `extra_passes`: passes over the demonstrations in addition to that of the features.
     """
     toolkens = toolken_set(
         given.lm,

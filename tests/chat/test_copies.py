@@ -168,6 +168,7 @@ def test_a_pickled_chat_model_holds_no_weights_and_loads_them_when_it_is_used(fo
         assert its.probability == pytest.approx(mine.probability, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_other_processes_answer_as_this_one(folder: Path) -> None:
     bound = chat_of(folder).bind_tools([multiply])
     here = bound.invoke(QUESTION)

@@ -24,6 +24,8 @@ from pretraining.plain_texts import small_talk
 from pretraining.tool_requests import request_with_call
 from tests.support.tiny import save_lm
 
+pytestmark = pytest.mark.filterwarnings("ignore:No fitted toolken")
+
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -28,6 +28,8 @@ from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.training.fit import fit
 from langchain_toolken.training.result import FitResult
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def engine() -> TransformersEngine:

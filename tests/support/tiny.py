@@ -113,7 +113,11 @@ PROMPTS = [
 
 
 def make_tokenizer(
-    *, chat: bool = True, bos: bool = False, extra: Sequence[str] = (CALL_MARKER,)
+    *,
+    chat: bool = True,
+    bos: bool = False,
+    extra: Sequence[str] = (CALL_MARKER,),
+    sentences: Sequence[str] = SENTENCES,
 ) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer with single digits, which takes any text.
 
@@ -121,6 +125,7 @@ def make_tokenizer(
         chat: Whether it has a chat template (like ChatML) that also writes tool calls.
         bos: Whether it puts `<s>` before every text.
         extra: Special tokens in addition to the usual five; the default is the one that begins a written tool call.
+        sentences: What it is trained on.
     """
     specials = [*_SPECIALS, *extra]
     raw = Tokenizer(models.BPE())
@@ -134,7 +139,7 @@ def make_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    raw.train_from_iterator(SENTENCES, trainer)
+    raw.train_from_iterator(sentences, trainer)
     if bos:
         raw.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     return PreTrainedTokenizerFast(

@@ -84,6 +84,7 @@ def test_without_demonstrations_the_toolkens_are_their_priors_and_that_is_said(t
     assert result.style == "chat"
 
 
+@pytest.mark.filterwarnings("ignore:no demonstrations were given")
 def test_names_that_say_nothing_are_warned_about_and_their_descriptions_used(tiny_llama: LanguageModel) -> None:
     coded = [replace_name(SPECS[0], "P12"), replace_name(SPECS[1], "multiply")]
     with pytest.warns(ToolkenFitWarning, match="the names P12 say nothing, so the descriptions"):
@@ -112,6 +113,7 @@ def test_dropped_rows_are_warned_about_with_their_lines(tiny_llama: LanguageMode
     assert result.demonstrations == 12
 
 
+@pytest.mark.filterwarnings("ignore:too little data")
 def test_tools_without_demonstrations_are_named(tiny_llama: LanguageModel) -> None:
     only_add = [row for row in rows() if row["calls"][0]["tool"] == "add"]  # type: ignore[index]
     with pytest.warns(ToolkenFitWarning, match="no demonstration calls multiply"):
@@ -125,6 +127,7 @@ def test_a_fit_in_which_nothing_is_amiss_warns_of_nothing(tiny_llama: LanguageMo
         fit(tiny_llama, SPECS, rows())
 
 
+@pytest.mark.filterwarnings("ignore:too little data")
 def test_the_style_follows_the_demonstrations(tiny_llama: LanguageModel) -> None:
     plain = [{"text": "The sum of 2 and 3 is 5.", "calls": [{"start": 22, "tool": "add", "result": "5"}]}]
     for style, expected in ((None, "chat"), ("completion", "completion")):
@@ -175,6 +178,7 @@ def test_live_histories_are_learnt_where_the_chat_model_decodes(tiny_llama: Lang
         assert chat.reason(messages[:3], tools=specs, max_tokens=1).trigger is None
 
 
+@pytest.mark.filterwarnings("ignore:too little data")
 def test_docstring_examples_are_learnt_unless_they_are_not_wanted(tiny_llama: LanguageModel) -> None:
     examples = "\nExamples:\n    How much is 2 and 3? -> add(2, 3) = 5\n    >>> add(4, 5)\n    9\n    6? -> add(6, c=1)"
     specs = [two_numbers("add", examples)]

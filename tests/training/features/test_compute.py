@@ -119,6 +119,7 @@ def test_logits_and_logsumexp_are_the_models_own(tiny_lm: Callable[..., Language
         torch.testing.assert_close(features.target_logit[row], word, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_sampled_negatives_stand_for_all_of_them(tiny_llama: LanguageModel) -> None:
     demos = [demonstration(), demonstration("Q: 2+3?\nA: 2+3=5, as all know who can count.", "5", "add")]
     every = compute_features(tiny_llama, demos, NAMES, "completion", negatives_per_demonstration=None)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from langchain_toolken.toolkens.set import ToolkenSet
@@ -67,6 +68,7 @@ wait(fork("again", 0, 1, out / "features"))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_pass_and_get_the_toolkens_of_one(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path)],

@@ -73,6 +73,7 @@ def test_a_folder_gives_what_memory_gives_and_the_second_time_without_the_lm(
     assert widths == [1], "one token tells the states' dtype; no demonstration went through"
 
 
+@pytest.mark.slow
 def test_another_lambda_fits_from_the_folder(tiny_llama: LanguageModel, tmp_path: Path) -> None:
     rows = [demo.model_dump(exclude={"before", "line", "source"}) for demo in demonstrations()]
     specs = [ToolSpec(name=name, description=name, json_schema={}) for name in NAMES]
@@ -130,6 +131,7 @@ def test_states_of_a_16_bit_lm_are_kept_in_16_bits_and_lose_nothing(
     assert (tmp_path / "hidden.bin").stat().st_size == 2 * stored.hidden.numel()
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_write_loses_no_finished_batch_and_changes_nothing(tmp_path: Path) -> None:
     """kill -9 in forks of one process, after each write: of the states, the words and the note."""
     script = f"""
@@ -153,7 +155,7 @@ def forked(folder, kill_at):
             if calls[0] == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
         os.fsync = counted
-        found = compute(lm, root / folder, demonstrations(7))
+        found = compute(lm, root / folder, demonstrations(9))
         os._exit(0 if found.lm_passes == 1 else 3)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 

@@ -144,6 +144,7 @@ def confused(tools: int = 8, calls: int = 240) -> tuple[Features, torch.Tensor]:
     return features, torch.zeros(tools, SIZE)
 
 
+@pytest.mark.filterwarnings("ignore:the solve stopped")
 def test_near_the_optimum_it_saves_more_than_half_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     features, prior = confused()
     start = solve(features, prior, 2e-6).matrix
