@@ -43,9 +43,11 @@ class FeatureStoreError(ToolkenError, ValueError):
 class FeatureSource(BaseModel):
     """What features were computed from: the LM, and the demonstrations as laid out for it.
 
+    The head's and weights' fingerprints, `dtype` and `demonstrations` decide whether features can be used. The other
+    fields are for error messages: what they change in the features also changes `demonstrations`.
+
     Attributes:
-        model: The LM's name. Like the other fields without a comment here, it is for information only: whatever changes
-            the features also changes `demonstrations`.
+        model: The LM's name.
         head_fingerprint: Hash of the LM's head.
         weights_fingerprint: Hash of the LM's weights.
         tokenizer_fingerprint: Hash of the tokenizer.
