@@ -32,10 +32,11 @@ from rich.table import Table
 
 from langchain_toolken import ToolkenChat, ToolSpec
 from langchain_toolken.cli.progress_bars import progress_bars
-from langchain_toolken.decoding.engine import Sampling
+from langchain_toolken.decoding.engine import DecodingRequest, Sampling
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.set import Provenance, ToolkenSet
+from langchain_toolken.toolkens.provenance import Provenance
+from langchain_toolken.toolkens.set import ToolkenSet
 
 VERBS = (
     *("find", "list", "create", "delete", "update", "book", "cancel", "send", "read", "translate"),
@@ -215,7 +216,7 @@ def measure_decoding(
         done()
         for count in counts:
             began = time.perf_counter()
-            (reasoning,) = engine.reason([prompt], toolkens=sets[count], sampling=Sampling(max_tokens=words), stop=())
+            (reasoning,) = engine.reason([prompt], DecodingRequest(Sampling(max_tokens=words), toolkens=sets[count]))
             took = time.perf_counter() - began
             if round_number:
                 seconds[count].append(took / max(1, len(reasoning.token_ids)))

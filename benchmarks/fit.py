@@ -1,19 +1,19 @@
-"""`fit` against the papers' own training: times and right tools, on the same data, LM and machine, in one run.
+"""Compare `fit` with the papers' own training: times and right tools, on the same data, LM and machine, in one run.
 
-    python benchmarks/fit.py --data-dir ../shared/benchmarks --model ../shared/models/mini-lm --out results.json
+    python benchmarks/fit.py --data-dir DATA --model MODEL --out results.json
 
-For each dataset: our fit with everything on "auto" (LM pass, choice of λ, prior and bias, solve; timed apart), and what
-share of the test's tools it puts first; the same for every λ along the path (so that the chosen one can be held against
-the best in hindsight), for priors without training, for BM25 and for the nearest description by the frozen LM's own
-states. Where demonstrations are held out, the calibrated bias is held against the papers' constants. Where there are
-tools that nobody trained, they get their toolkens by the map (`decoding.new_tools`).
+For each dataset it measures our fit with everything on "auto" (LM pass, choice of λ, prior and bias, and solve, timed
+separately) and the share of the test's tools that it puts first. The same share is measured for every λ along the path
+(to compare the chosen one with the best in hindsight), for priors without training, for BM25, and for the nearest
+description by the frozen LM's own states. Where the dataset holds out demonstrations, the calibrated bias is compared
+with the papers' constants. Tools that nobody trained get their toolkens by the map (`toolkens.new_tools`).
 
-The papers' recipes (`training.recipes`) run the LM in every step. Their time is that of so many steps of it, as
---recipe-steps says, times the steps of the 10 epochs that the papers run. Their right tools come from the same training
-on cached features (the same toolkens, as a test shows), up to the checkpoint that they evaluate, with --seeds seeds:
-the mean and the half width of its 95% interval (Student's t).
+The papers' recipes (`evaluation.methods.papers`) run the LM in every step. --recipe-steps of them are timed, and
+multiplied up to the 10 epochs that the papers run. Their right tools come from the same training on cached features
+(the same toolkens, as a test shows), up to the checkpoint that the papers evaluate, with --seeds seeds: the mean and
+the half width of its 95% interval (Student's t).
 
-Results are written to --out as they come; a run that was stopped goes on where it was.
+Results are written to --out one by one; a run that was stopped continues where it was.
 """
 
 from __future__ import annotations
@@ -64,8 +64,9 @@ from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.calibration import call_figures
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
 from langchain_toolken.training.features.compute import Features, compute_features
-from langchain_toolken.training.fit import FitResult, fit
+from langchain_toolken.training.fit import fit
 from langchain_toolken.training.fit_warnings import ToolkenFitWarning
+from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.selection import LAMS
 from langchain_toolken.training.solve.solver import solve
 
@@ -84,7 +85,7 @@ class Benchmark:
 
     learning_rate, epochs: the recipes', as the papers' READMEs have them, epochs up to the checkpoint that is evaluated
     (SimpleToolQuestions: as KAMEL; a guess).
-    tools: the first so many of its tools; None for all. questions: a test file with the tool that is due. held_out: a
+    tools: how many of its tools, from the first; None for all. questions: a test file with the right tool. held_out: a
     file of demonstrations that nothing was fitted on. unseen: tools that nobody trained, and questions about them.
     """
 
@@ -216,7 +217,7 @@ def measure(
             judge(layout, states_where_due(lm, questions, progress), due_tools(questions, data.tools), rankings)
     else:
         assert held_out is not None
-        calls = held_out.rows(held_out.target >= 0)
+        calls = held_out.subset(held_out.target >= 0)
         judge("held-out calls", calls.hidden, calls.target, {})
     if held_out is not None:
         result.biases = bias_f1(fitted, held_out)
@@ -282,7 +283,7 @@ def bias_f1(fitted: FitResult, held_out: Features) -> dict[str, float]:
 
 
 def held_out_features(lm: LanguageModel, data: ToolDataset, file: Path) -> Features:
-    """Positions of demonstrations that nothing was fitted on; of the tools at hand."""
+    """Positions of demonstrations that nothing was fitted on; of the dataset's tools."""
     rows = read_dataset(file.parent, file.name).first(len(data.tools)).demonstrations
     loaded = gather_demonstrations(rows, list(data.tools), docstrings=False, strict=False)
     return compute_features(lm, loaded.demonstrations, [spec.name for spec in data.tools], "completion")

@@ -1,10 +1,10 @@
-"""How the time of `fit` against the papers' recipes grows with the LM: the same demonstrations, LMs of several sizes.
+"""Measure how the time of `fit` and of the papers' recipes grows with the LM: same demonstrations, several LM sizes.
 
-    python benchmarks/lm_size.py --data-dir ../shared/benchmarks --model ../shared/models/mini-lm
+    python benchmarks/lm_size.py --data-dir DATA --model MODEL
 
-The LMs of --parameters have random weights. Their λ, prior and solve are of random features, which are harder to solve
-on than a trained LM's; what is chosen means nothing. The recipes' time is that of --recipe-steps steps, the LM in each,
-times the steps of the 10 epochs that the papers run. Both see the first --demonstrations of the dataset.
+The LMs of --parameters have random weights. Their features are random too, which makes the solve harder than with a
+trained LM, and the chosen λ and prior mean nothing. --recipe-steps steps of the recipes are timed, and multiplied up to
+the 10 epochs that the papers run. Both use the first --demonstrations of the dataset.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from langchain_toolken.training.fit import fit
 
 @dataclass(frozen=True)
 class SizeResult:
-    """One LM. million: its parameters. Seconds are wall clock; recipe: of all its epochs, by name."""
+    """One LM. Seconds are wall clock; `million` counts its parameters, `recipe` has seconds of all epochs by name."""
 
     lm: str
     million: float
@@ -93,7 +93,7 @@ def main(
     model: Annotated[str, typer.Option(help="A trained LM to begin with.")] = "nano",
     parameters: Annotated[str, typer.Option(help="Sizes of the random LMs, in millions.")] = "100,500",
     dataset: Annotated[str, typer.Option(help="Which dataset's train.jsonl.")] = "funcqa",
-    demonstrations: Annotated[int, typer.Option(min=20, help="The first so many.")] = 200,
+    demonstrations: Annotated[int, typer.Option(min=20, help="How many demonstrations, from the first.")] = 200,
     recipe_steps: Annotated[int, typer.Option(min=1, help="Steps of each recipe to time.")] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

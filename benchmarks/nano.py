@@ -3,7 +3,7 @@
 FuncQA is graded as in the papers, within 0.1%; nano's own problems by the exact number. Those come in two kinds: with
 names and number ranges that pre-training never shows, and in wordings that it never shows either.
 
-    python benchmarks/nano.py --data-dir ../shared/benchmarks
+    python benchmarks/nano.py --data-dir DATA
 
 Toolkens are fitted on FuncQA's train set, for both. Prints, for each: the share of questions where the right tool fired
 first, with exactly right arguments, right in the end, and right without tools. Without --data-dir, toolkens are fitted

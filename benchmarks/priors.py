@@ -1,6 +1,6 @@
 """What priors are worth, untrained and with few demonstrations: how often each kind puts the right tool first.
 
-    python benchmarks/priors.py --data-dir ../shared/benchmarks --model ../shared/models/mini-lm
+    python benchmarks/priors.py --data-dir DATA --model MODEL
 
 For each dataset the questions of its test file end where their tool is due. "Untrained": the prior rows as they are,
 for each source, text and pooling. "Names that say nothing": the same tools under their Wikidata numbers (P1408), with
@@ -34,7 +34,7 @@ from langchain_toolken.toolkens.priors import Pooling, PriorConfig, PriorSource,
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
 from langchain_toolken.training.features.compute import compute_features
-from langchain_toolken.training.fit import AUTO_PRIORS
+from langchain_toolken.training.options import AUTO_PRIORS
 from langchain_toolken.training.selection import select_lam
 from langchain_toolken.training.solve.solver import solve
 

@@ -1,6 +1,6 @@
 """What a second look at unsure calls is worth: the toolkens' first choice against rerank="docs" and rerank="frozen".
 
-    python benchmarks/rerank.py --data-dir ../shared/benchmarks
+    python benchmarks/rerank.py --data-dir DATA
 
 Toolkens are fitted on four fifths of FuncQA's demonstrations. Looked at are the calls of the last fifth and six places
 a text where it goes on with words, if a toolken has a probability of 0.1 or more there. Prints by the trigger's margin

@@ -1,17 +1,16 @@
-"""What a solve takes in memory and time as tools and hidden sizes grow, up to 47,000 tools x d=4,096.
+"""Measure memory and time of a solve as the number of tools and the hidden size grow, up to 47,000 tools x d=4,096.
 
     OMP_NUM_THREADS=1 python benchmarks/scale.py --out scale.json
 
-Each rung of the ladder is a process of its own. It plants a direction for every tool, draws hidden states around them
-(and some around none: words), writes them to a features folder in bfloat16 as `fit` does (`training.feature_store`),
-maps them, and solves from priors that point a little the right way. Measured: the most memory held while solving, less
-what was held before (and the bound that `training.solver.peak_bytes` gives), processor seconds per epoch or L-BFGS
-step, the gradient's norm relative to the prior's, the loss at the prior and at the end, and how many of 1,000 fresh
-calls have the right tool first, with the prior and with the solution.
+Each problem runs in its own process. It draws a direction for every tool, draws hidden states around these directions
+(and others around none, for words), writes them to a features folder in bfloat16 as `fit` does, memory-maps them, and
+solves from priors that point slightly in the right direction. It reports the peak memory of the solve (and the bound of
+`solver.peak_bytes`), processor seconds per epoch or L-BFGS step, the gradient's norm relative to that at the prior, the
+loss at the prior and at the end, and how many of 1,000 new calls have the right tool first, with the prior and with the
+solution.
 
-The last rung has 47,000 tools of d=4,096, the whole toolken matrix, and a slice of the positions. The solver is linear
-in positions, so the time of any number of them follows from it; the memory is what it is, but for 64 bytes a position.
-Needs Linux (/proc) and 5 GB of memory for the last rung.
+The last problem has 47,000 tools of d=4,096, the whole toolken matrix, and a part of the positions. Time is linear in
+positions, so that of any number of them follows; memory grows by 64 bytes per position. Needs Linux (/proc) and 5 GB.
 """
 
 from __future__ import annotations
@@ -39,25 +38,35 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from langchain_toolken.training.features.compute import Features
-from langchain_toolken.training.features.store import FeatureSource, FeatureStore, MappedStates
+from langchain_toolken.training.features.mapped_states import MappedStates
+from langchain_toolken.training.features.store import FeatureSource, FeatureStore
 from langchain_toolken.training.solve.solver import ConvergenceWarning, choose_solver, peak_bytes, solve
 
 Solver = Literal["lbfgs", "stochastic"]
 
 FULL_TOOLS, FULL_SIZE = 47_000, 4_096
-# ToolBench has so many tools; ten demonstrations each, with one word position or eight to each call.
+# As many tools as ToolBench has, ten demonstrations each, with one or eight word positions per call.
 FULL_POSITIONS = {"one word a call": 470_000 * 2, "eight words a call": 470_000 * 9}
 LAM = 1e-5
 BATCH = 4096  # positions written at once
 FRESH = 1000
-# The right toolken's logit is about WORDS where the words' log-sum-exp is, once it is learnt. A prior's rows have the
-# length that would make 7 of the tool's own states, but only so much of them points at the tool.
+# WORDS: the words' log-sum-exp, and about the logit that the right toolken learns. A prior's row has PRIOR_LENGTH, but
+# only PRIOR_COSINE of it points in the tool's direction.
 WORDS, PRIOR_LENGTH, PRIOR_COSINE = 14.0, 10.0, 0.3
 
 
 @dataclass(frozen=True)
 class Rung:
-    """calls, words: positions. solver: None for the one that `fit` takes. steps: epochs, or L-BFGS steps, at most."""
+    """One problem.
+
+    Attributes:
+        tools: K.
+        size: d.
+        calls: Positions that call a tool.
+        words: Positions that a word follows.
+        steps: Most epochs or L-BFGS steps.
+        solver: None for the one that `fit` chooses.
+    """
 
     tools: int
     size: int
@@ -87,10 +96,25 @@ LADDER = (
 
 @dataclass(frozen=True)
 class Measured:
-    """solve_bytes: the most anonymous memory while solving, less what was there before; bound_bytes: `peak_bytes`.
-    peak_rss: the most of the whole process while solving, the mapped features' pages that were in memory counted.
-    seconds: of the solve, by the clock. pass_cpu: processor seconds of a first exact gradient; step_cpu: of the rest,
-    per epoch or L-BFGS step. They say the same whatever else the machine does."""
+    """The figures of one problem.
+
+    Attributes:
+        rung: The problem.
+        store_bytes: Size of the features folder.
+        solve_bytes: Peak anonymous memory while solving, minus that before.
+        bound_bytes: `peak_bytes`.
+        peak_rss: Peak memory of the whole process while solving, including mapped pages of the features.
+        seconds: Wall-clock time of the solve.
+        pass_cpu: Processor seconds of one exact gradient.
+        step_cpu: Processor seconds of the rest, per epoch or L-BFGS step.
+        steps: Epochs or L-BFGS steps.
+        gradient: Norm of the gradient, relative to that at the prior.
+        converged: Whether the solve converged.
+        prior_loss: Loss at the prior.
+        loss: Loss at the end.
+        prior_top1: Share of new calls that have the right tool first, with the prior.
+        top1: The same with the solution.
+    """
 
     rung: Rung
     store_bytes: int
@@ -110,7 +134,7 @@ class Measured:
 
 
 class PeakMemory:
-    """The most that this process held, in bytes, sampled 50 times a second: anonymous memory, and all of it."""
+    """Peak memory of this process in bytes, anonymous and total, sampled 50 times a second."""
 
     def __init__(self) -> None:
         self.anonymous = self.whole = 0
@@ -142,12 +166,12 @@ def peak_memory() -> Iterator[PeakMemory]:
 
 
 def noise(rows: int, size: int, generator: torch.Generator) -> Tensor:
-    """Directions drawn at random, (rows, size)."""
+    """Draw random directions, (rows, size)."""
     return normalize(torch.randn(rows, size, generator=generator), dim=1)
 
 
 def states(planted: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
-    """Hidden states (n, d) of length sqrt(d), as an RMSNorm leaves them: half way from the tool's to a random one."""
+    """Draw hidden states (n, d) of length sqrt(d), as after an RMSNorm: half the tool's direction, half random."""
     found = noise(len(target), planted.shape[1], generator)
     called = (target >= 0).nonzero()[:, 0]
     found[called] += planted[target[called]]
@@ -155,7 +179,7 @@ def states(planted: Tensor, target: Tensor, generator: torch.Generator) -> Tenso
 
 
 def written(folder: Path, rung: Rung, planted: Tensor, target: Tensor, generator: torch.Generator) -> Features:
-    """Features of made-up states, through the store that `fit` keeps them in."""
+    """Write made-up states to a features folder, and map them."""
     positions = len(target)
     source = FeatureSource(
         model="made up",
@@ -180,16 +204,7 @@ def written(folder: Path, rung: Rung, planted: Tensor, target: Tensor, generator
         logit = torch.where(target[first:last] < 0, logsumexp - 1.5, 0.0)
         words = torch.stack([logsumexp, logsumexp - 1, logit], dim=1)
         store.write(batch, states(planted, target[first:last], generator).bfloat16(), words)
-    columns = store.columns()
-    return Features(
-        hidden=MappedStates(store.hidden()),
-        word_logsumexp=columns["words"][:, 0].contiguous(),
-        word_max=columns["words"][:, 1].contiguous(),
-        target=columns["target"],
-        target_logit=columns["words"][:, 2].contiguous(),
-        weight=columns["weight"],
-        demonstration=columns["demonstration"],
-    )
+    return Features.from_columns(MappedStates(store.hidden()), store.columns())
 
 
 def measure(rung: Rung, tolerance: float) -> Measured:
@@ -213,7 +228,7 @@ def measure(rung: Rung, tolerance: float) -> Measured:
         features = written(Path(folder, "features"), rung, planted, target, generator)
         stored = sum(file.stat().st_size for file in Path(folder, "features").iterdir())
         del planted
-        warnings.simplefilter("ignore", ConvergenceWarning)  # where `steps` is the end, `converged` says so
+        warnings.simplefilter("ignore", ConvergenceWarning)  # `converged` reports it
         shown = time.perf_counter()
 
         def show(done: int, total: int, what: str) -> None:
@@ -285,12 +300,12 @@ def print_ladder(console: Console, results: list[Measured]) -> None:
 
 
 def epoch_flops(positions: int, tools: int, size: int) -> float:
-    """Of the stochastic solver (`training.stochastic`): the products alone."""
+    """Return the FLOP of the products in one epoch of the stochastic solver."""
     return 10.0 * positions * tools * size
 
 
 def print_full(console: Console, results: list[Measured]) -> None:
-    """What all positions of 47,000 tools x d=4,096 take, from the largest slice that was measured."""
+    """Extrapolate to all positions of 47,000 tools x d=4,096 from the largest part measured."""
     whole = [found for found in results if (found.rung.tools, found.rung.size) == (FULL_TOOLS, FULL_SIZE)]
     if not whole:
         return
@@ -313,16 +328,18 @@ def print_full(console: Console, results: list[Measured]) -> None:
 
 def main(
     out: Annotated[Path | None, typer.Option(help="Also write the results here, as JSON.")] = None,
-    only: Annotated[list[int] | None, typer.Option(help="Rungs of the ladder, from 0; all without it.")] = None,
-    tolerance: Annotated[float, typer.Option(help="Of the gradient's norm, relative to that at the prior.")] = 1e-3,
+    only: Annotated[list[int] | None, typer.Option(help="Run only these problems, numbered from 0.")] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="Gradient norm at which to stop, relative to that at the prior.")
+    ] = 1e-3,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
 ) -> None:
-    """Measure the ladder, rung by rung."""
+    """Measure the problems one after another."""
     console = Console()
     results: list[Measured] = []
     for number in only or range(len(LADDER)):
         console.print(f"rung {number}: {LADDER[number]}", style="dim")
-        # A process each, so that one rung's memory is not there for the next.
+        # Separate processes, so that one problem's memory does not count for the next.
         with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
             results.append(pool.submit(measure, LADDER[number], tolerance).result())
         print_ladder(console, results[-1:])

@@ -1,12 +1,12 @@
-"""What made-up demonstrations are worth: toolkens fitted on them against priors and against FuncQA's own training set.
+"""Compare toolkens fitted on synthetic demonstrations with priors and with those fitted on FuncQA's training set.
 
-    python benchmarks/synthesis.py --data-dir ../shared/benchmarks --model ../shared/models/mini-lm
+    python benchmarks/synthesis.py --data-dir DATA --model MODEL
 
-The generator is played by a script: six wordings for each of the 13 operations, as a chat model would write them, with
-numbers and names drawn. Whoever wrote them had seen questions of FuncQA's training set before. They go through
-synthesis as drafts do, near-duplicates rejected, calls run. Judged on the call positions of FuncQA's dev set: is the
-right toolken the likeliest (top-1), and do greedy calls hit (recall, false calls)? --local measures the LM itself as
-the generator instead.
+A script plays the generator: six wordings for each of the 13 operations, as a chat model would write them, with random
+numbers and names. Their author had seen questions of FuncQA's training set. The drafts go through synthesis as usual:
+near-duplicates are rejected and calls are run. The figures are on FuncQA's dev set: how often the right toolken is the
+likeliest (top-1) at call positions, and how well greedy decoding calls (recall, false calls). --local also measures the
+LM itself as the generator.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from langchain_toolken.training.demonstrations.load import load_demonstrations
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.fit import fit
 from langchain_toolken.training.fit_warnings import ToolkenFitWarning
+from langchain_toolken.training.synthesis.drafts import RESULT, Draft, SynthesisError
 from langchain_toolken.training.synthesis.file import SynthesisWarning
 from langchain_toolken.training.synthesis.synthesize import Synthesis, synthesize
-from langchain_toolken.training.synthesis.writers import RESULT, Draft, SynthesisError
 
 # (request, answer up to the result); {a}, {b} are drawn numbers, {thing} and {who} drawn words.
 WORDINGS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -163,9 +163,12 @@ PEOPLE = ("Mara", "Tomas", "Ines", "Bo", "Karin", "Yusuf", "Lena", "Omar", "Pia"
 
 
 class ScriptedWriter:
-    """Plays the generator.
+    """A script in place of a generator.
 
-    at_once: answers begin with the call instead of leading up to it. whole: they go on behind the result.
+    Args:
+        at_once: Answers begin with the call instead of leading up to it.
+        whole: Answers continue after the result.
+        seed: Draws wordings, numbers and names.
     """
 
     batch = 8
@@ -216,7 +219,7 @@ class ScriptedWriter:
 
 
 def judged(lm: LanguageModel, held_out: Features, specs: list[ToolSpec], demonstrations: Any) -> dict[str, Any]:
-    """Figures on the held-out positions of toolkens fitted on `demonstrations`; None: the priors alone."""
+    """Return held-out figures of toolkens fitted on `demonstrations`, or of the priors alone for None."""
     if demonstrations is None:
         rows = prior_rows(lm, specs, PriorConfig())
         return _figures(held_out, held_out.hidden @ rows.T, 0, 0.0)
@@ -236,7 +239,7 @@ def _figures(held_out: Features, logits: Any, demonstrations: int, seconds: floa
 
 
 def by_the_lm(lm: LanguageModel, held_out: Features, specs: list[ToolSpec], per_tool: int, progress: Any) -> Any:
-    """The same with the LM itself as the generator, and how many of its drafts were kept."""
+    """Return the same figures with the LM itself as the generator, and how many of its drafts were kept."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SynthesisWarning)
@@ -258,9 +261,9 @@ def by_the_lm(lm: LanguageModel, held_out: Features, specs: list[ToolSpec], per_
 def main(
     data_dir: Annotated[Path, typer.Option(help="Folder with funcqa/train.jsonl and dev.jsonl.")],
     model: Annotated[str, typer.Option(help="The LM.")] = "nano",
-    per_tool: Annotated[int, typer.Option(help="Rows a tool.")] = 20,
-    seeds: Annotated[int, typer.Option(help="How many runs of the script, each with its own draws.")] = 3,
-    local: Annotated[bool, typer.Option(help="Measure the LM itself as generator too.")] = False,
+    per_tool: Annotated[int, typer.Option(help="Rows per tool.")] = 20,
+    seeds: Annotated[int, typer.Option(help="Number of runs of the script, with different seeds.")] = 3,
+    local: Annotated[bool, typer.Option(help="Also measure the LM itself as the generator.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     console = Console(stderr=as_json)

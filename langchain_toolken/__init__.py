@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from langchain_toolken.toolkens.set import ToolkenSet
     from langchain_toolken.tools.load import load_tools
     from langchain_toolken.tools.spec import ToolSpec
-    from langchain_toolken.training.fit import FitResult, fit, fit_toolkens
+    from langchain_toolken.training.fit import fit, fit_toolkens
+    from langchain_toolken.training.result import FitResult
 
 __all__ = [
     "FitResult",
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "FitResult": "training.fit",
+    "FitResult": "training.result",
     "ToolSpec": "tools.spec",
     "ToolkenChat": "chat.model",
     "ToolkenError": "errors",

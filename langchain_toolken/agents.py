@@ -1,7 +1,7 @@
-"""create_toolken_agent: reason -> complete -> execute -> reinject as a LangGraph state graph (DESIGN §3).
+"""create_toolken_agent: an agent as a LangGraph graph with the steps reason, complete, execute and reinject.
 
-An agent step by step, for those who want to see or steer each one. Where that is not needed, a ToolkenChat goes into
-any LangGraph agent (`langchain.agents.create_agent`) as it is.
+Use it to see or steer each step. Otherwise pass a ToolkenChat to any LangGraph agent, such as
+`langchain.agents.create_agent`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import Runnable, RunnableLambda
@@ -21,12 +20,14 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
-from langchain_toolken.chat import turn as chat_turn
+from langchain_toolken.chat import turn
 from langchain_toolken.chat.answers import Thought
 from langchain_toolken.chat.backtracing import validators_of
 from langchain_toolken.decoding.cancellation import in_thread
-from langchain_toolken.decoding.engine import Candidate, Judgement, Reasoning, TokenLogprob
+from langchain_toolken.decoding.engine import Reasoning
 from langchain_toolken.prompts.messages import answer_so_far
 from langchain_toolken.tools.spec import tool_specs
 
@@ -37,13 +38,22 @@ if TYPE_CHECKING:
 
 _STEPS_PER_CALL = 4
 
+_REASONING = TypeAdapter(Reasoning)
+"""Writes a Reasoning as plain types and reads it back, so that checkpoints don't depend on this package's classes."""
+
 
 class Step(TypedDict):
-    """One thing that happened, for whoever shows a run. Which fields a step has depends on its kind.
+    """One thing that happened in a run. Its kind determines which fields it has.
 
-    reason: text (what the LM wrote), and tool, probability, runners_up if a toolken fired. complete: tool, arguments.
-    execute: tool, result, failed. reinject: text (the sentence with the result in it). stop: text (why a run ended
-    early).
+    Attributes:
+        kind: The step. "stop" means that the run ended early.
+        text: reason: what the LM wrote. reinject: the sentence with the result in it. stop: why the run ended.
+        tool: reason, complete, execute: the tool that is called.
+        probability: reason: the tool's probability, if a toolken fired.
+        runners_up: reason: the next likeliest tools and their probabilities, if a toolken fired.
+        arguments: complete, execute: the call's arguments.
+        result: execute: what the tool returned.
+        failed: execute: whether the tool raised an error.
     """
 
     kind: Literal["reason", "complete", "execute", "reinject", "stop"]
@@ -57,10 +67,13 @@ class Step(TypedDict):
 
 
 class ToolkenAgentState(TypedDict):
-    """The state of `create_toolken_agent`'s graph; plain JSON types and messages, so any checkpointer holds it.
+    """The state of the agent's graph: messages and plain JSON types, so any checkpointer can store it.
 
-    messages: the history. text: the assistant's whole text since the last user message, results in place. steps: what
-    happened, over all runs of a thread. reasoning: what the reason node hands to complete.
+    Attributes:
+        messages: The history.
+        text: The assistant's whole text since the last user message, with results in place.
+        steps: What happened, over all runs of a thread.
+        reasoning: What the reason node passes to the complete node.
     """
 
     messages: Annotated[list[AnyMessage], add_messages]
@@ -76,24 +89,26 @@ def create_toolken_agent(
     max_calls: int = 16,
     checkpointer: Any = None,
 ) -> CompiledStateGraph[ToolkenAgentState, None, ToolkenAgentState, ToolkenAgentState]:
-    """An agent whose LM calls `tools` through toolkens.
+    """Create an agent whose LM calls `tools` through toolkens.
 
-    Invoke it with {"messages": [("user", "…")]}. The end state has the history in `messages` and the answer, results
-    in place, in `text`. `stream_mode="updates"` gives one update per step, under the node's name; "custom" gives the
-    words as they come, as {"kind": "reason", "text": piece}, and a thought's before them as {"kind": "thought", ...}.
+    Invoke it with {"messages": [("user", "…")]}. The final state has the history in `messages` and the answer, with
+    results in place, in `text`. `stream_mode="updates"` gives one update per step, under the node's name. "custom"
+    gives the text as it is generated, as {"kind": "reason", "text": piece}, and thoughts as {"kind": "thought", ...}.
 
-    A tool that raises ends the run with an assistant message that names the tool, its arguments and the error: the LM
-    would otherwise go on from a sentence without its number.
+    If a tool raises an error, the run ends with an assistant message that names the tool, its arguments and the error.
+    The LM would otherwise continue a sentence that lacks its number.
+
+    The nodes share only the state, so reason and complete each lay out the prompt.
 
     Args:
-        llm: the model; `bind_tools` is not needed.
-        tools: LangChain tools or typed functions with a docstring.
-        max_calls: most tool calls per user message; a run that wants more ends with a message that says so. 16 is
-            more than the papers' longest questions take.
-        checkpointer: a LangGraph checkpointer.
+        llm: The model; `bind_tools` is not needed.
+        tools: LangChain tools, or typed functions with a docstring.
+        max_calls: Most tool calls per user message. A run that needs more ends with a message that says so. 16 is more
+            than the papers' longest questions take.
+        checkpointer: A LangGraph checkpointer.
 
     Raises:
-        ToolError: there are two tools of one name, or one without a description.
+        ToolError: Two tools have the same name, or one has no description.
         ValueError: max_calls is less than 1.
     """
     if max_calls < 1:
@@ -103,11 +118,11 @@ def create_toolken_agent(
     validators = validators_of(runnable)
 
     def reason(state: ToolkenAgentState) -> dict[str, Any]:
-        messages, turn = state["messages"], llm.turn()
-        writer = get_stream_writer()
-        before = answer_so_far(messages, turn.prompt_format.reinjection) or ""
+        messages, setup = state["messages"], llm.decoding_setup()
+        laid_out, writer = setup.lay_out(messages, specs), get_stream_writer()
+        before = answer_so_far(messages, setup.prompt_format.reinjection) or ""
         reasoning: Reasoning | None = None
-        for piece in chat_turn.stream_reason(turn, messages, specs, forced=False):
+        for piece in turn.stream_reason(laid_out, forced=False):
             if isinstance(piece, Reasoning):
                 reasoning = piece
             elif isinstance(piece, Thought):
@@ -115,27 +130,26 @@ def create_toolken_agent(
             else:
                 writer({"kind": "reason", "text": piece})
         assert reasoning is not None
-        text = chat_turn.answer_to(turn, messages, reasoning).text
+        text = turn.answer_to(laid_out, reasoning).text
         step = Step(kind="reason", text=text)
         if reasoning.trigger is None:
-            answer = chat_turn.complete(turn, messages, reasoning, specs)
+            answer = turn.complete(laid_out, reasoning)
             return {"messages": [answer], "text": before + text, "steps": [step], "reasoning": None}
         step["tool"], step["probability"] = reasoning.trigger.tool, reasoning.trigger.probability
         step["runners_up"] = [(other.tool, other.probability) for other in reasoning.runners_up]
         if _calls_since_question(messages) >= max_calls:
             why = (
                 f"Stopped: the limit of {max_calls} tool calls per question (max_calls) is reached, and the LM wants "
-                f"to call {reasoning.trigger.tool!r} once more."
+                f"to call {reasoning.trigger.tool!r} next."
             )
             answer = AIMessage(f"{text}\n\n{why}".lstrip(), response_metadata={"finish_reason": "max_calls"})
             stop = Step(kind="stop", text=why)
             return {"messages": [answer], "text": before + text, "steps": [step, stop], "reasoning": None}
-        return {"text": before + text, "steps": [step], "reasoning": _to_state(reasoning)}
+        return {"text": before + text, "steps": [step], "reasoning": _REASONING.dump_python(reasoning, mode="json")}
 
     def complete(state: ToolkenAgentState) -> dict[str, Any]:
-        data = state.get("reasoning")
-        assert data is not None
-        message = chat_turn.complete(llm.turn(), state["messages"], _from_state(data), specs, validators)
+        laid_out = llm.decoding_setup().lay_out(state["messages"], specs)
+        message = turn.complete(laid_out, _REASONING.validate_python(state.get("reasoning")), validators)
         done: dict[str, Any] = {"reasoning": None}
         if message.tool_calls:
             call = message.tool_calls[0]
@@ -145,7 +159,7 @@ def create_toolken_agent(
                 "steps": [Step(kind="complete", tool=call["name"], arguments=call["args"])],
             }
         cut = message.invalid_tool_calls[0]
-        why = f"Stopped: no call of {cut['name']!r} was made. {cut['error']} They began {str(cut['args'])[:80]!r}."
+        why = f"Stopped: {cut['name']!r} was not called. {cut['error']} They began with {str(cut['args'])[:80]!r}."
         return {**done, "messages": [message, AIMessage(why)], "steps": [Step(kind="stop", text=why)]}
 
     def reinject(state: ToolkenAgentState) -> dict[str, Any]:
@@ -153,7 +167,7 @@ def create_toolken_agent(
         result = messages[-1]
         call = _call_of(messages)
         if not isinstance(result, ToolMessage):
-            raise TypeError(f"The tool {call['name']!r} left a {type(result).__name__} behind, not a ToolMessage.")
+            raise TypeError(f"The tool {call['name']!r} must return a ToolMessage, not a {type(result).__name__}.")
         content = str(result.text)
         failed = result.status == "error"
         executed = Step(kind="execute", tool=call["name"], arguments=call["args"], result=content, failed=failed)
@@ -162,7 +176,7 @@ def create_toolken_agent(
             why = f"Stopped: the tool {call['name']}({arguments}) failed: {content}"
             return {"messages": [AIMessage(why)], "steps": [executed, Step(kind="stop", text=why)]}
         text = answer_so_far(messages, llm.prompt_format.reinjection)
-        if text is None:  # a tool turn: the sentence ends here and the LM begins a new one
+        if text is None:  # the result is a tool message, and the LM begins a new sentence
             return {"steps": [executed]}
         return {"text": text, "steps": [executed, Step(kind="reinject", text=text)]}
 
@@ -177,12 +191,12 @@ def create_toolken_agent(
     graph.add_edge("execute", "reinject")
     graph.add_conditional_edges("reinject", _after_reinject, ["reason", END])
     compiled = graph.compile(checkpointer=checkpointer, name="toolken_agent")
-    # LangGraph's own limit counts nodes and would end a run before max_calls does.
+    # LangGraph's own limit counts nodes and could end a run before max_calls does.
     return compiled.with_config(recursion_limit=_STEPS_PER_CALL * (max_calls + 2))
 
 
 def _decoding(step: Callable[[ToolkenAgentState], dict[str, Any]]) -> Runnable[ToolkenAgentState, dict[str, Any]]:
-    """A node that decodes: in an async run it shares the LM with other runs, and stops when its run is cancelled."""
+    """Make a node that decodes. In an async run it shares the LM with other runs, and stops when it is cancelled."""
 
     async def in_async_run(state: ToolkenAgentState) -> dict[str, Any]:
         return await in_thread(partial(step, state))
@@ -218,35 +232,5 @@ def _calls_since_question(messages: Sequence[AnyMessage]) -> int:
 
 
 def _call_of(messages: Sequence[AnyMessage]) -> Mapping[str, Any]:
-    """The call of the last assistant message that makes one."""
+    """Return the call of the last assistant message that makes one."""
     return next(m.tool_calls[-1] for m in reversed(messages) if isinstance(m, AIMessage) and m.tool_calls)
-
-
-def _to_state(reasoning: Reasoning) -> dict[str, Any]:
-    """A Reasoning in plain types: checkpointers are not to need this package's classes to read a state."""
-    return {
-        **asdict(reasoning),
-        "token_ids": list(reasoning.token_ids),
-        "runners_up": [asdict(candidate) for candidate in reasoning.runners_up],
-        "logprobs": [asdict(word) for word in reasoning.logprobs],
-        "judgements": [asdict(one) for one in reasoning.judgements],
-    }
-
-
-def _from_state(data: Mapping[str, Any]) -> Reasoning:
-    return Reasoning(
-        **{
-            **data,
-            "token_ids": tuple(data["token_ids"]),
-            "trigger": Candidate(**data["trigger"]),
-            "judgements": tuple(
-                Judgement(**{**one, "scores": tuple((name, score) for name, score in one["scores"])})
-                for one in data["judgements"]
-            ),
-            "runners_up": tuple(Candidate(**candidate) for candidate in data["runners_up"]),
-            "logprobs": tuple(
-                TokenLogprob(word["token"], word["logprob"], tuple((token, value) for token, value in word["top"]))
-                for word in data["logprobs"]
-            ),
-        }
-    )

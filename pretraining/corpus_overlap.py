@@ -1,6 +1,6 @@
 """Does nano's pre-training text hold benchmark questions? Word n-grams that both have, numbers read as one.
 
-    python -m pretraining.corpus_overlap --data-dir ../shared/benchmarks
+    python -m pretraining.corpus_overlap --data-dir DATA
 
 Every test and dev question under DATA is held against --documents of the corpus, made as pre-training makes them.
 Prints for each file how many of its questions share an n-gram of --words words with the corpus, and how many stand

@@ -10,7 +10,7 @@ from random import Random
 
 from langchain_toolken.evaluation.nano_demonstrations import as_demonstration
 from langchain_toolken.nano.problems.word_problems import multi_step, one_step
-from langchain_toolken.training.demonstrations.form import Demonstration
+from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from pretraining.plain_texts import small_talk
 
 NAMES = {"multiply": "total_price", "subtract": "what_is_left", "divide": "fair_share"}

@@ -14,7 +14,7 @@ from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.set import ToolkenSet
 from tests.support import tiny
 from tests.support.passes import Passes
-from tests.support.tiny_chat import make_language_model
+from tests.support.toolken_sets import make_toolkens
 
 # The same examples at every run: a failure in CI is one that can be seen again.
 settings.register_profile("deterministic", derandomize=True, database=None)
@@ -23,7 +23,7 @@ settings.load_profile("deterministic")
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE, 340 tokens, digits single, specials <s> </s> <pad> <|im_start|> <|im_end|>, a chat template."""
+    """The tiny tokenizer, with a chat template. Shared: do not change it."""
     return tiny.make_tokenizer()
 
 
@@ -55,7 +55,7 @@ def tiny_llama(tiny_lm: Callable[..., LanguageModel]) -> LanguageModel:
 @pytest.fixture(scope="session")
 def random_toolkens() -> Callable[..., ToolkenSet]:
     """random_toolkens(lm, names, bias=0.0, scale=1.0, seed=0): toolkens for tools of two numbers."""
-    return tiny.make_toolkens
+    return make_toolkens
 
 
 @pytest.fixture
@@ -67,4 +67,4 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
 @pytest.fixture(scope="session")
 def lm() -> LanguageModel:
     """A random Llama without a chat template. Shared: do not change it."""
-    return make_language_model()
+    return tiny.make_lm(chat=False)

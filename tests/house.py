@@ -1,7 +1,7 @@
-"""The package's rooms, who imports whom, and what stands in a circle: `python -m tests.house` prints it.
+"""The package's rooms, who imports whom, and which tests belong to which file. `python -m tests.house` prints it.
 
-A room is a folder of the package, or a file at its root. Rows go top down: a room may import rooms of lower rows only,
-and none beside it.
+A room is a folder of the package or a file at its root. Rows go from top to bottom: a room may import rooms of lower
+rows only, not one in its own row.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import networkx as nx
+from rich.console import Console
+from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "langchain_toolken"
@@ -27,6 +29,20 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"nano"}),
     frozenset({"errors", "progress", "_version"}),
 )
+
+# Test files that are named after what they test and not after one file of the package, and the reason.
+TESTS_OF_MORE_THAN_ONE_FILE: dict[str, str] = {
+    "chat/test_concurrency.py": "many callers of one chat model at once",
+    "chat/test_copies.py": "copies of a chat model, across processes too",
+    "chat/test_forgery.py": "no text in a conversation can forge a call",
+    "chat/test_langchain_surface.py": "what LangChain expects of a chat model's methods",
+    "chat/test_tool_calling.py": "the tool modes, from the chat model to the engine",
+    "cli/test_cli.py": "the commands as a user types them",
+    "cli/test_synthesis_table.py": "what `toolken fit` shows of a synthesis",
+    "cli/test_tools_file_runs_once.py": "no command runs a tools file twice",
+    "training/report/test_report.py": "the page, the model card and the files that a fit saves",
+    "training/solve/test_large_solves.py": "solves too large for one pass, over several files of the solve",
+}
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
@@ -69,7 +85,7 @@ def imports() -> nx.DiGraph:
 
 
 def row_of(room: str) -> int:
-    """The row that a room is in, 0 at the top; ValueError for a room that has none."""
+    """Find the row that a room is in, 0 at the top; ValueError for a room that has none."""
     for row, rooms in enumerate(ROWS):
         if room in rooms:
             return row
@@ -96,23 +112,43 @@ def lines_of(path: Path) -> int:
     return len(path.read_text(encoding="utf-8").splitlines())
 
 
+def tests_without_a_file() -> list[str]:
+    """List the test files below a room's folder that neither mirror a file of the package nor are excepted."""
+    found = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        inside = path.relative_to(ROOT / "tests")
+        if len(inside.parts) == 1 or not (PACKAGE / inside.parts[0]).is_dir():
+            continue
+        tested = PACKAGE / inside.parent / inside.name.removeprefix("test_")
+        if not tested.exists() and inside.as_posix() not in TESTS_OF_MORE_THAN_ONE_FILE:
+            found.append(inside.as_posix())
+    return found
+
+
 def main() -> None:
-    """Print rooms, rows, circles and imports upward."""
+    """Print the rooms by row with their sizes, then circles, imports upward, and the longest files."""
     graph = imports()
     files: dict[str, list[Path]] = {}
     for path in MODULES:
         files.setdefault(room_of(module_name(path)), []).append(path)
-    for rooms in ROWS:
-        shown = [
-            f"{room} ({len(files[room])} files, {sum(map(lines_of, files[room]))} lines)"
-            for room in sorted(rooms)
-            if room in files
-        ]
-        print("  ".join(shown) or "-")
-    print(f"circles: {circles(graph) or 'none'}")
-    print(f"imports upward: {upward(graph) or 'none'}")
-    longest = max(MODULES, key=lines_of)
-    print(f"longest file: {longest.relative_to(ROOT)}, {lines_of(longest)} lines")
+    table = Table(title=f"{PACKAGE.name}: a room imports rooms of lower rows only", show_edge=False)
+    for title in ("row", "room", "files", "lines", "longest file", "its lines"):
+        table.add_column(title, justify="left" if title in ("room", "longest file") else "right")
+    for row, rooms in enumerate(ROWS):
+        for room in sorted(rooms & files.keys()):
+            longest = max(files[room], key=lines_of)
+            table.add_row(
+                *(str(row), room, str(len(files[room])), str(sum(map(lines_of, files[room])))),
+                *(longest.relative_to(PACKAGE).as_posix(), str(lines_of(longest))),
+            )
+        table.add_section()
+    table.add_row("", "all", str(len(MODULES)), str(sum(map(lines_of, MODULES))), "", "")
+    console = Console()
+    console.print(table)
+    tests = max((ROOT / "tests").rglob("*.py"), key=lines_of)
+    console.print(f"circles: {circles(graph) or 'none'}")
+    console.print(f"imports upward: {upward(graph) or 'none'}")
+    console.print(f"longest file of the tests: {tests.relative_to(ROOT).as_posix()}, {lines_of(tests)} lines")
 
 
 if __name__ == "__main__":

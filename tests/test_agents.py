@@ -16,14 +16,10 @@ from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.tools.spec import ToolError, tool_spec
-from tests.support.sample_tools import divide, lamp, multiply
-from tests.support.tiny_chat import (
-    ScriptedEngine,
-    completion,
-    reasoning,
-    scripted_toolkens,
-    toolken_firing_after,
-)
+from tests.support.firing import toolken_firing_after
+from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
+from tests.support.toolken_sets import scripted_toolkens
+from tests.support.tools import divide, lamp, multiply
 
 QUESTION = {"messages": [("user", "How many pens do 27 boxes hold?")]}
 
@@ -167,7 +163,7 @@ def test_the_whole_loop_runs_on_a_real_lm(lm: LanguageModel) -> None:
         call = {"name": "lamp", "args": {}, "id": "1"}
         history = [
             *question,
-            AIMessage(answer_to(plain.turn(), question, begun).text, tool_calls=[call]),
+            AIMessage(answer_to(plain.decoding_setup().lay_out(question, ()), begun).text, tool_calls=[call]),
             ToolMessage(f"the lamp is {state}", tool_call_id="1"),
         ]
         ids = render(lm.tokenizer, history, completion_style)
@@ -177,8 +173,14 @@ def test_the_whole_loop_runs_on_a_real_lm(lm: LanguageModel) -> None:
     agent = create_toolken_agent(ToolkenChat.from_engine(engine, toolkens, max_tokens=most), [lamp])
     state = agent.invoke({"messages": question})
     _, call_message, result, answer = state["messages"]
-    assert call_message.content == answer_to(plain.turn(), question, begun).text
+    assert call_message.content == answer_to(plain.decoding_setup().lay_out(question, ()), begun).text
     assert result.content == f"the lamp is {call_message.tool_calls[0]['args']['state']}"
     assert answer.tool_calls == []
     assert state["text"].startswith(str(call_message.content))
     assert state["text"].endswith(str(result.content) + str(answer.content))
+
+
+def test_its_input_and_output_have_json_schemas() -> None:
+    agent = agent_of(one_call())
+    assert set(agent.get_input_jsonschema()["properties"]) == {"messages", "text", "steps", "reasoning"}
+    assert "steps" in agent.get_output_jsonschema()["properties"]

@@ -1,4 +1,4 @@
-"""The house: every file in a room, imports that go down only, no circles, no long files; what must not load torch."""
+"""Every file is in a room, imports only go down, nothing is circular or long, and tests mirror the package."""
 
 from __future__ import annotations
 
@@ -88,17 +88,26 @@ def test_an_unknown_export_is_an_attribute_error() -> None:
         _ = langchain_toolken.ToolkenModel  # type: ignore[attr-defined]
 
 
-def test_tests_mirror_the_package() -> None:
+def test_tests_have_the_packages_folders() -> None:
     rooms = {path.name for path in house.PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
-    besides = {
-        "support",
-        "integration",
-        "benchmarks",
-        "pretraining",
-        "examples",
-        "docs",
-        "__pycache__",
-        "__snapshots__",
-    }
+    others = {"support", "integration", "benchmarks", "pretraining", "examples", "docs", "__pycache__"}
     folders = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir()}
-    assert folders - besides <= rooms
+    assert folders - others <= rooms
+
+
+def test_tests_of_one_file_are_named_after_it() -> None:
+    assert not house.tests_without_a_file()
+
+
+def test_every_exception_to_the_names_of_tests_is_still_one() -> None:
+    for name in house.TESTS_OF_MORE_THAN_ONE_FILE:
+        path = house.ROOT / "tests" / name
+        assert path.exists(), name
+        assert not (house.PACKAGE / path.relative_to(house.ROOT / "tests").parent / path.name[5:]).exists(), name
+
+
+def test_the_house_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    house.main()
+    printed = capsys.readouterr().out
+    assert "circles: none" in printed
+    assert "imports upward: none" in printed

@@ -16,7 +16,8 @@ from langchain_toolken.prompts.format import Style
 from langchain_toolken.toolkens.mapping import ToolkenMap
 from langchain_toolken.toolkens.new_tools import UNTRAINED_PRIOR, add_tools, map_of
 from langchain_toolken.toolkens.priors import prior_rows
-from langchain_toolken.toolkens.set import Provenance, ToolkenSet
+from langchain_toolken.toolkens.provenance import Provenance
+from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 
 

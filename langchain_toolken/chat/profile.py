@@ -1,4 +1,4 @@
-"""What a chat model reports about itself to LangChain's tracers and agents."""
+"""What a chat model reports about itself to LangChain's caches, tracers and agents."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ from typing import Any
 
 from langchain_core.language_models import ModelProfile
 from langchain_core.language_models.base import LangSmithParams
+
+from langchain_toolken.chat.settings import GENERATION_FIELDS
+
+_LAYOUT_FIELDS = ("model", "revision", "dtype", "tool_mode", "style", "reinjection", "few_shot")
+
+
+def identifying_params(settings: object, toolkens: str | None) -> dict[str, Any]:
+    """Return what determines a chat model's answers, as a key for LangChain's caches and tracers.
+
+    Args:
+        settings: The chat model.
+        toolkens: What identifies the contents of its toolken set.
+    """
+    params: dict[str, Any] = {field: getattr(settings, field) for field in (*_LAYOUT_FIELDS, *GENERATION_FIELDS)}
+    return {**params, "toolkens": toolkens}
 
 
 def langsmith_params(settings: object, changed: Mapping[str, Any], stop: Sequence[str] | None) -> LangSmithParams:

@@ -10,11 +10,11 @@ A rejected call is none: decoding goes on from the very same token, with words o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from langchain_toolken.decoding.engine import Engine, Judgement, PromptTooLongError, Reasoning
+from langchain_toolken.decoding.engine import DecodingRequest, Engine, Judgement, PromptTooLongError, Reasoning
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.tool_cards import tool_choices, tool_name_lead
 from langchain_toolken.tools.spec import ToolSpec
@@ -114,17 +114,17 @@ def reason(
     prompt: Sequence[int],
     tools: Sequence[ToolSpec],
     reranking: Reranking,
-    settings: Mapping[str, Any],
+    request: DecodingRequest,
 ) -> Reasoning:
     """`engine.reason` of one prompt, with a second look where `reranking` wants it.
 
-    settings: the engine's. tools: all that have a toolken.
+    request: how the prompt is decoded. tools: all that have a toolken.
     """
     before: Reasoning | None = None
     while True:
         ids, begun = _behind(prompt, before)
-        (reasoning,) = engine.reason([ids], begun=begun, **settings)
-        reasoning, rejected = _judged(engine, prompt, _resumed(before, reasoning), tools, reranking, settings)
+        (reasoning,) = engine.reason([ids], replace(request, begun=begun))
+        reasoning, rejected = _judged(engine, prompt, _resumed(before, reasoning), tools, reranking, request)
         if not rejected:
             return reasoning
         before = reasoning
@@ -135,14 +135,14 @@ def stream(
     prompt: Sequence[int],
     tools: Sequence[ToolSpec],
     reranking: Reranking,
-    settings: Mapping[str, Any],
+    request: DecodingRequest,
 ) -> Iterator[str | Reasoning]:
     """`reason`, piece by piece, the Reasoning last.
 
     The last piece waits for the Reasoning: it may hold text that the next words would make a stop string.
     """
     if reranking.method is None:
-        yield from engine.stream(prompt, **settings)
+        yield from engine.stream(prompt, request)
         return
     shown = 0
     before: Reasoning | None = None
@@ -150,7 +150,7 @@ def stream(
         ids, begun = _behind(prompt, before)
         text = ""
         ended: Reasoning | None = None
-        for piece in engine.stream(ids, begun=begun, **settings):
+        for piece in engine.stream(ids, replace(request, begun=begun)):
             if isinstance(piece, Reasoning):
                 ended = piece
                 continue
@@ -159,7 +159,7 @@ def stream(
                 shown = len(text)
             text += piece
         assert ended is not None
-        reasoning, rejected = _judged(engine, prompt, _resumed(before, ended), tools, reranking, settings)
+        reasoning, rejected = _judged(engine, prompt, _resumed(before, ended), tools, reranking, request)
         if not rejected:
             if len(text) > shown:
                 yield text[shown:]
@@ -181,12 +181,12 @@ def _judged(
     reasoning: Reasoning,
     tools: Sequence[ToolSpec],
     reranking: Reranking,
-    settings: Mapping[str, Any],
+    request: DecodingRequest,
 ) -> tuple[Reasoning, bool]:
     """`reasoning` after a second look, its trigger the tool that was chosen, and whether its call is rejected."""
     judgement = None
     if reranking.wanted(reasoning):
-        may_reject = not settings.get("must_call")
+        may_reject = not request.must_call
         judgement = judge(engine, prompt, reasoning, tools, reranking, may_reject=may_reject)
     if judgement is None or reasoning.trigger is None:
         return reasoning, False

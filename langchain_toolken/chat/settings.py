@@ -1,6 +1,6 @@
-"""What is bound to a chat model for a call: tools, the choice among them, sampling, the form of the answer.
+"""What a call of the chat model may ask for: settings, tools, the choice among them, the form of the answer.
 
-LangChain hands these on as keyword arguments in OpenAI's form; `call_settings` reads and checks them, once.
+LangChain passes these on as keyword arguments in OpenAI's form. `read_call_options` reads and checks them.
 """
 
 from __future__ import annotations
@@ -8,141 +8,186 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from langchain_core.exceptions import ModelInvalidRequestError
+from pydantic import BaseModel, Field, ValidationError
 
-from langchain_toolken.decoding.engine import Sampling
+from langchain_toolken.chat.reranking import DEFAULT_MARGIN, MOST_CANDIDATES, Reranking, RerankMethod
+from langchain_toolken.decoding.engine import MOST_TOP_LOGPROBS, Sampling
+from langchain_toolken.errors import ToolkenError
 from langchain_toolken.tools.spec import ToolSpec, schema_spec, tool_spec
 
 ToolMode = Literal["toolken", "prompt", "hybrid"]
 
-SAMPLING_FIELDS = (
-    *("temperature", "top_p", "top_k", "seed", "max_tokens"),
-    *("max_argument_tokens", "logprobs", "top_logprobs"),
-    *("rerank", "rerank_margin", "rerank_k", "backtrace"),
-)
-"""The chat model's fields that a call may change."""
 
-_NONE_MEANS = frozenset({"seed", "top_logprobs", "rerank"})
-"""Of these None is a value; of the others it is nothing, as code that hands on an unset setting means it."""
+class InvalidRequestError(ToolkenError, ModelInvalidRequestError, ValueError):
+    """A call asks the chat model for something it can't do.
 
-_UNDERSTOOD = frozenset(SAMPLING_FIELDS) | {
-    *("tools", "tool_choice", "response_format", "argument_models", "model", "stop"),
-    # Said of every call here anyway: it keeps to its schema, calls come one by one, streams tell their usage.
+    It is a LangChain `ModelInvalidRequestError`, so LangChain's retry middleware does not repeat the call.
+    """
+
+
+class GenerationSettings(BaseModel):
+    """The settings of a chat model that a single call can change.
+
+    Attributes:
+        temperature: 0 is greedy, the papers' setting.
+        top_p: Nucleus sampling; 1 is off.
+        top_k: Sample from the k likeliest tokens; 0 is off.
+        seed: Makes sampling repeatable.
+        max_tokens: Most tokens of an answer, including a call at its end.
+        max_argument_tokens: Most tokens of one call's arguments, within `max_tokens`. A call that either limit cuts off
+            is reported in `invalid_tool_calls`, with finish_reason "length".
+        stop: Strings that end an answer, in addition to the prompt style's own.
+        logprobs: Report the tokens' log-probabilities in `response_metadata`, in OpenAI's form.
+        top_logprobs: How many of the likeliest tokens to report at each place.
+        rerank: Have the frozen LM judge calls that the toolkens are unsure of. "docs": it reads the likeliest tools'
+            cards and may reject the call. "frozen": it reads none and names one of them. None (the default): never,
+            because it costs LM tokens, which `response_metadata["rerank"]` and the usage report.
+        rerank_margin: A call is judged if its probability leads the runner-up's by less than this. With a lead above
+            the default, 0.5, the call is likelier to be right than everything else together.
+        rerank_k: Most tools that are judged.
+        backtrace: How many runners-up are tried, one after the other, if a call's arguments are cut off or fail the
+            tool's own pydantic model. 0 (the default) reports the failed call and calls no other tool, because that one
+            might do something that nobody wanted.
+    """
+
+    temperature: float = Field(default=0.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
+    seed: int | None = None
+    max_tokens: int = Field(default=256, ge=1)
+    max_argument_tokens: int = Field(default=256, ge=1)
+    stop: list[str] | None = None
+    logprobs: bool = False
+    top_logprobs: int | None = Field(default=None, ge=0, le=MOST_TOP_LOGPROBS)
+    rerank: RerankMethod | None = None
+    rerank_margin: float = Field(default=DEFAULT_MARGIN, ge=0, le=1)
+    rerank_k: int = Field(default=MOST_CANDIDATES, ge=2, le=MOST_CANDIDATES)
+    backtrace: int = Field(default=0, ge=0, lt=MOST_CANDIDATES)
+
+
+GENERATION_FIELDS = tuple(GenerationSettings.model_fields)
+
+_NONE_IS_A_VALUE = frozenset({"seed", "top_logprobs", "rerank"})
+"""For the other fields None means "not given", because callers often pass on settings that are unset."""
+
+_UNDERSTOOD = frozenset(GENERATION_FIELDS) | {
+    *("tools", "tool_choice", "response_format", "argument_models", "model"),
+    # True of every call anyway: arguments match their schema, calls come one at a time, streams report their usage.
     *("strict", "parallel_tool_calls", "stream_usage", "ls_structured_output_format"),
 }
 
+OF_HOSTED_MODELS = frozenset({"api_key", "base_url", "max_retries", "streaming", "timeout"})
+"""Standard LangChain arguments that mean nothing for an LM in this process."""
+
 
 @dataclass(frozen=True)
-class CallSettings:
-    """The keyword arguments of one call, understood.
+class CallOptions:
+    """The keyword arguments of one call, read and checked.
 
-    tools: those that may be called in it.
-    forced: one of them has to be.
-    answer: the schema that the answer's text has to keep to; None for free text.
-    sampling: the fields of the chat model that this call changes.
-    argument_models: pydantic models that the arguments of some tools must pass, by tool.
+    Attributes:
+        tools: The tools that the LM may call.
+        forced: Whether it has to call one of them.
+        answer: The schema that the answer's text must match; None for free text.
+        changes: The fields of `GenerationSettings` that the call changes.
+        argument_models: Pydantic models that the arguments of some tools must pass, by tool name.
     """
 
     tools: tuple[ToolSpec, ...]
     forced: bool
     answer: ToolSpec | None
-    sampling: dict[str, Any]
+    changes: Mapping[str, Any]
     argument_models: Mapping[str, type[BaseModel]]
 
 
-OF_HOSTED_MODELS = frozenset({"api_key", "base_url", "max_retries", "streaming", "timeout"})
-"""LangChain's standard arguments that mean nothing to an LM in this process."""
-
-
-def changed_fields(model: type[BaseModel], current: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
-    """`current` values of fields of `model` with those that a call changes, each checked as the constructor does.
+def changed_settings(settings: GenerationSettings, changes: Mapping[str, Any]) -> GenerationSettings:
+    """Return the generation settings of `settings` (a chat model is one) with a call's `changes`.
 
     Raises:
-        ValueError: one of them is of another type, or outside its range; the message names it.
+        InvalidRequestError: A value has the wrong type or is outside its range. The message names the field.
     """
-    values = dict(current)
-    for field, value in changed.items():
-        if value is None and field not in _NONE_MEANS:
-            continue
-        try:
-            values[field] = _checker(model, field).validate_python(value)
-        except ValidationError as error:
-            raise ValueError(f"{field}={value!r}: {error.errors(include_url=False)[0]['msg']}.") from error
-    return values
+    values = {field: getattr(settings, field) for field in GENERATION_FIELDS}
+    values |= {field: value for field, value in changes.items() if value is not None or field in _NONE_IS_A_VALUE}
+    if unknown := sorted(set(values) - set(GENERATION_FIELDS)):
+        raise InvalidRequestError(f"A call can't change {unknown[0]!r}; it can change {', '.join(GENERATION_FIELDS)}.")
+    try:
+        return GenerationSettings(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = str(first["loc"][0])
+        raise InvalidRequestError(f"{field}={values[field]!r}: {first['msg']}.") from error
 
 
-@lru_cache(maxsize=64)
-def _checker(model: type[BaseModel], field: str) -> TypeAdapter[Any]:
-    info = model.model_fields[field]
-    checked: Any = Annotated[info.annotation, info]  # what only a running program can make is no type to a checker
-    return TypeAdapter(checked)
+def sampling_of(settings: GenerationSettings) -> Sampling:
+    """Return the part of the settings that the engine samples by."""
+    return Sampling(
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        seed=settings.seed,
+        max_tokens=settings.max_tokens,
+        top_logprobs=(settings.top_logprobs or 0) if settings.logprobs else None,
+    )
+
+
+def reranking_of(settings: GenerationSettings) -> Reranking:
+    """Return when and how calls are judged again."""
+    return Reranking(settings.rerank, settings.rerank_margin, settings.rerank_k)
 
 
 def warn_of_unknown(given: Collection[str], known: Collection[str], hint: str) -> None:
-    """Name what is `given` and not `known`, since code that was written for other models gives more than this one has,
-    and a slip of the pen would pass for it."""
+    """Warn of the names in `given` that are not `known`.
+
+    This is not an error, because code written for other chat models passes settings that this one lacks. Without a
+    warning a misspelled setting would go unnoticed.
+    """
     if unknown := sorted(set(given) - set(known)):
         named = ", ".join(map(repr, unknown))
         warnings.warn(f"ToolkenChat has no {named} and leaves it out: {hint}.", UserWarning, stacklevel=3)
 
 
-def sampling_of(values: Mapping[str, Any]) -> Sampling:
-    """What the engine has to know of `values`, which has all of `SAMPLING_FIELDS`.
-
-    Raises:
-        ValueError: one of them is outside its range.
-    """
-    return Sampling(
-        temperature=values["temperature"],
-        top_p=values["top_p"],
-        top_k=values["top_k"],
-        seed=values["seed"],
-        max_tokens=values["max_tokens"],
-        top_logprobs=(values["top_logprobs"] or 0) if values["logprobs"] else None,
-    )
-
-
 def choice_among(choice: object, names: Sequence[str]) -> tuple[str, ...] | None:
-    """The tools that `choice` leaves to be called, of `names`; None if the LM need not call any of them.
+    """Return the tools of which `choice` forces one to be called; None if it forces no call.
 
     Args:
-        choice: LangChain's and OpenAI's forms: None or "auto"; "none" or False; "any", "required" or True; a tool's
+        choice: LangChain's or OpenAI's form: None or "auto"; "none" or False; "any", "required" or True; a tool's
             name; {"type": "function", "function": {"name": ...}}.
+        names: The bound tools.
 
     Raises:
-        ValueError: it is of another form, names a tool that is not bound, or forces a call where no tool is bound.
+        InvalidRequestError: It has another form, names a tool that is not bound, or forces a call and no tool is
+            bound.
     """
     if choice in (None, "auto", "none", False):
         return None
     if choice in ("any", "required", True):
         if not names:
-            raise ValueError(f"tool_choice={choice!r} forces a call, but no tools are bound. Bind some.")
+            raise InvalidRequestError(f"tool_choice={choice!r} forces a call, but no tools are bound. Bind some.")
         return tuple(names)
     function = choice.get("function") if isinstance(choice, Mapping) and choice.get("type") == "function" else None
     name = function.get("name") if isinstance(function, Mapping) else choice
     if not isinstance(name, str):
-        raise ValueError(
+        raise InvalidRequestError(
             f"tool_choice={choice!r} is not understood. Give 'auto', 'none', 'any', 'required', the name of a bound "
             "tool, or {'type': 'function', 'function': {'name': ...}}."
         )
     if name not in names:
         bound = ", ".join(repr(known) for known in names) or "none"
-        raise ValueError(f"tool_choice={choice!r} names a tool that is not bound (bound: {bound}).")
+        raise InvalidRequestError(f"tool_choice={choice!r} names a tool that is not bound (bound: {bound}).")
     return (name,)
 
 
-def call_settings(kwargs: Mapping[str, Any]) -> CallSettings:
-    """What a call's keyword arguments (those that `bind` and `bind_tools` put there) ask for.
+def read_call_options(kwargs: Mapping[str, Any]) -> CallOptions:
+    """Read a call's keyword arguments, including those from `bind` and `bind_tools`.
 
     Raises:
-        ValueError: as `choice_among`; the response_format is not of type "json_schema" or "text"; a response_format is
-            given together with a forced call.
-        ToolError: something among the tools is not a tool.
+        InvalidRequestError: See `choice_among`. Also if the response_format is not of type "json_schema" or "text", or
+            is combined with a forced call.
+        ToolError: Something in `tools` is not a tool.
     """
-    warn_of_unknown(kwargs, _UNDERSTOOD, f"a call can change {', '.join(SAMPLING_FIELDS)}, stop and model")
+    warn_of_unknown(kwargs, _UNDERSTOOD, f"a call can change {', '.join(GENERATION_FIELDS)} and model")
     specs = {spec.name: spec for spec in map(tool_spec, kwargs.get("tools") or ())}
     choice = kwargs.get("tool_choice")
     chosen = choice_among(choice, list(specs))
@@ -150,12 +195,14 @@ def call_settings(kwargs: Mapping[str, Any]) -> CallSettings:
         specs = {}
     answer = _answer_schema(kwargs.get("response_format"))
     if answer is not None and chosen is not None:
-        raise ValueError(f"tool_choice={choice!r} forces a call and response_format a text: give one of them.")
-    return CallSettings(
+        raise InvalidRequestError(
+            f"tool_choice={choice!r} forces a call and response_format forces a text: give one of them."
+        )
+    return CallOptions(
         tools=tuple(specs[name] for name in chosen) if chosen is not None else tuple(specs.values()),
         forced=chosen is not None,
         answer=answer,
-        sampling={field: kwargs[field] for field in SAMPLING_FIELDS if field in kwargs},
+        changes={field: kwargs[field] for field in GENERATION_FIELDS if field in kwargs},
         argument_models=kwargs.get("argument_models") or {},
     )
 
@@ -167,9 +214,9 @@ def _answer_schema(response_format: object) -> ToolSpec | None:
         return schema_spec(response_format)
     given = response_format.get("json_schema") if isinstance(response_format, Mapping) else None
     if not isinstance(given, Mapping) or not isinstance(given.get("schema"), Mapping):
-        raise ValueError(
+        raise InvalidRequestError(
             f"response_format={response_format!r} is not supported: give {{'type': 'json_schema', 'json_schema': "
-            "{'name': ..., 'schema': {...}}}, which keeps the answer to the schema."
+            "{'name': ..., 'schema': {...}}}; the answer then matches the schema."
         )
     schema = {**given["schema"], "title": given.get("name") or given["schema"].get("title") or "answer"}
     return schema_spec(schema)

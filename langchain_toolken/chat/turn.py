@@ -1,9 +1,7 @@
-"""One turn of a chat: reason until the LM ends or calls, then complete the call; or answer in a schema's form (DESIGN
-§3).
+"""One turn of a chat: reason until the LM ends or calls a tool, then complete the call or the answer's schema.
 
-Plain functions over `TurnSettings`, which hold all that a turn depends on besides its messages and tools.
-`ToolkenChat.turn` makes them of its fields and of what a call changes; `agents` runs `reason` and `complete` as nodes
-of a graph. Loads no torch.
+A turn's prompt is laid out once (`DecodingSetup.lay_out`), and plain functions decode the `LaidOutTurn`. `ToolkenChat`
+runs whole turns; `agents` runs `reason` and `complete` as two nodes of a graph. Importing this loads no torch.
 """
 
 from __future__ import annotations
@@ -11,18 +9,34 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
 
 from langchain_toolken.chat import reranking
-from langchain_toolken.chat.answers import Answer, Thought, answer_of, answer_pieces, beginning, closing_ids, with_count
+from langchain_toolken.chat.answers import (
+    Answer,
+    Beginning,
+    Thought,
+    answer_of,
+    answer_pieces,
+    beginning,
+    closing_ids,
+    with_count,
+)
 from langchain_toolken.chat.backtracing import Validators, decode_first_valid
 from langchain_toolken.chat.calls import Prompt, only_call, prompt_for, with_name
-from langchain_toolken.chat.reranking import Reranking
 from langchain_toolken.chat.responses import chunk_of, closing_chunks, response, schema_response
-from langchain_toolken.chat.settings import CallSettings, ToolMode
-from langchain_toolken.decoding.engine import Candidate, Engine, Reasoning, Sampling
+from langchain_toolken.chat.settings import (
+    CallOptions,
+    GenerationSettings,
+    InvalidRequestError,
+    ToolMode,
+    reranking_of,
+    sampling_of,
+)
+from langchain_toolken.decoding.engine import Candidate, DecodingRequest, Engine, Reasoning
+from langchain_toolken.errors import ToolkenError
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.thoughts import thought_of
@@ -35,183 +49,215 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TurnSettings:
-    """How a turn is decoded.
+class DecodingSetup:
+    """What turns are decoded with; only the messages and the tools are missing.
 
     Attributes:
-        engine: what decodes.
-        prompt_format: how messages are laid out.
-        tool_mode: how tools are called.
-        toolkens: the toolkens; the hybrid mode describes the tools that have none in the set that was given.
-        sampling: how words are chosen.
-        stop: strings that end an answer, besides the format's own.
-        second_look: when and how calls are judged again.
-        max_argument_tokens: most tokens of one call's arguments.
-        backtrace: how many runners-up are tried where a call's arguments fail.
+        engine: The engine that decodes.
+        prompt_format: How messages are laid out.
+        tool_mode: How tools are called.
+        toolkens: The toolkens. The hybrid mode describes the tools that have none in the given set.
+        generation: The chat model's settings, with the call's changes.
     """
 
     engine: Engine
     prompt_format: PromptFormat
     tool_mode: ToolMode
     toolkens: GrowingToolkens
-    sampling: Sampling
-    stop: tuple[str, ...]
-    second_look: Reranking
-    max_argument_tokens: int
-    backtrace: int
+    generation: GenerationSettings
 
     def prompt(self, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> Prompt:
-        """The prompt for `messages`, and how each of `tools` is called from it."""
+        """Render the prompt for `messages` with `tools`."""
         tokenizer, layout = self.engine.tokenizer, self.prompt_format
         return prompt_for(tokenizer, messages, layout, tools, self.tool_mode, self.toolkens.names)
 
+    def lay_out(self, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> LaidOutTurn:
+        """Lay out the turn that answers `messages`, in which the LM may call `tools`.
+
+        Raises:
+            InvalidRequestError: The messages make no prompt, as `prompts.messages.render` describes, or the prompt has
+                to describe tools and the tokenizer has no way to call them.
+        """
+        try:
+            prompt = self.prompt(messages, tools)
+        except ToolkenError:
+            raise
+        except ValueError as error:
+            raise InvalidRequestError(str(error)) from error
+        return LaidOutTurn(
+            setup=self,
+            tools=tuple(tools),
+            prompt=prompt,
+            beginning=beginning(self.engine.tokenizer, messages, self.prompt_format),
+            after_result=self.prompt_format.reinjection == "inline" and isinstance(messages[-1], ToolMessage),
+        )
+
     def toolkens_for(self, tools: Sequence[ToolSpec]) -> ToolkenSet:
-        """A set with a toolken for each of `tools`."""
+        """Return a set with a toolken for each of `tools`."""
         return self.toolkens.for_tools(self.engine, tools, self.prompt_format.style)
 
 
-def reason(
-    settings: TurnSettings, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec], *, forced: bool
-) -> Reasoning:
-    """Decode from `messages` until the answer ends or the LM calls one of the `tools`; forced: it calls one at once."""
-    prompt = settings.prompt(messages, tools)
-    if forced and len(tools) == 1:
-        return only_call(tools[0], prompt)
-    for_engine = _for_engine(settings, messages, prompt, forced)
-    reasoning = reranking.reason(settings.engine, prompt.ids, prompt.by_toolken, settings.second_look, for_engine)
-    return with_name(settings.engine, prompt, reasoning)
+@dataclass(frozen=True)
+class LaidOutTurn:
+    """A turn that is ready to be decoded.
+
+    Attributes:
+        setup: What it is decoded with.
+        tools: The tools that the LM may call.
+        prompt: The rendered prompt.
+        beginning: Where in an answer the LM continues.
+        after_result: Whether the prompt ends with a tool's result, in the assistant's sentence.
+    """
+
+    setup: DecodingSetup
+    tools: tuple[ToolSpec, ...]
+    prompt: Prompt
+    beginning: Beginning
+    after_result: bool
 
 
-def stream_reason(
-    settings: TurnSettings, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec], *, forced: bool
-) -> Iterator[str | Thought | Reasoning]:
-    """`reason`, piece by piece: text and thoughts as they come, the Reasoning last. Closing it stops decoding."""
-    if forced:  # a call happens at once: there are no words to stream
-        yield reason(settings, messages, tools, forced=True)
+def reason(turn: LaidOutTurn, *, forced: bool) -> Reasoning:
+    """Decode until the answer ends or the LM calls a tool.
+
+    Args:
+        turn: The turn.
+        forced: Whether the LM has to call a tool at once.
+    """
+    if forced and len(turn.tools) == 1:
+        return only_call(turn.tools[0], turn.prompt)
+    engine, prompt, second_look = turn.setup.engine, turn.prompt, reranking_of(turn.setup.generation)
+    reasoning = reranking.reason(engine, prompt.ids, prompt.by_toolken, second_look, _request(turn, forced))
+    return with_name(engine, prompt, reasoning)
+
+
+def stream_reason(turn: LaidOutTurn, *, forced: bool) -> Iterator[str | Thought | Reasoning]:
+    """Do what `reason` does, piece by piece: text and thoughts as they come, the Reasoning last.
+
+    Closing the generator stops decoding.
+    """
+    if forced:  # a call happens at once, so there is no text to stream
+        yield reason(turn, forced=True)
         return
-    engine, prompt = settings.engine, settings.prompt(messages, tools)
-    for_engine = _for_engine(settings, messages, prompt, forced)
-    pieces = reranking.stream(engine, prompt.ids, prompt.by_toolken, settings.second_look, for_engine)
-    begun = beginning(engine.tokenizer, messages, settings.prompt_format)
-    for piece in answer_pieces(pieces, begun):
+    engine, prompt, second_look = turn.setup.engine, turn.prompt, reranking_of(turn.setup.generation)
+    pieces = reranking.stream(engine, prompt.ids, prompt.by_toolken, second_look, _request(turn, forced))
+    for piece in answer_pieces(pieces, turn.beginning):
         yield with_name(engine, prompt, piece) if isinstance(piece, Reasoning) else piece
 
 
-def answer_to(settings: TurnSettings, messages: Sequence[BaseMessage], reasoning: Reasoning) -> Answer:
-    """What `reasoning` adds to `messages`: its text, without the space that a new answer begins with, and the thought
-    before it."""
-    tokenizer = settings.engine.tokenizer
-    begun = beginning(tokenizer, messages, settings.prompt_format)
-    return with_count(tokenizer, answer_of(reasoning.text, begun), begun.layout, reasoning.token_ids)
+def answer_to(turn: LaidOutTurn, reasoning: Reasoning) -> Answer:
+    """Return the thought and the text of `reasoning`, without the space that a new answer begins with."""
+    answer = answer_of(reasoning.text, turn.beginning)
+    return with_count(turn.setup.engine.tokenizer, answer, turn.beginning.layout, reasoning.token_ids)
 
 
-def complete(
-    settings: TurnSettings,
-    messages: Sequence[BaseMessage],
-    reasoning: Reasoning,
-    tools: Sequence[ToolSpec],
-    validators: Validators | None = None,
-) -> AIMessage:
-    """The message that `reasoning` comes to: its text and, if the LM called a tool, the call with its arguments."""
-    answer, call = answer_to(settings, messages, reasoning), None
+def complete(turn: LaidOutTurn, reasoning: Reasoning, validators: Validators | None = None) -> AIMessage:
+    """Return the message of `reasoning`: its text and, if the LM called a tool, the call with its arguments.
+
+    Args:
+        turn: The turn that was reasoned in.
+        reasoning: What `reason` returned.
+        validators: Pydantic models that arguments must pass.
+    """
+    engine, generation = turn.setup.engine, turn.setup.generation
+    answer, call = answer_to(turn, reasoning), None
     if reasoning.trigger is not None:
         reasoning, call = decode_first_valid(
-            settings.engine,
-            settings.prompt(messages, tools),
+            engine,
+            turn.prompt,
             reasoning,
-            tools,
-            max_tokens=settings.max_argument_tokens,
-            budget=settings.sampling.max_tokens - len(reasoning.token_ids),
-            runners_up=settings.backtrace,
+            turn.tools,
+            max_tokens=generation.max_argument_tokens,
+            budget=generation.max_tokens - len(reasoning.token_ids),
+            runners_up=generation.backtrace,
             validators=validators,
         )
-    return response(answer, reasoning, call, settings.engine.model_id)
+    return response(answer, reasoning, call, engine.model_id)
 
 
-def rank(settings: TurnSettings, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> tuple[Candidate, ...]:
-    """`tools` by the probability that the LM calls them next, likeliest first."""
-    ids = settings.prompt(messages, ()).ids
+def rank(setup: DecodingSetup, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> tuple[Candidate, ...]:
+    """Return `tools` by the probability that the LM calls them next, likeliest first."""
+    ids = setup.prompt(messages, ()).ids
     names = frozenset(spec.name for spec in tools)
-    (ranking,) = settings.engine.rank([ids], toolkens=settings.toolkens_for(tools), active=names)
+    (ranking,) = setup.engine.rank([ids], toolkens=setup.toolkens_for(tools), active=names)
     return ranking
 
 
-def prompt_length(settings: TurnSettings, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> int:
-    """How many tokens the prompt for `messages` and `tools` has.
+def prompt_length(setup: DecodingSetup, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> int:
+    """Return how many tokens the prompt for `messages` and `tools` has.
 
-    Where they make no prompt (whoever trims a history asks for pieces of it, results without their calls among them),
-    each message counts as a question of its own, which is some tokens too many.
+    Messages that make no prompt (code that trims a history counts parts of it, such as a result without its call) are
+    each counted as a question, which is a few tokens too many.
 
     Raises:
-        ValueError: there are tools to describe, and the tokenizer has no way to call them.
+        ValueError: There are tools to describe, and the tokenizer has no way to call them.
     """
     try:
-        return len(settings.prompt(messages, tools).ids) if messages else 0
+        return len(setup.prompt(messages, tools).ids) if messages else 0
     except ValueError:
         calls = [message.tool_calls if isinstance(message, AIMessage) else [] for message in messages]
         texts = [
             message.text + "".join(f"{call['name']} {json.dumps(call['args'])}" for call in made)
             for message, made in zip(messages, calls, strict=True)
         ]
-        rest = [len(settings.prompt([HumanMessage(text)], ()).ids) for text in texts[1:]]
-        return len(settings.prompt([HumanMessage(texts[0])], tools).ids) + sum(rest)
+        rest = [len(setup.prompt([HumanMessage(text)], ()).ids) for text in texts[1:]]
+        return len(setup.prompt([HumanMessage(texts[0])], tools).ids) + sum(rest)
 
 
-def message_of_turn(settings: TurnSettings, messages: Sequence[BaseMessage], asked: CallSettings) -> AIMessage:
-    """The whole turn that a call asks for."""
-    reasoning = None
-    if asked.answer is None or asked.tools:
-        reasoning = reason(settings, messages, asked.tools, forced=asked.forced)
-    return _finished(settings, messages, reasoning, asked)
+def message_of_turn(setup: DecodingSetup, options: CallOptions, messages: Sequence[BaseMessage]) -> AIMessage:
+    """Decode the whole turn that a call asks for."""
+    return _whole_message(setup.lay_out(messages, options.tools), options)
 
 
 def stream_turn(
-    settings: TurnSettings, messages: Sequence[BaseMessage], asked: CallSettings
+    setup: DecodingSetup, options: CallOptions, messages: Sequence[BaseMessage]
 ) -> Iterator[AIMessageChunk]:
-    """`message_of_turn`, piece by piece."""
-    if asked.answer is not None:
-        # Whether the text is the answer or a tool is called instead shows only at its end.
-        message = message_of_turn(settings, messages, asked)
+    """Do what `message_of_turn` does, piece by piece."""
+    turn = setup.lay_out(messages, options.tools)
+    if options.answer is not None:
+        # Only its end shows whether the text is the answer or a tool is called instead.
+        message = _whole_message(turn, options)
         yield chunk_of(Thought(thought_of(message)))
         yield AIMessageChunk(content=message.content)
     else:
         reasoning: Reasoning | None = None
-        for piece in stream_reason(settings, messages, asked.tools, forced=asked.forced):
+        for piece in stream_reason(turn, forced=options.forced):
             if isinstance(piece, Reasoning):
                 reasoning = piece
             else:
                 yield chunk_of(piece)
-        message = _finished(settings, messages, reasoning, asked)
+        assert reasoning is not None
+        message = complete(turn, reasoning, options.argument_models)
     yield from closing_chunks(message)
 
 
-def _finished(
-    settings: TurnSettings, messages: Sequence[BaseMessage], reasoning: Reasoning | None, asked: CallSettings
-) -> AIMessage:
-    """The message of a turn; where an answer has a schema and no tool was called, it is decoded here."""
-    if asked.answer is not None and (reasoning is None or reasoning.trigger is None):
-        engine = settings.engine
-        closing = closing_ids(engine.tokenizer, beginning(engine.tokenizer, messages, settings.prompt_format))
-        # The grammar holds the LM to the schema; only the card tells it what is asked.
-        card = encode_content(engine.tokenizer, tool_card(asked.answer), continued=True)
-        ids = [*settings.prompt(messages, asked.tools).ids, *closing, *card]
-        (answer,) = engine.complete([ids], [asked.answer], max_tokens=settings.sampling.max_tokens)
-        return schema_response(answer, engine.model_id)
-    assert reasoning is not None
-    return complete(settings, messages, reasoning, asked.tools, asked.argument_models)
+def _whole_message(turn: LaidOutTurn, options: CallOptions) -> AIMessage:
+    if options.answer is None:
+        return complete(turn, reason(turn, forced=options.forced), options.argument_models)
+    if options.tools:  # the LM may call one instead of answering
+        reasoning = reason(turn, forced=options.forced)
+        if reasoning.trigger is not None:
+            return complete(turn, reasoning, options.argument_models)
+    return _schema_message(turn, options.answer)
 
 
-def _for_engine(
-    settings: TurnSettings, messages: Sequence[BaseMessage], prompt: Prompt, forced: bool
-) -> dict[str, Any]:
-    """The keyword arguments of `Engine.reason` and `Engine.stream`."""
-    by_toolken, layout = prompt.by_toolken, settings.prompt_format
-    return {
-        "toolkens": settings.toolkens_for(by_toolken) if by_toolken else None,
-        "active": frozenset(spec.name for spec in by_toolken) if by_toolken else None,
-        "sampling": settings.sampling,
-        "stop": (*layout.stop, *settings.stop),
-        "after_result": layout.reinjection == "inline" and isinstance(messages[-1], ToolMessage),
-        "markers": () if prompt.marker is None else (prompt.marker,),
-        "must_call": forced,
-    }
+def _schema_message(turn: LaidOutTurn, answer: ToolSpec) -> AIMessage:
+    engine = turn.setup.engine
+    closing = closing_ids(engine.tokenizer, turn.beginning)
+    # The grammar enforces the schema, but only the card tells the LM what is asked for.
+    card = encode_content(engine.tokenizer, tool_card(answer), continued=True)
+    ids = [*turn.prompt.ids, *closing, *card]
+    (completion,) = engine.complete([ids], [answer], max_tokens=turn.setup.generation.max_tokens)
+    return schema_response(completion, engine.model_id)
+
+
+def _request(turn: LaidOutTurn, forced: bool) -> DecodingRequest:
+    setup, prompt = turn.setup, turn.prompt
+    return DecodingRequest(
+        sampling_of(setup.generation),
+        toolkens=setup.toolkens_for(prompt.by_toolken) if prompt.by_toolken else None,
+        active=frozenset(spec.name for spec in prompt.by_toolken) if prompt.by_toolken else None,
+        stop=(*setup.prompt_format.stop, *(setup.generation.stop or ())),
+        after_result=turn.after_result,
+        markers=frozenset() if prompt.marker is None else frozenset({prompt.marker}),
+        must_call=forced,
+    )

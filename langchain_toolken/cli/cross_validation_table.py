@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from langchain_toolken.training.report.figures import FitReport
+    from langchain_toolken.training.report.records import FitReport
 
 
 def cross_validation_table(report: FitReport) -> Table:

@@ -23,7 +23,8 @@ from langchain_toolken.evaluation.graders import final_number, same_number
 from langchain_toolken.evaluation.nano_demonstrations import nano_demonstrations
 from langchain_toolken.evaluation.questions import Question, nano_questions
 from langchain_toolken.tools.load import load_tools
-from langchain_toolken.training.fit import FitResult, fit
+from langchain_toolken.training.fit import fit
+from langchain_toolken.training.result import FitResult
 
 TOOLS = "langchain_toolken.nano.tools"
 

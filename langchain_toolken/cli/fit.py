@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from langchain_toolken.cli.fit_facts import FitFacts
     from langchain_toolken.lm.model import LanguageModel
     from langchain_toolken.training.demonstrations.load import DemonstrationRow
-    from langchain_toolken.training.report.figures import FitReport
+    from langchain_toolken.training.report.records import FitReport
     from langchain_toolken.training.synthesis.synthesize import Synthesis
 
 
@@ -73,12 +74,12 @@ def fit(
         from langchain_toolken.cli.fit_facts import fit_facts
         from langchain_toolken.cli.fit_synthesis import all_demonstrations, synthesize_or_tell
         from langchain_toolken.cli.progress_bars import progress_bars
+        from langchain_toolken.evaluation.methods.papers import fit_by_recipe
         from langchain_toolken.lm.load import load_language_model
         from langchain_toolken.toolkens.folder import check_place
         from langchain_toolken.toolkens.set import ToolkenSet
         from langchain_toolken.tools.load import load_tools
         from langchain_toolken.training.fit import fit as fit_all
-        from langchain_toolken.training.report.save import save_with_report
         from langchain_toolken.training.update import update as fit_new
 
         check_place(out)  # an unusable folder is reported now, not after an hour of fitting
@@ -121,7 +122,8 @@ def fit(
                     dtype=dtype,
                 )
             else:
-                result = fit_all(
+                fit_with = fit_all if recipe is None else partial(fit_by_recipe, recipe=recipe)
+                result = fit_with(
                     lm,
                     loaded,
                     demonstrations,
@@ -132,14 +134,13 @@ def fit(
                     style=style,
                     docstring_examples=docstring_examples,
                     strict=strict,
-                    recipe=recipe,
                     features_dir=features,
                     dtype=dtype,
                     progress=progress,
                 )
         if os.environ.get("RANK", "0") != "0":  # under torchrun the first process writes for all
             return
-        report = save_with_report(result, out)
+        report = result.save(out)
     facts = fit_facts(result, report, out, features, synthesis)
     if as_json:
         print(json.dumps(facts.as_json(), ensure_ascii=False))

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from langchain_toolken.cli.fit_synthesis import SynthesisFacts, synthesis_facts
-from langchain_toolken.toolkens.set import Calibration
-from langchain_toolken.training.fit import FitResult
-from langchain_toolken.training.report.figures import FitReport, LamTried
+from langchain_toolken.toolkens.provenance import Calibration
+from langchain_toolken.training.report.records import FitReport, LamTried
+from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.synthesis.synthesize import Synthesis
 
 

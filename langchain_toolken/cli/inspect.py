@@ -15,7 +15,7 @@ from langchain_toolken.cli.errors import reported
 from langchain_toolken.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from langchain_toolken.training.report.figures import FitReport, ToolReport
+    from langchain_toolken.training.report.records import FitReport, ToolReport
 
 _CONFUSIONS_SHOWN = 10
 
@@ -32,7 +32,7 @@ def inspect(
     console = Console()
     with reported():
         from langchain_toolken.toolkens.set import ToolkenSet
-        from langchain_toolken.training.report.figures import ReportError, read_report
+        from langchain_toolken.training.report.records import ReportError, read_report
 
         loaded = ToolkenSet.load(toolkens)  # fails if the toolkens beside the report are missing or damaged
         report = read_report(toolkens)

@@ -7,7 +7,7 @@ task. Nothing here imports torch, so that the LangChain face of the package can 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from langchain_core.exceptions import ContextOverflowError
@@ -73,6 +73,53 @@ class Sampling:
             raise ValueError(f"max_tokens must be 1 or more, got {self.max_tokens}")
         if self.top_logprobs is not None and not 0 <= self.top_logprobs <= MOST_TOP_LOGPROBS:
             raise ValueError(f"top_logprobs must lie between 0 and {MOST_TOP_LOGPROBS}, got {self.top_logprobs}")
+
+
+@dataclass(frozen=True, eq=False)
+class DecodingRequest:
+    """How prompts are decoded: by which words and toolkens, and until when.
+
+    Attributes:
+        sampling: How tokens are chosen.
+        toolkens: The toolkens that may fire; None for the LM alone.
+        active: Names of the toolkens that may fire in this call; None for all.
+        stop: Strings that end the text; they are not part of it.
+        after_result: The prompts end with a tool's result, which the next words must not lengthen.
+        markers: Tokens that end the text as a toolken does: they begin a call that is written as text.
+        must_call: Choose only among the active toolkens and the markers, so that a call happens at once.
+        begun: The last `begun` tokens of each prompt are the beginning of the answer itself, and a call was rejected
+            right after them. They count as generated (in `text`, `token_ids` and the limit, not in `prompt_tokens`),
+            and neither a toolken nor a marker may follow them directly. None: no call was rejected.
+
+    Raises:
+        ValueError: `active` names a tool without toolken, a stop string is empty, or `must_call` is set and nothing
+            could be called.
+    """
+
+    sampling: Sampling
+    _: KW_ONLY
+    toolkens: ToolkenSet | None = None
+    active: frozenset[str] | None = None
+    stop: tuple[str, ...] = ()
+    after_result: bool = False
+    markers: frozenset[int] = frozenset()
+    must_call: bool = False
+    begun: int | None = None
+
+    def __post_init__(self) -> None:
+        check_active(self.toolkens, self.active)
+        if "" in self.stop:
+            raise ValueError("a stop string is empty; it would end every text at once")
+        toolkens_may_fire = bool(self.toolkens) and (self.active is None or bool(self.active))
+        if self.must_call and not toolkens_may_fire and not self.markers:
+            raise ValueError("a call is forced, but there is no toolken and no marker that could fire")
+
+
+def check_active(toolkens: ToolkenSet | None, active: Collection[str] | None) -> None:
+    """Raise a ValueError if `active` names a tool that has no toolken."""
+    unknown = sorted(set(active or ()) - set(() if toolkens is None else toolkens.names))
+    if unknown:
+        raise ValueError(f"no toolkens for {', '.join(unknown)}; fit them, or leave them out of the active tools")
 
 
 @dataclass(frozen=True)
@@ -189,55 +236,21 @@ class Engine(Protocol):
         """The LM's tokenizer, which prompts are rendered with."""
         ...
 
-    def reason(
-        self,
-        prompts: Sequence[Sequence[int]],
-        *,
-        toolkens: ToolkenSet | None,
-        active: Collection[str] | None = None,
-        sampling: Sampling,
-        stop: Sequence[str] = (),
-        after_result: bool = False,
-        markers: Collection[int] = (),
-        must_call: bool = False,
-        begun: int | None = None,
-    ) -> list[Reasoning]:
+    def reason(self, prompts: Sequence[Sequence[int]], request: DecodingRequest) -> list[Reasoning]:
         """Decode every prompt until EOS, a stop string, a toolken or the limit.
 
         Args:
             prompts: token ids, each of at least one token.
-            toolkens: the toolkens that may fire; None for the LM alone.
-            active: names of the toolkens that may fire in this call; None for all.
-            after_result: the prompts end in a tool's result, which what follows must not lengthen (see `results`).
-            sampling: how tokens are chosen.
-            stop: strings that end the text; they are not part of it.
-            markers: tokens that end the text as a toolken does: they begin a call that is written as text.
-            must_call: choose among the active toolkens and the markers only, so that a call happens at once.
-            begun: the prompts' last so many tokens (none, if 0) are the answer's own beginning, at whose end a call was
-                rejected. They count as generated (in `text`, `token_ids` and the limit, not in `prompt_tokens`), and
-                neither a toolken nor a marker may come right behind them. None: nothing was rejected.
+            request: what may come next, and what ends the text.
 
         Raises:
-            ValueError: a prompt is empty, `active` names a tool without toolken, a stop string is empty, a call is
-                forced and nothing could be called.
+            ValueError: a prompt is empty, or no longer than `request.begun`.
             PromptTooLongError: a prompt fills the context.
             ToolkenSetError: the toolkens were made for another LM.
         """
         ...
 
-    def stream(
-        self,
-        prompt: Sequence[int],
-        *,
-        toolkens: ToolkenSet | None,
-        active: Collection[str] | None = None,
-        sampling: Sampling,
-        stop: Sequence[str] = (),
-        after_result: bool = False,
-        markers: Collection[int] = (),
-        must_call: bool = False,
-        begun: int | None = None,
-    ) -> Iterator[str | Reasoning]:
+    def stream(self, prompt: Sequence[int], request: DecodingRequest) -> Iterator[str | Reasoning]:
         """Like `reason` for one prompt, text piece by piece, the `Reasoning` last.
 
         The pieces join to `Reasoning.text` exactly: a piece has only whole characters, and text that may turn out to be

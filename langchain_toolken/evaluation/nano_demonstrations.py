@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from langchain_toolken.nano.problems.word_problems import OPERATIONS, Step, WordProblem, one_step, some_problem
-from langchain_toolken.training.demonstrations.form import Call, Demonstration
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 
 
 def as_demonstration(problem: WordProblem) -> Demonstration:
@@ -14,7 +14,9 @@ def as_demonstration(problem: WordProblem) -> Demonstration:
     calls = []
     for part in problem.answer:
         if isinstance(part, Step):
-            calls.append(Call(start=len(text), tool=part.operation, args=list(part.operands), result=part.result))
+            calls.append(
+                DemonstratedCall(start=len(text), tool=part.operation, args=list(part.operands), result=part.result)
+            )
             text += part.result
         else:
             text += part

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from langchain_toolken.evaluation.datasets import ToolQuestion
+from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.content import bos_ids, encode_content
@@ -49,7 +50,7 @@ def due_tools(questions: Sequence[ToolQuestion], tools: Sequence[ToolSpec]) -> T
 
 def toolken_scores(toolkens: ToolkenSet, states: Tensor) -> Tensor:
     """Toolken logits with their biases, (N, K)."""
-    return states @ toolkens.matrix.T + toolkens.biases
+    return toolken_logits(states, toolkens.matrix, toolkens.biases)
 
 
 def embedding_scores(lm: LanguageModel, tools: Sequence[ToolSpec], questions: Sequence[ToolQuestion]) -> Tensor:

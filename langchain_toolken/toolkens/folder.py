@@ -1,24 +1,15 @@
-"""The folder that toolkens are kept in, whatever stands in it: tensors, settings, and files beside them.
+"""The folder that toolkens are saved in: its files, their format, and what a save may replace.
 
-A folder holds `toolkens.safetensors` (float32 tensors) and `toolkens.json` (everything else, and the SHA-256 of the
-first, so that files of two saves are never taken for one set). Nothing is pickled. Files that were saved beside them (a
-report, a model card) are named there with their SHA-256 too: a later save replaces them, unless someone has changed
-them since.
-
-How a save stays whole. The new folder is written and synced beside the target as `.NAME.new-*`. A folder in the
-target's place is renamed to `.NAME.old-*`, the new one is renamed into place, and the old one is deleted. A kill before
-the first rename leaves the old set in place; between the renames, the old set is whole in `.NAME.old-*`, where `load`
-looks for it while nothing is in place and which the next `save` deletes once its own set is; after the second, the new
-set is in place. A killed save may leave a `.NAME.new-*` behind: it is never read and may be deleted.
+A folder holds `toolkens.safetensors` (float32 tensors) and `toolkens.json` (everything else). The JSON records the
+SHA-256 of the tensors, so that files of two saves are never taken for one set. Nothing is pickled. It also records the
+SHA-256 of the other files of the same save (a report, a model card): a later save replaces those, unless they have been
+changed since. `folder_swap` makes a save whole or not there at all.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,28 +23,35 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from langchain_toolken._version import __version__
-from langchain_toolken.errors import ToolkenError
+from langchain_toolken.toolkens.errors import ToolkenSetError
+from langchain_toolken.toolkens.folder_swap import read_settled, swap_in
+from langchain_toolken.toolkens.provenance import Calibration, Provenance
+from langchain_toolken.tools.spec import ToolSpec
 
 TENSORS_FILE = "toolkens.safetensors"
 SETTINGS_FILE = "toolkens.json"
 FORMAT = "langchain-toolken toolkens"
-# Version 2 added `tool_biases` and the calibration, which version 1 did not know: it would have read them as faults.
-# Version 3 added `call_states`, likewise.
+# Version 2 added `tool_biases` and the calibration, version 3 `call_states`. A reader of an older version would take
+# them for damage.
 FORMAT_VERSION = 3
 _READABLE_VERSIONS = (1, 2, 3)
 
-# A save that runs meanwhile may move the folder twice under a reader; more often only if saves follow on each other.
-_READ_ATTEMPTS = 20
-
-Settings = TypeVar("Settings", bound=BaseModel)
+Checked = TypeVar("Checked", bound=BaseModel)
 
 
-class ToolkenSetError(ToolkenError, ValueError):
-    """Toolkens that cannot be loaded, saved, combined or used with this LM. The message says which and what to do."""
+class SavedSettings(BaseModel):
+    """What toolkens.json says of the set itself; its fields are those of `ToolkenSet`."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    bias: float
+    specs: list[ToolSpec]
+    provenance: Provenance
+    calibration: Calibration | None = None
 
 
 class _Header(BaseModel):
-    """What toolkens.json holds beside its format, its version and the settings."""
+    """What toolkens.json says of the folder's other files. The settings are its extra fields."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -62,9 +60,10 @@ class _Header(BaseModel):
 
 
 def check_place(folder: str | Path) -> None:
-    """Raises ToolkenSetError, as a save would, if toolkens can't be saved to `folder`: for whoever works long before.
+    """Check that toolkens can be saved to `folder`, before the work that makes them. Leaves nothing there.
 
-    Nothing is left there.
+    Raises:
+        ToolkenSetError: A save would raise it, or the folder cannot be written.
     """
     target = Path(folder).resolve()
     _refuse_to_replace(target, Path(folder))
@@ -78,16 +77,27 @@ def check_place(folder: str | Path) -> None:
 
 
 def write_folder(
-    folder: str | Path, settings: BaseModel, tensors: Mapping[str, Tensor], beside: Mapping[str, str] | None = None
+    folder: str | Path,
+    settings: SavedSettings,
+    tensors: Mapping[str, Tensor],
+    extra_files: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes tensors and settings to `folder`, replacing what an earlier save put there.
+    """Write a set to `folder` and replace what an earlier save put there.
 
-    beside: further text files of the same save, by name. Raises as `ToolkenSet.save`.
+    Args:
+        folder: Where to.
+        settings: What goes into toolkens.json.
+        tensors: What goes into toolkens.safetensors, float32.
+        extra_files: Further text files of the same save, by name.
+
+    Raises:
+        ToolkenSetError: `folder` holds something that saving would delete.
+        ValueError: An extra file's name is not a plain file name, or belongs to the set itself.
     """
-    files = {name: text.encode() for name, text in (beside or {}).items()}
+    files = {name: text.encode() for name, text in (extra_files or {}).items()}
     for name in files:
         if name != Path(name).name or name in ("", "..", TENSORS_FILE, SETTINGS_FILE):
-            raise ValueError(f"{name!r} can't be saved beside toolkens: give a plain file name that they don't use")
+            raise ValueError(f"{name!r} can't be saved with toolkens: give a plain file name that they don't use")
     target = Path(folder).resolve()
     _refuse_to_replace(target, Path(folder))
     payload = tensors_to_bytes(dict(tensors))
@@ -101,46 +111,29 @@ def write_folder(
         indent=1,
         allow_nan=False,
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    new = target.with_name(f".{target.name}.new-{uuid.uuid4().hex}")
-    new.mkdir()
-    try:
-        for name, content in files.items():
-            _write_synced(new / name, content)
-        _write_synced(new / TENSORS_FILE, payload)
-        _write_synced(new / SETTINGS_FILE, text.encode())
-        _sync_folder(new)
-        _move_into_place(new, target)
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
+    swap_in(target, {**files, TENSORS_FILE: payload, SETTINGS_FILE: text.encode()})
 
 
-def read_folder(folder: str | Path, kind: type[Settings]) -> tuple[Settings, dict[str, Tensor]]:
-    """Settings and tensors that one save wrote to `folder`. Raises as `ToolkenSet.load`, of which this is a part."""
-    given = Path(folder)
-    target = given.resolve()
-    for attempt in range(1, _READ_ATTEMPTS + 1):
-        place = _resting_place(target)
-        identity = _identity(place)
-        try:
-            return _read(place, given, kind)
-        except ToolkenSetError:
-            # Only where a save moved the folder while its files were being read may a second look help.
-            if attempt == _READ_ATTEMPTS or _identity(_resting_place(target)) == identity:
-                raise
-    raise AssertionError("the last attempt returns or raises")
+def read_folder(folder: str | Path) -> tuple[SavedSettings, dict[str, Tensor]]:
+    """Read the settings and the float32 tensors that one save wrote to `folder`.
+
+    Raises:
+        ToolkenSetError: The folder is missing, damaged, mixed from two saves, or of an unknown format. The message
+            names the file and the next step.
+    """
+    shown = Path(folder)
+    return read_settled(shown.resolve(), lambda place: _read(place, shown), ToolkenSetError)
 
 
-def _read(place: Path, shown: Path, kind: type[Settings]) -> tuple[Settings, dict[str, Tensor]]:
+def _read(place: Path, shown: Path) -> tuple[SavedSettings, dict[str, Tensor]]:
     header = _read_header(place, shown)
-    settings = _validated(kind, header.model_extra or {}, shown / SETTINGS_FILE)
+    settings = _validated(SavedSettings, header.model_extra or {}, shown / SETTINGS_FILE)
     file = shown / TENSORS_FILE
     payload = _read_file(place / TENSORS_FILE, file)
     if hashlib.sha256(payload).hexdigest() != header.payload_sha256:
         raise ToolkenSetError(
-            f"{file} is not the file that {SETTINGS_FILE} beside it was saved with (it is truncated, changed, "
-            "or from another set): copy the whole folder again, or fit anew"
+            f"{file} is not the file that {SETTINGS_FILE} was saved with (it is truncated, changed, or from another "
+            "set): copy the whole folder again, or fit anew"
         )
     try:
         tensors = tensors_from_bytes(payload)
@@ -166,13 +159,13 @@ def _read_header(place: Path, shown: Path) -> _Header:
     version = content.pop("format_version", None)
     if version not in _READABLE_VERSIONS:
         raise ToolkenSetError(
-            f"{file} has format version {version!r}, this is langchain-toolken {__version__} that reads versions "
+            f"{file} has format version {version!r}, but langchain-toolken {__version__} reads versions "
             f"{', '.join(map(str, _READABLE_VERSIONS))}: install the version that wrote it, or fit anew"
         )
     return _validated(_Header, content, file)
 
 
-def _validated(kind: type[Settings], content: dict[str, Any], file: Path) -> Settings:
+def _validated(kind: type[Checked], content: dict[str, Any], file: Path) -> Checked:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -192,35 +185,8 @@ def _read_file(path: Path, shown: Path) -> bytes:
         raise ToolkenSetError(f"{shown} cannot be read: {error.strerror}") from error
 
 
-def _set_aside(target: Path) -> list[Path]:
-    """What saves renamed away and did not come to delete, the latest first."""
-    prefix = f".{target.name}.old-"
-    found: list[tuple[int, Path]] = []
-    if target.parent.is_dir():
-        for place in target.parent.iterdir():
-            identity = _identity(place) if place.name.startswith(prefix) else None
-            if identity is not None:
-                found.append((identity[2], place))
-    return [place for _, place in sorted(found, reverse=True)]
-
-
-def _resting_place(target: Path) -> Path:
-    """`target`, or where a save that was cut off between its two renames left what stood there."""
-    if target.exists():
-        return target
-    # A save may have finished between the look at the target and the look beside it: then the target is back.
-    return next(iter(_set_aside(target)), target)
-
-
-def _identity(place: Path) -> tuple[int, int, int] | None:
-    try:
-        status = place.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino, status.st_mtime_ns
-
-
 def _refuse_to_replace(target: Path, shown: Path) -> None:
+    """Raise ToolkenSetError if `target` holds something that a save would lose: a foreign file, or a changed one."""
     if not target.exists():
         return
     if not target.is_dir():
@@ -242,41 +208,3 @@ def _refuse_to_replace(target: Path, shown: Path) -> None:
         raise ToolkenSetError(
             f"{shown} holds something else ({', '.join(foreign[:3])}) that saving would delete: give a new folder"
         )
-
-
-def _write_synced(file: Path, content: bytes) -> None:
-    with file.open("xb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes names and renames in `folder` last through a power cut, where folders can be synced (not on Windows)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _move_into_place(new: Path, target: Path) -> None:
-    old: Path | None = None
-    while True:
-        try:
-            new.rename(target)
-            break
-        except OSError:
-            if not target.exists():
-                if old is not None:
-                    old.rename(target)
-                raise
-            # A folder with files in it cannot be renamed over. Another save may put its own there in between: the later
-            # of the two then goes over it in the next round.
-            old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex}")
-            target.rename(old)
-    _sync_folder(target.parent)
-    for place in _set_aside(target):
-        shutil.rmtree(place, ignore_errors=True)

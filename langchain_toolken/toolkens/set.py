@@ -1,4 +1,4 @@
-"""`ToolkenSet`: the toolkens of some tools for one LM. `toolken_folder` says what a saved one looks like."""
+"""`ToolkenSet`: the toolkens of some tools for one LM."""
 
 from __future__ import annotations
 
@@ -11,119 +11,37 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from langchain_toolken._version import __version__
 from langchain_toolken.lm.identity import LMIdentity
-from langchain_toolken.prompts.format import Style
-from langchain_toolken.toolkens.folder import TENSORS_FILE, ToolkenSetError, read_folder, write_folder
+from langchain_toolken.toolkens.errors import ToolkenSetError
+from langchain_toolken.toolkens.folder import TENSORS_FILE, SavedSettings, read_folder, write_folder
+from langchain_toolken.toolkens.provenance import Calibration, Provenance
 from langchain_toolken.tools.spec import ToolSpec
-
-# The error is the set's as much as its folder's, and this module is where users know it from.
-__all__ = ["Calibration", "Provenance", "ToolkenSet", "ToolkenSetError"]
-
 
 _OPTIONAL_TENSORS = ("tool_biases", "call_states")
 
 
-class Provenance(BaseModel):
-    """Where toolkens come from: the LM they belong to and what they were fitted on.
-
-    The fingerprints decide whether an LM is that LM; `model_id` and `revision` are for people. added: by the names of
-    tools that came to the set after its fit, how their rows were made ("prior …", "mapped …", "update …").
-    """
-
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
-
-    model_id: str
-    revision: str | None
-    head_fingerprint: str
-    tokenizer_fingerprint: str
-    style: Style
-    prior: str
-    lam: float | None
-    demonstrations: int
-    tool_positions: int
-    word_positions: int
-    package_version: str
-    added: dict[str, str] = {}
-
-    @classmethod
-    def of(
-        cls,
-        lm: LMIdentity,
-        style: Style,
-        prior: str,
-        *,
-        lam: float | None = None,
-        demonstrations: int = 0,
-        tool_positions: int = 0,
-        word_positions: int = 0,
-    ) -> Self:
-        """What this version of the package makes for `lm`; the defaults are those of rows that nobody trained."""
-        return cls(
-            model_id=lm.model_id,
-            revision=lm.revision,
-            head_fingerprint=lm.head_fingerprint,
-            tokenizer_fingerprint=lm.tokenizer_fingerprint,
-            style=style,
-            prior=prior,
-            lam=lam,
-            demonstrations=demonstrations,
-            tool_positions=tool_positions,
-            word_positions=word_positions,
-            package_version=__version__,
-        )
-
-
-class Calibration(BaseModel):
-    """What held-out data said about a set's calls and probabilities (see `training.calibration`).
-
-    temperature: the reported probabilities are softmax([log-sum-exp of the words; toolken logits] / temperature), words
-        being one class. It has no part in the decision to call.
-    fitted_bias: the bias that the toolkens were fitted with, which belongs to their probabilities. What the set's bias
-        has beyond it says what a call is worth, not how likely it is, and is left out of them.
-    ece_before, ece_after: expected calibration error of the calls' probabilities with temperature 1 and with this one.
-    f1, recall, false_call_rate: of held-out calls at the set's biases. max_false_call_rate: the cap, if one was asked.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    temperature: float = Field(gt=0)
-    fitted_bias: float
-    ece_before: float
-    ece_after: float
-    f1: float
-    recall: float
-    false_call_rate: float
-    max_false_call_rate: float | None
-
-
-class _Settings(BaseModel):
-    """What toolkens.json holds beside what `toolken_folder` puts there."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    bias: float
-    specs: list[ToolSpec]
-    provenance: Provenance
-    calibration: Calibration | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class ToolkenSet:
-    """K toolkens for one LM of hidden size d.
+    """K toolkens for one LM of hidden size d. Its methods never change it; they return a new set.
 
-    `matrix` and `prior` are (K, d) float32 on the CPU (given otherwise, they are brought there): the toolkens' rows of
-    the output head, and the rows they were pulled towards while fitted (DESIGN §2). `bias` is added to every toolken's
-    logit, and `tool_biases` ((K,) float32, or None for none) to each its own besides. `calibration`: what held-out data
-    said, None where there was none. `call_states` ((K, d) float32, or None where nobody kept them): each tool's mean
-    hidden state at the demonstrations' calls of it, 0 for tools that none calls; toolkens of further tools are learned
-    from them (`decoding.toolken_map`). Row i belongs to `specs[i]`. The methods never change a set, they return a new
-    one.
+    Tensors are copied to the CPU as float32 where they are not there already.
 
-    Raises `ToolkenSetError` if the shapes do not agree, a value is not finite or two specs have one name.
+    Attributes:
+        specs: The K tools. Row i of every tensor belongs to `specs[i]`.
+        matrix: (K, d), the toolkens: their rows of the output head.
+        prior: (K, d), the rows that the fit pulled them towards.
+        bias: What is added to every toolken's logit.
+        provenance: The LM and the fit that the set comes from.
+        tool_biases: (K,), what is added to each tool's logit on top of `bias`; None for nothing.
+        calibration: How the set did on held-out data; None without any.
+        call_states: (K, d), each tool's mean hidden state at its calls in the demonstrations, 0 for tools without;
+            None if not kept. Toolkens of new tools are learned from them (`toolkens.mapping`).
+
+    Raises:
+        ToolkenSetError: Shapes do not agree, a value is not finite, or two specs have one name.
     """
 
     specs: tuple[ToolSpec, ...]
@@ -180,12 +98,12 @@ class ToolkenSet:
 
     @property
     def biases(self) -> Tensor:
-        """What is added to each toolken's logit: (K,) float32, the bias and the tool's own together."""
+        """(K,) float32: what is added to each toolken's logit, `bias` and `tool_biases` together."""
         return self._own_biases() + self.bias
 
     @property
     def trained(self) -> list[int]:
-        """Rows of the tools that demonstrations called; none where nobody kept `call_states`."""
+        """Rows of the tools that demonstrations called; none without `call_states`."""
         return [] if self.call_states is None else self.call_states.any(dim=1).nonzero()[:, 0].tolist()
 
     @property
@@ -220,26 +138,46 @@ class ToolkenSet:
         return f"ToolkenSet({len(self)} tools for {self.provenance.model_id}: {shown})"
 
     def index(self, name: str) -> int:
-        """The row of a tool; `ToolkenSetError` if it has no toolken here."""
+        """Return the row of a tool.
+
+        Raises:
+            ToolkenSetError: It has no toolken here.
+        """
         try:
             return self.names.index(name)
         except ValueError:
             raise ToolkenSetError(self._unknown(name)) from None
 
     def select(self, names: Iterable[str]) -> ToolkenSet:
-        """The toolkens of these tools only, in the order of `names`."""
+        """Keep the toolkens of these tools only, in the order of `names`.
+
+        Raises:
+            ToolkenSetError: A tool has no toolken here, or is named twice.
+        """
         return self._rows(self._indices(names))
 
     def remove(self, names: Iterable[str]) -> ToolkenSet:
-        """The toolkens of all tools but these, in their order."""
+        """Leave out the toolkens of these tools.
+
+        Raises:
+            ToolkenSetError: A tool has no toolken here, or is named twice.
+        """
         gone = set(self._indices(names))
         return self._rows([i for i in range(len(self)) if i not in gone])
 
     def add(self, specs: Sequence[ToolSpec], rows: Tensor, how: str = "prior") -> ToolkenSet:
-        """With toolkens for further tools that nobody trained: `rows` (len(specs), d), their priors as well.
+        """Append toolkens for tools that were not trained. They get the set's bias; `new_tools.add_tools` makes rows.
 
-        how: how the rows were made, for the provenance. `decoding.new_tools.add_tools` makes them. The rows of the
-        tools already here stay as they are, bit for bit. The new tools get the set's bias.
+        Args:
+            specs: The new tools.
+            rows: (len(specs), d), their toolkens, and their priors too.
+            how: How the rows were made, for the provenance.
+
+        Returns:
+            A set whose first rows are those of this one, bit for bit.
+
+        Raises:
+            ToolkenSetError: A tool has a toolken already, or `rows` has the wrong shape.
         """
         known = [spec.name for spec in specs if spec.name in self]
         if known:
@@ -262,13 +200,14 @@ class ToolkenSet:
         )
 
     def merge(self, other: ToolkenSet) -> ToolkenSet:
-        """The toolkens of both, for one LM; this set's rows come first.
+        """Put the toolkens of two sets for one LM together; this set's rows come first.
 
-        Every tool keeps its bias: where the sets' biases differ, the tools of `other` carry the difference as biases of
-        their own. The calibration stays only if both sets have the same one.
+        Every tool keeps its bias: if the sets' biases differ, the tools of `other` get the difference as `tool_biases`.
+        The calibration is kept only if both sets have the same one. In the provenance, counts are added up; a λ that
+        differs becomes None, and a prior that differs names both.
 
-        Raises `ToolkenSetError` if the sets are for different LMs, share a tool, or were fitted in different prompt
-        styles. Where the provenances differ otherwise, the counts add up, `lam` is None and `prior` names both.
+        Raises:
+            ToolkenSetError: The sets are for different LMs, share a tool, or were fitted in different prompt styles.
         """
         ours, theirs = self.provenance, other.provenance
         other.check_fits(self.made_for)
@@ -307,39 +246,48 @@ class ToolkenSet:
         )
 
     def check_fits(self, lm: LMIdentity) -> None:
-        """Raises `ToolkenSetError`, naming both LMs and what differs, unless these toolkens were made for this LM."""
+        """Check that these toolkens were made for `lm`.
+
+        Raises:
+            ToolkenSetError: They were not. The message names both LMs and what differs.
+        """
         if differences := self.made_for.differences(lm):
             raise ToolkenSetError(
                 f"these toolkens were fitted for {self.made_for}, the LM is {lm}: they differ in "
                 f"{', '.join(differences)}. Load the LM they were fitted for, or fit toolkens for this one"
             )
 
-    def save(self, folder: str | Path, beside: Mapping[str, str] | None = None) -> None:
-        """Writes the set to `folder`, replacing a set that is there. A save that is killed leaves the old one whole.
+    def save(self, folder: str | Path, extra_files: Mapping[str, str] | None = None) -> None:
+        """Write the set to `folder`, in place of a set that is there. A save that is killed leaves the old one whole.
 
-        beside: further text files of the same save, by name (a report, a model card).
+        Args:
+            folder: Where to.
+            extra_files: Further text files of the same save, by name (a report, a model card).
 
-        Raises `ToolkenSetError` if `folder` holds anything that no save put there, or that was changed since: it would
-        be lost. ValueError for a name that is not a plain file's, or is one of the set's own.
+        Raises:
+            ToolkenSetError: `folder` holds something that no save put there, or that was changed since: it would be
+                lost.
+            ValueError: An extra file's name is not a plain file name, or belongs to the set itself.
         """
-        # Toolkens that were never fitted are their prior, the very same tensor, which safetensors would refuse.
+        # In a set that was never fitted, matrix and prior are the same tensor, which safetensors refuses.
         tensors = {"matrix": self.matrix.clone(), "prior": self.prior.clone()}
         for name in _OPTIONAL_TENSORS:
             if (tensor := getattr(self, name)) is not None:
                 tensors[name] = tensor
-        settings = _Settings(
+        settings = SavedSettings(
             bias=self.bias, specs=list(self.specs), provenance=self.provenance, calibration=self.calibration
         )
-        write_folder(folder, settings, tensors, beside)
+        write_folder(folder, settings, tensors, extra_files)
 
     @classmethod
     def load(cls, folder: str | Path) -> ToolkenSet:
-        """The set that was saved to `folder`.
+        """Read the set that was saved to `folder`.
 
-        Raises `ToolkenSetError`, naming the file and the next step, for a folder that is missing, truncated, mixed from
-        two saves, of a format this version does not know, or not one of ours.
+        Raises:
+            ToolkenSetError: The folder is missing, damaged, mixed from two saves, or of an unknown format. The message
+                names the file and the next step.
         """
-        settings, tensors = read_folder(folder, _Settings)
+        settings, tensors = read_folder(folder)
         file = Path(folder) / TENSORS_FILE
         if set(tensors) - set(_OPTIONAL_TENSORS) != {"matrix", "prior"}:
             raise ToolkenSetError(f"{file} holds {sorted(tensors)}, not 'matrix' and 'prior': fit anew")

@@ -1,16 +1,18 @@
-"""What a fit tells its caller besides the toolkens: dropped rows, tools without calls, names that say nothing."""
+"""What a fit warns of: dropped rows, tools without calls, names that say nothing."""
 
 from __future__ import annotations
 
+import inspect
+import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from langchain_toolken.toolkens.priors import says_nothing
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.demonstrations.form import DroppedRow
+from langchain_toolken.training.demonstrations.demonstration import DroppedRow
 
-# A warning names the line that called whoever calls these functions.
-_CALLER = 3
+_PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 
 
 class ToolkenFitWarning(UserWarning):
@@ -18,30 +20,29 @@ class ToolkenFitWarning(UserWarning):
 
 
 def warn(message: str) -> None:
-    """A ToolkenFitWarning for whoever called the caller."""
-    warnings.warn(message, ToolkenFitWarning, stacklevel=_CALLER)
+    """Issue a ToolkenFitWarning that names the user's line, the first one outside of this package."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, ToolkenFitWarning, stacklevel=level)
 
 
 def warn_of_dropped(dropped: Sequence[DroppedRow]) -> None:
-    """Names the first rows that were not used, if any."""
+    """Warn of rows that were not used, naming the first ones."""
     if dropped:
         shown = "; ".join(map(str, dropped[:5])) + ("; …" if len(dropped) > 5 else "")
-        message = f"{len(dropped)} demonstrations were dropped. {shown}"
-        warnings.warn(message, ToolkenFitWarning, stacklevel=_CALLER)
+        warn(f"{len(dropped)} demonstrations were dropped. {shown}")
 
 
 def warn_of_unseen(unseen: Sequence[str]) -> None:
-    """Names the first tools that no demonstration calls, if any."""
+    """Warn of tools that no demonstration calls, naming the first ones."""
     if unseen:
         shown = ", ".join(unseen[:10]) + (f" and {len(unseen) - 10} more" if len(unseen) > 10 else "")
-        message = (
-            f"no demonstration calls {shown}: their toolkens only learn when not to fire, and stay near their priors"
-        )
-        warnings.warn(message, ToolkenFitWarning, stacklevel=_CALLER)
+        warn(f"no demonstration calls {shown}: their toolkens only learn when not to fire, and stay near their priors")
 
 
 def warn_of_names(specs: Sequence[ToolSpec]) -> None:
-    """Of those that say nothing, where a prior would be made of them."""
+    """Warn of names that say nothing, where a prior would be made of them."""
     for described, advice in (
         (True, "say nothing, so the descriptions take their place in the priors"),
         (False, "say nothing and there is no description, so the priors are noise: describe the tools or rename them"),
@@ -49,4 +50,4 @@ def warn_of_names(specs: Sequence[ToolSpec]) -> None:
         names = [spec.name for spec in specs if says_nothing(spec.name) and bool(spec.description.strip()) == described]
         if names:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-            warnings.warn(f"the names {shown} {advice}", ToolkenFitWarning, stacklevel=_CALLER)
+            warn(f"the names {shown} {advice}")

@@ -1,4 +1,4 @@
-"""What a fit ends in: its rows made a `ToolkenSet`, calibrated on held-out logits, and given to every process."""
+"""From fitted rows to a `ToolkenSet`: built, calibrated on held-out logits, and sent to every process."""
 
 from __future__ import annotations
 
@@ -12,40 +12,52 @@ from torch import Tensor
 
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import Style
-from langchain_toolken.toolkens.set import Calibration, Provenance, ToolkenSet
+from langchain_toolken.toolkens.provenance import Calibration, Provenance
+from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.calibration import BiasChoice, TemperatureChoice, call_figures, choose_temperature
+from langchain_toolken.training.calibration import BiasChoice, call_figures
+from langchain_toolken.training.calibration_temperature import TemperatureChoice, choose_temperature
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.features.processes import Processes
 
 
-def make_toolken_set(
+def toolken_set(
     lm: LanguageModel,
     specs: Sequence[ToolSpec],
     matrix: Tensor,
-    prior: Tensor,
+    prior_rows: Tensor,
+    *,
     bias: float,
     style: Style,
-    prior_kind: str,
-    lam: float | None,
-    demonstrations: int,
-    features: Features | None,
+    prior: str,
+    lam: float | None = None,
+    demonstrations: int = 0,
+    features: Features | None = None,
 ) -> ToolkenSet:
-    """The set of rows `matrix` (K, d) that were pulled to `prior` (K, d), without a calibration.
+    """Build the set of fitted rows, without a calibration.
 
-    bias: that they were fitted with. prior_kind, lam, demonstrations: for the provenance. features: what was fitted on;
-    None where the rows are the priors.
+    Args:
+        lm: The LM.
+        specs: The K tools.
+        matrix: Their rows, (K, d).
+        prior_rows: What the rows were pulled to, (K, d).
+        bias: The bias that they were fitted with.
+        style: The prompt style of the demonstrations.
+        prior: The prior's name, for the provenance, as are the next two.
+        lam: λ; None for rows that were not fitted.
+        demonstrations: How many were fitted on.
+        features: What was fitted on; None for rows that are the priors.
     """
     return ToolkenSet(
         specs=tuple(specs),
         matrix=matrix.to(torch.float32).cpu(),
-        prior=prior.to(torch.float32).cpu(),
+        prior=prior_rows.to(torch.float32).cpu(),
         bias=bias,
         call_states=None if features is None else features.call_states(len(specs)),
         provenance=Provenance.of(
             lm.identity,
             style,
-            prior_kind,
+            prior,
             lam=lam,
             demonstrations=demonstrations,
             tool_positions=features.tool_positions if features else 0,
@@ -57,14 +69,16 @@ def make_toolken_set(
 def calibrate(
     toolkens: ToolkenSet, features: Features, logits: Tensor, choice: BiasChoice | None, cap: float | None
 ) -> tuple[ToolkenSet, TemperatureChoice]:
-    """The set with the chosen biases and calibrated probabilities.
+    """Give the set the chosen biases, and calibrate its probabilities.
 
-    features: N held-out positions. logits: (N, K) there, with the set's bias. choice: the biases; None keeps the set's
-    own. cap: what was asked of the false calls, for the record.
+    Args:
+        toolkens: The set, with the bias that it was fitted with.
+        features: N held-out positions.
+        logits: Toolken logits there, (N, K), with the set's bias.
+        choice: The biases to add; None keeps the set's own.
+        cap: The cap on false calls that was asked for, for the record.
     """
-    chosen: float | Tensor = 0.0
-    if choice is not None:
-        chosen = choice.bias if choice.tool_biases is None else choice.tool_biases + choice.bias
+    chosen = 0.0 if choice is None else choice.biases
     temperature = choose_temperature(features, logits, chosen)
     calls = call_figures(features, logits, chosen)
     calibration = Calibration(
@@ -83,7 +97,7 @@ def calibrate(
 
 
 def share_toolkens(crew: Processes, toolkens: ToolkenSet | None = None) -> ToolkenSet:
-    """The main process's toolkens, in every process; only it gives them."""
+    """Send the main process's toolkens to all processes; only the main one passes `toolkens`."""
     if crew.count == 1 and toolkens is not None:
         return toolkens
     with TemporaryDirectory() as folder:
@@ -92,7 +106,7 @@ def share_toolkens(crew: Processes, toolkens: ToolkenSet | None = None) -> Toolk
             toolkens.save(made)
         names = sorted(file.name for file in made.iterdir()) if toolkens is not None else []
         made.mkdir(exist_ok=True)
-        for name in crew.tell("\n".join(names).encode()).decode().split("\n"):
+        for name in crew.broadcast("\n".join(names).encode()).decode().split("\n"):
             content = (made / name).read_bytes() if toolkens is not None else b""
-            (made / name).write_bytes(crew.tell(content))
+            (made / name).write_bytes(crew.broadcast(content))
         return ToolkenSet.load(made)

@@ -1,9 +1,9 @@
-"""λ and the kind of prior by cross-validation on cached features (DESIGN §2): no further LM pass, a few solves' time.
+"""Choose λ and the kind of prior by cross-validation on the cached features, without another LM pass.
 
-TokenLearning (arXiv 2506.14248) gives the best λ per task and leaves open how to choose it. Here each λ's toolkens are
-fitted without a fold of the demonstrations and judged on it, from the largest λ down, each solve starting where the one
-before it ended (as in glmnet, Friedman et al. 2010, §2.5). The logits of the held-out folds then also calibrate the
-bias and the temperature (`calibration`), so nothing is calibrated on what it was fitted on.
+TokenLearning (arXiv 2506.14248) reports the best λ of each task and leaves open how to choose it. Here the toolkens of
+each λ are fitted without one fold of the demonstrations and evaluated on it, from the largest λ down, each solve
+starting where the previous one ended (as in glmnet, Friedman et al. 2010, §2.5). The logits of the held-out folds are
+then used to calibrate bias and temperature (`calibration`), so nothing is calibrated on what it was fitted on.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.progress import Progress
 from langchain_toolken.training.calibration import CallFigures, best_f1_bias, call_figures
 from langchain_toolken.training.cross_validation import CV_TOLERANCE, Begin, CrossValidation, rows_per_read
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.solve.solver import Solution
 
-# Without enough data to choose: fitted on FuncQA's train set, it puts the right tool first on 37 of FuncQA dev's 39
-# calls with two LMs (nano, and another of 11M parameters), where 1e-4 manages 34 and 36 and 1e-3 33 and 36.
+# Used if there is too little data to choose; on FuncQA the best of the path with two LMs.
 DEFAULT_LAM = 1e-5
 LAMS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 FOLDS = 5
-# Below either, a fold holds too little for its loss to say anything.
+# With fewer, the loss of a fold says nothing.
 MIN_DEMONSTRATIONS = 10
 MIN_PER_FOLD = 2
-# So many of the other priors are tried where problems are large, those that put most calls right untrained.
+# How many of the other priors are tried if the problem is large: the best ones untrained.
 _SHORTLIST = 2
 
 
@@ -37,11 +37,19 @@ _SHORTLIST = 2
 class PathPoint:
     """One λ and prior on the held-out folds.
 
-    loss: mean over positions of -log p(the tool called), or of -log p(no call here) where a word follows. It is the
-    objective's loss less the words' own, which no toolken changes. error: its standard error, demonstrations being the
-    sampled units. calls: at bias 0. best_f1: at the best bias. untrained: of all calls, the share whose tool the prior
-    puts first as it is. Of large problems the fits saw a sample of the words, and make more false calls than the
-    calibrated set will: compare points with each other only.
+    The fits of large problems see a sample of the words only and make more false calls than the calibrated set will, so
+    compare points with each other only.
+
+    Attributes:
+        prior: The prior's name.
+        lam: λ.
+        loss: Mean over positions of -log p(the tool called), or of -log p(no call) where a word follows. It is the
+            objective's loss without the words' own part, which no toolken changes.
+        error: The loss's standard error, with demonstrations as the sampled units.
+        calls: Figures of the calls at bias 0.
+        best_f1: F1 at the best bias.
+        iterations: Iterations of the solves of all folds.
+        untrained: Share of all calls whose tool the prior puts first without training.
     """
 
     prior: str
@@ -58,13 +66,19 @@ class PathPoint:
 class Selection:
     """What was chosen, and why.
 
-    path: in the order of the solves; empty if the data was too small to choose. held_out: the n positions that were
-    judged, with their weights: all of them, or a sample of the large problem's; positions: (n,) int64, which they are
-    of the given ones; logits: (n, K) float32, theirs, at the chosen λ and prior, and folds: (n,) int64, which fold a
-    position was held out in. None where nothing was.
-    start: (K, d), a matrix fitted to most of the demonstrations with the chosen λ and prior, to begin the solve on all
-    of them with; or None.
-    note: why nothing could be chosen and the defaults stand, else "".
+    Attributes:
+        lam: The chosen λ.
+        prior: The chosen prior's name.
+        path: What was tried, in order; empty if there was too little data to choose.
+        held_out: The n held-out positions, with their weights: all positions, or a sample if the problem is large.
+            None, as the next three, if nothing was held out.
+        positions: Which of the given positions these are, (n,) int64.
+        logits: Their toolken logits at the chosen λ and prior, (n, K) float32.
+        folds: The fold in which each was held out, (n,) int64.
+        seconds: Wall clock.
+        note: Why nothing could be chosen and the defaults are used, else "".
+        start: Rows (K, d) fitted to most of the demonstrations with the chosen λ and prior, to start the solve on all
+            of them from; or None.
     """
 
     lam: float
@@ -92,39 +106,46 @@ def select_lam(
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> Selection:
-    """λ and prior: what cross-validation can tell apart, by held-out top-1 and loss; what it can't, by the prior alone.
+    """Choose λ and prior by cross-validation.
 
-    The priors are ranked by the calls that they put right untrained. The first walks the whole path of `lams`, the
-    others are tried at the λ that served it best, from its solutions.
+    The priors are ranked by the share of calls that they put right untrained. The first walks the whole path of `lams`;
+    the others are tried at the λ that was best for it, starting from its solutions.
 
-    λ: the smallest held-out loss among those whose held-out calls, each at the bias that serves it best, have an F1
-    within one standard error of the highest. F1, because the bias is calibrated afterwards: the loss at the bias of
-    the fit chooses too large a λ where calls are few among words, whose sure errors a bias would undo (GSM8K-XL: 1e-3,
-    with 0.973 of held-out calls' tools first and an F1 of 0.87, not 1e-4 with 0.986 and 0.90). F1 alone follows noise.
+    The chosen λ has the smallest held-out loss among those whose F1, each at its best bias, is within one standard
+    error of the highest. F1, because the bias is calibrated afterwards: loss at the bias of the fit chooses too large a
+    λ if calls are few among words, because it counts confident errors that a bias would undo. F1 alone follows noise.
 
-    Prior: the first in rank whose held-out top-1 is within one standard error of the highest. Trained, priors differ
-    little on demonstrations like those they were trained on, and much elsewhere: with mini-lm, KAMEL-60's held-out
-    demonstrations are put right to 0.85–0.87 with any of `fit.AUTO_PRIORS`, its test questions, which are worded
-    otherwise, to 0.25–0.28 with those of head rows and 0.35 with the hidden states of name and description (λ=1e-3).
-    The latter put 0.34 of the calls right untrained, the others 0.16–0.25.
+    The chosen prior is the first in rank whose held-out top-1 is within one standard error of the highest. Once
+    trained, priors differ little on demonstrations like those they were trained on, but much on other texts, where the
+    untrained rank is the better guide.
 
-    priors: candidates by name, (K, d) each; of equals in rank the one given first.
+    Large problems take less work (`cross_validation`): if even a sample of their words is large, the path ends at the
+    first λ that is no better, and only the next two priors in rank are tried. What was chosen on a sample is fitted
+    again to all word positions, still without the folds, to get the logits for the calibration: a sample misses false
+    calls, and the bias would become too low.
 
-    Large problems are spared some of that (`cross_validation`); and where even a sample of them is large, the path ends
-    at the first λ that isn't better, and only the two next in rank are tried besides the first. What a sample has
-    chosen is then fitted to all word positions, still without the folds: for the logits that the bias is calibrated on,
-    since the false calls that a sample leaves standing would take it too low (KAMEL-234: F1 on its dev set .72, not
-    .74).
+    Args:
+        features: Features of the N positions.
+        priors: Candidate rows (K, d) by name; if two rank equal, the first one given wins.
+        lams: Values of λ to try.
+        folds: How many folds.
+        seed: Decides which demonstrations share a fold.
+        bias: Fixed in every solve.
+        tolerance: See `CV_TOLERANCE`.
+        max_iterations: See `solve`.
+        device: Where to solve.
+        progress: Called with (done, total, what).
 
-    bias: held fixed in every solve. seed: of the folds. tolerance: see `CV_TOLERANCE`. Other arguments: `solve`.
+    Returns:
+        The choice. With fewer than `MIN_DEMONSTRATIONS` demonstrations, fewer than `MIN_PER_FOLD` per fold, or no call
+        at all, it is the first prior with `DEFAULT_LAM` (or the only λ given), without held-out logits, and a note.
 
-    With fewer than `MIN_DEMONSTRATIONS` demonstrations, or `MIN_PER_FOLD` a fold, or no call at all, nothing is chosen:
-    the first prior with `DEFAULT_LAM` (or the only λ given), no held-out logits, and a note that says so.
-
-    Raises ValueError for no priors, no lams, or fewer than 2 folds; SolveError as `solve` does.
+    Raises:
+        ValueError: No priors, no lams, or fewer than 2 folds.
+        SolveError: A solve failed.
     """
     if not priors or not lams or folds < 2:
-        raise ValueError(f"{len(priors)} priors, {len(lams)} lams and {folds} folds: give 1, 1 and 2 at least")
+        raise ValueError(f"{len(priors)} priors, {len(lams)} lams and {folds} folds: give at least 1, 1 and 2")
     began = time.perf_counter()
     first = next(iter(priors))
     found = int(features.demonstration.unique().numel())
@@ -156,7 +177,7 @@ def select_lam(
         solutions = work.fit(priors[prior], lam, begin, one_done)
         matrices[prior, lam] = [solution.matrix for solution in solutions]
         logits = work.logits(matrices[prior, lam])
-        points.append(_judge(work.held_out, logits, prior, untrained[prior], lam, solutions))
+        points.append(_evaluate(work.held_out, logits, prior, untrained[prior], lam, solutions))
 
     begin = None
     calls = work.held_out.tool_positions
@@ -195,39 +216,38 @@ def select_lam(
 
 
 def _untrained_top1(features: Features, prior: Tensor, device: torch.device | str) -> float:
-    """The share of the calls whose tool has the largest logit with toolkens `prior`, (K, d), as they are."""
+    """Share of the calls whose tool has the largest logit with the untrained rows `prior`, (K, d)."""
     rows, right = prior.to(device), 0
     calls = (features.target >= 0).nonzero()[:, 0]
     for part in calls.split(rows_per_read(prior)):
-        logits = features.hidden[part].to(device, rows.dtype) @ rows.T
-        right += int((logits.argmax(dim=1).cpu() == features.target[part]).sum())
+        likeliest = toolken_logits(features.hidden[part], rows).argmax(dim=1)
+        right += int((likeliest.cpu() == features.target[part]).sum())
     return right / len(calls)
 
 
 def _good_calls(points: Sequence[PathPoint], calls: int) -> list[PathPoint]:
-    """The points whose F1 is within a standard error of the best, `calls` held-out calls being the sampled units."""
+    """Return the points whose F1 is within one standard error of the best, of `calls` held-out calls."""
     best = max(point.best_f1 for point in points)
     return [point for point in points if point.best_f1 >= best - _error(best, calls)]
 
 
 def _best_lam(points: Sequence[PathPoint], calls: int) -> PathPoint:
-    """Of the points of one prior with good calls, the smallest loss; of equal ones the larger λ."""
+    """Return the point with the smallest loss among those with good calls; of equal ones, the larger λ."""
     return min(_good_calls(points, calls), key=lambda point: (point.loss, -point.lam))
 
 
 def _best_prior(points: Sequence[PathPoint], calls: int) -> PathPoint:
-    """Of the points, one for each prior in their rank, the first whose top-1 is within a standard error of the best,
-    `calls` held-out calls being the sampled units."""
+    """Return the first point, in the priors' rank, whose top-1 is within one standard error of the best."""
     top1 = max(point.calls.top1 for point in points)
     return next(point for point in points if point.calls.top1 >= top1 - _error(top1, calls))
 
 
 def _error(share: float, count: int) -> float:
-    """The standard error of a share of `count`."""
+    """Standard error of a share of `count`."""
     return float((share * (1 - share) / max(count, 1)) ** 0.5)
 
 
-def _judge(
+def _evaluate(
     features: Features, logits: Tensor, prior: str, untrained: float, lam: float, solutions: Sequence[Solution]
 ) -> PathPoint:
     words, weight = features.word_logsumexp.double(), features.weight.double()

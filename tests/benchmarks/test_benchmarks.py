@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -18,6 +20,7 @@ def run(script: str, *options: str) -> dict[str, object]:
     return facts
 
 
+@pytest.mark.slow
 def test_prompt_tokens_are_flat_with_toolkens_and_grow_with_tools_in_the_prompt() -> None:
     facts = run(
         "chat.py",

@@ -21,8 +21,10 @@ from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.prompts.thoughts import ThoughtLayout, thought_layout
 from langchain_toolken.tools.spec import tool_spec
-from tests.support.sample_tools import multiply
-from tests.support.tiny_chat import TEMPLATE, ScriptedEngine, completion, make_tokenizer, reasoning, scripted_toolkens
+from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
+from tests.support.tiny import TEMPLATE, make_tokenizer
+from tests.support.toolken_sets import scripted_toolkens
+from tests.support.tools import multiply
 
 QUESTION = [HumanMessage("How many pens do 27 boxes hold?")]
 LAYOUT = ThoughtLayout(open="<think>", close="</think>", lead="\n", tail="\n", gap="\n\n", opened=False)

@@ -16,8 +16,9 @@ from langchain_toolken.decoding.engine import Candidate
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.tool_cards import tool_card
 from langchain_toolken.tools.spec import ToolSpec, tool_spec
-from tests.support.sample_tools import door, lamp
-from tests.support.tiny_chat import ScriptedEngine, completion, reasoning, scripted_toolkens
+from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
+from tests.support.toolken_sets import scripted_toolkens
+from tests.support.tools import door, lamp
 
 QUESTION = [HumanMessage("Turn it on.")]
 

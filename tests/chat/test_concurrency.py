@@ -22,7 +22,7 @@ from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.decoding.local.shared import shared_engine
 from langchain_toolken.lm.model import LanguageModel
 from tests.support.passes import Passes, wait_until
-from tests.support.tiny_chat import make_model, make_tokenizer
+from tests.support.tiny import save_lm
 
 pytestmark = pytest.mark.filterwarnings("ignore:No fitted toolken")
 
@@ -263,9 +263,7 @@ def test_many_callers_that_cancel_and_leave_get_right_answers(lm: LanguageModel)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
-    tokenizer = make_tokenizer()
-    make_model(tokenizer).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    save_lm(tmp_path)
     return str(tmp_path)
 
 

@@ -24,8 +24,8 @@ from langchain_toolken.decoding.local.shared import shared_engine
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.set import ToolkenSet
-from tests.support.tiny import make_toolkens
-from tests.support.tiny_chat import make_model, make_tokenizer
+from tests.support.tiny import save_lm
+from tests.support.toolken_sets import make_toolkens
 
 QUESTION = [HumanMessage("How many pens do 27 boxes hold?")]
 
@@ -46,9 +46,7 @@ def divide(a: float, b: float) -> float:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny LM on disk, with toolkens for `multiply` in its folder "toolkens"."""
     path = tmp_path_factory.mktemp("lm")
-    tokenizer = make_tokenizer(chat=False)
-    make_model(tokenizer).save_pretrained(path)
-    tokenizer.save_pretrained(path)
+    save_lm(path, chat=False)
     make_toolkens(load_language_model(path), ["multiply"], scale=3.0).save(path / "toolkens")
     return path
 
@@ -103,7 +101,7 @@ def test_a_copy_keeps_the_toolkens_that_were_read_and_those_that_were_made(folde
         chat.bind_tools([divide]).invoke(QUESTION)
     shutil.rmtree(moved)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)  # the others are errors anyway
         copy.deepcopy(chat).bind_tools([divide, multiply]).invoke(QUESTION)
 
 
@@ -170,6 +168,7 @@ def test_a_pickled_chat_model_holds_no_weights_and_loads_them_when_it_is_used(fo
         assert its.probability == pytest.approx(mine.probability, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_other_processes_answer_as_this_one(folder: Path) -> None:
     bound = chat_of(folder).bind_tools([multiply])
     here = bound.invoke(QUESTION)

@@ -21,15 +21,9 @@ from langchain_toolken.chat.settings import ToolMode
 from langchain_toolken.decoding.engine import Reasoning
 from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.tools.spec import ToolSpec
-from tests.support.tiny_chat import (
-    SPECIALS,
-    TEMPLATE,
-    ScriptedEngine,
-    completion,
-    make_tokenizer,
-    reasoning,
-    scripted_toolkens,
-)
+from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
+from tests.support.tiny import SPECIALS, TEMPLATE, make_tokenizer
+from tests.support.toolken_sets import scripted_toolkens
 
 MARKUP = [
     *SPECIALS,

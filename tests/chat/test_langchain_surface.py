@@ -19,8 +19,10 @@ from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.chat.settings import ToolMode
 from langchain_toolken.prompts.format import Reinjection
 from langchain_toolken.tools.spec import tool_spec
-from tests.support.sample_tools import door, lamp
-from tests.support.tiny_chat import ScriptedEngine, completion, make_tokenizer, reasoning, scripted_toolkens
+from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
+from tests.support.tiny import make_tokenizer
+from tests.support.toolken_sets import scripted_toolkens
+from tests.support.tools import door, lamp
 
 QUESTION = [HumanMessage("Turn it on.")]
 
@@ -91,7 +93,7 @@ def test_a_cached_answer_is_not_decoded_again() -> None:
     engine = ScriptedEngine([reasoning(" a"), reasoning(" b")])
     chat = scripted(engine, cache=InMemoryCache())
     assert [chat.invoke(QUESTION).content for _ in range(3)] == ["a", "a", "a"]
-    assert len(engine.calls) == 1
+    assert len(engine.requests) == 1
     assert chat.invoke([HumanMessage("And off?")]).content == "b"
 
 
@@ -248,7 +250,7 @@ def test_an_agents_response_format_is_decoded_under_its_grammar_and_no_tool_to_c
     assert [type(message).__name__ for message in end["messages"]] == (
         ["HumanMessage", "AIMessage", "ToolMessage", "AIMessage"]
     )
-    assert [call["must_call"] for call in engine.calls] == [False, False]
+    assert [request.must_call for request in engine.requests] == [False, False]
 
 
 def test_the_profile_says_what_an_lm_of_text_can_do_and_its_context_once_it_is_loaded() -> None:

@@ -20,19 +20,14 @@ from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.prompts.tool_cards import tool_card
-from langchain_toolken.toolkens.folder import ToolkenSetError
+from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import tool_spec
-from tests.support.sample_tools import lamp, multiply
-from tests.support.tiny_chat import (
-    ScriptedEngine,
-    completion,
-    make_model,
-    make_tokenizer,
-    reasoning,
-    scripted_toolkens,
-    toolken_firing_after,
-)
+from tests.support.firing import toolken_firing_after
+from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
+from tests.support.tiny import make_tokenizer, save_lm
+from tests.support.toolken_sets import scripted_toolkens
+from tests.support.tools import lamp, multiply
 
 QUESTION = [HumanMessage("How many pens do 27 boxes hold?")]
 
@@ -133,8 +128,8 @@ def test_only_bound_tools_are_active() -> None:
     chat.invoke(QUESTION)
     chat.bind_tools([lamp]).invoke(QUESTION)
     chat.bind_tools([lamp], tool_choice="none").invoke(QUESTION)
-    assert [call["active"] for call in engine.calls] == [None, {"lamp"}, None]
-    assert [call["toolkens"] is None for call in engine.calls] == [True, False, True]
+    assert [request.active for request in engine.requests] == [None, {"lamp"}, None]
+    assert [request.toolkens is None for request in engine.requests] == [True, False, True]
 
 
 def test_an_answer_loses_only_its_first_space_and_a_continuation_none() -> None:
@@ -164,11 +159,11 @@ def test_settings_reach_the_engine_and_a_call_can_change_them() -> None:
     chat = scripted(engine, temperature=0.5, top_k=3, max_tokens=9, stop=["!"])
     chat.invoke(QUESTION)
     chat.bind(temperature=0.0, max_tokens=3).invoke(QUESTION, stop=["?"])
-    first, second = engine.calls
-    assert (first["sampling"].temperature, first["sampling"].top_k, first["sampling"].max_tokens) == (0.5, 3, 9)
-    assert first["stop"] == ("\nQ:", "!")
-    assert (second["sampling"].temperature, second["sampling"].max_tokens) == (0.0, 3)
-    assert second["stop"] == ("\nQ:", "?")
+    first, second = engine.requests
+    assert (first.sampling.temperature, first.sampling.top_k, first.sampling.max_tokens) == (0.5, 3, 9)
+    assert first.stop == ("\nQ:", "!")
+    assert (second.sampling.temperature, second.sampling.max_tokens) == (0.0, 3)
+    assert second.stop == ("\nQ:", "?")
 
 
 def test_the_style_is_the_toolkens_then_the_templates() -> None:
@@ -219,9 +214,7 @@ def test_serialisation_writes_settings_and_no_weights(tmp_path: Path) -> None:
 
 
 def test_a_call_can_ask_another_lm(tmp_path: Path) -> None:
-    tokenizer = make_tokenizer()
-    make_model(tokenizer).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    save_lm(tmp_path)
     engine = ScriptedEngine([reasoning(" a")])
     chat = scripted(engine)
     assert chat.invoke(QUESTION, model=str(tmp_path), max_tokens=2).response_metadata["model_name"] == str(tmp_path)
@@ -240,7 +233,7 @@ def lamp_toolken(lm: LanguageModel, words: int = 3) -> tuple[ToolkenSet, str]:
     prompt = render(lm.tokenizer, QUESTION, PromptFormat("completion"))
     steps = [[*prompt, *begun.token_ids[:count]] for count in range(words + 1)]
     return toolken_firing_after(lm, spec, steps[-1:], steps[:-1], "completion"), answer_to(
-        plain.turn(), QUESTION, begun
+        plain.decoding_setup().lay_out(QUESTION, ()), begun
     ).text
 
 
@@ -272,7 +265,7 @@ def test_a_bound_tool_without_toolken_gets_its_prior_once_and_a_warning(lm: Lang
     with pytest.warns(UserWarning, match=r"'lamp'.*prior toolkens"):
         chat.bind_tools([lamp]).invoke(QUESTION)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)  # the others are errors anyway
         chat.bind_tools([lamp]).invoke(QUESTION)
 
 
@@ -286,9 +279,7 @@ def test_a_prior_joins_fitted_toolkens_without_changing_them(lm: LanguageModel) 
 
 
 def test_one_lm_is_loaded_once_for_all_instances(tmp_path: Path) -> None:
-    tokenizer = make_tokenizer()
-    make_model(tokenizer).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    save_lm(tmp_path)
     first = ToolkenChat(model=str(tmp_path), device="cpu", max_tokens=3)
     second = ToolkenChat(model=str(tmp_path), device="cpu", max_tokens=5)
     assert first.engine is second.engine

@@ -16,16 +16,13 @@ from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
-from langchain_toolken.toolkens.set import Calibration, ToolkenSet
+from langchain_toolken.toolkens.provenance import Calibration
+from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import tool_spec
-from tests.support.sample_tools import door, lamp
-from tests.support.tiny_chat import (
-    ScriptedEngine,
-    completion,
-    reasoning,
-    scripted_toolkens,
-    toolken_firing_after,
-)
+from tests.support.firing import toolken_firing_after
+from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
+from tests.support.toolken_sets import scripted_toolkens
+from tests.support.tools import door, lamp
 
 QUESTION = [HumanMessage("How many pens do 27 boxes hold?")]
 
@@ -117,7 +114,7 @@ def test_a_rejected_call_is_none_and_the_words_go_on_from_there(streaming: bool)
     assert message.response_metadata["finish_reason"] == "stop"
     assert message.response_metadata["rerank"][0]["chosen"] is None
     assert engine.prompts[1] == [*engine.prompts[0], 7, 8]
-    assert [call["begun"] for call in engine.calls] == [None, 2]
+    assert [request.begun for request in engine.requests] == [None, 2]
 
 
 def test_a_forced_call_can_not_be_rejected() -> None:
@@ -198,16 +195,16 @@ def test_behind_a_rejected_call_the_lm_writes_the_word_it_would_have_written_wit
 def test_a_stop_string_is_found_across_a_rejected_call_and_never_streamed(
     lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    toolkens = firing_after(lm, 9)
-    plain = ToolkenChat.from_engine(TransformersEngine(lm), max_tokens=12, style="completion")
-    before, after = (plain.reason(QUESTION, max_tokens=count).text for count in (9, 10))
+    toolkens = firing_after(lm, 12)
+    plain = ToolkenChat.from_engine(TransformersEngine(lm), max_tokens=15, style="completion")
+    before, after = (plain.reason(QUESTION, max_tokens=count).text for count in (12, 13))
     # It begins with the last character before the rejected call, and ends with the first word behind it.
     stop = before[-1] + after.removeprefix(before)
-    assert stop == "&Ho"
+    assert stop == "! in"
     expected = after[: after.index(stop)].removeprefix(" ")
     engine = TransformersEngine(lm)
     monkeypatch.setattr(engine, "score", lambda prompt, answers: [-2.0] * (len(answers) - 1) + [-1.0])
-    chat = ToolkenChat.from_engine(engine, toolkens, max_tokens=12, rerank="docs", rerank_margin=1.0, stop=[stop])
+    chat = ToolkenChat.from_engine(engine, toolkens, max_tokens=15, rerank="docs", rerank_margin=1.0, stop=[stop])
     bound = chat.bind_tools([lamp, door])
     message = bound.invoke(QUESTION)
     assert message.content == expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel
 
-from langchain_toolken.chat.settings import call_settings, choice_among
+from langchain_toolken.chat.settings import choice_among, read_call_options
 from langchain_toolken.prompts.tool_cards import openai_tool
 from langchain_toolken.tools.spec import ToolSpec
 
@@ -45,14 +45,14 @@ def test_a_choice_that_can_not_be_met_is_refused(choice: object, said: str) -> N
 
 def test_a_forced_call_without_tools_is_refused() -> None:
     with pytest.raises(ValueError, match="no tools are bound"):
-        call_settings({"tool_choice": "any"})
+        read_call_options({"tool_choice": "any"})
 
 
 def test_a_choice_leaves_the_tools_that_may_be_called() -> None:
-    settings = call_settings({"tools": TOOLS, "tool_choice": "divide"})
-    assert ([spec.name for spec in settings.tools], settings.forced) == (["divide"], True)
-    settings = call_settings({"tools": TOOLS, "tool_choice": "none", "temperature": 1.0})
-    assert (settings.tools, settings.forced, settings.sampling) == ((), False, {"temperature": 1.0})
+    options = read_call_options({"tools": TOOLS, "tool_choice": "divide"})
+    assert ([spec.name for spec in options.tools], options.forced) == (["divide"], True)
+    options = read_call_options({"tools": TOOLS, "tool_choice": "none", "temperature": 1.0})
+    assert (options.tools, options.forced, options.changes) == ((), False, {"temperature": 1.0})
 
 
 class Point(BaseModel):
@@ -62,11 +62,11 @@ class Point(BaseModel):
 
 def test_a_response_format_is_a_schema_and_nothing_looser() -> None:
     given = {"type": "json_schema", "json_schema": {"name": "point", "schema": Point.model_json_schema()}}
-    answer = call_settings({"response_format": given}).answer
+    answer = read_call_options({"response_format": given}).answer
     assert answer is not None
     assert answer.name == "point"
-    assert call_settings({"response_format": {"type": "text"}}).answer is None
+    assert read_call_options({"response_format": {"type": "text"}}).answer is None
     with pytest.raises(ValueError, match="json_object.*not supported"):
-        call_settings({"response_format": {"type": "json_object"}})
+        read_call_options({"response_format": {"type": "json_object"}})
     with pytest.raises(ValueError, match="one of them"):
-        call_settings({"response_format": given, "tools": TOOLS, "tool_choice": "any"})
+        read_call_options({"response_format": given, "tools": TOOLS, "tool_choice": "any"})

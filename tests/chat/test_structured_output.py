@@ -15,7 +15,9 @@ from typing_extensions import TypedDict
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.tools.spec import tool_spec
-from tests.support.tiny_chat import ScriptedEngine, completion, make_language_model, reasoning, scripted_toolkens
+from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
+from tests.support.tiny import make_lm
+from tests.support.toolken_sets import scripted_toolkens
 
 QUESTION = [HumanMessage("Where is the pen?")]
 METHODS = ["json_schema", "function_calling"]
@@ -41,7 +43,7 @@ class OldPlace(OldBaseModel):
 
 @pytest.fixture(scope="module")
 def chat() -> ToolkenChat:
-    return ToolkenChat.from_engine(TransformersEngine(make_language_model(chat=True)))
+    return ToolkenChat.from_engine(TransformersEngine(make_lm()))
 
 
 @pytest.mark.parametrize("method", METHODS)

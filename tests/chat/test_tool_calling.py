@@ -20,17 +20,12 @@ from langchain_toolken.prompts.messages import render
 from langchain_toolken.prompts.tool_calls import call_layout
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec, tool_spec
+from tests.support.firing import toolken_firing_after
 from tests.support.passes import Passes
-from tests.support.sample_tools import door, lamp, multiply
-from tests.support.tiny_chat import (
-    ScriptedEngine,
-    completion,
-    make_language_model,
-    make_tokenizer,
-    reasoning,
-    scripted_toolkens,
-    toolken_firing_after,
-)
+from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
+from tests.support.tiny import make_lm, make_tokenizer
+from tests.support.toolken_sets import scripted_toolkens
+from tests.support.tools import door, lamp, multiply
 
 QUESTION = [HumanMessage("How many pens do 27 boxes hold?")]
 
@@ -49,8 +44,8 @@ def test_any_lets_nothing_but_the_tools_come_next() -> None:
     engine = ScriptedEngine([reasoning("", "lamp", tokens=())], [completion('{"state":"on"}', {"state": "on"})])
     message = scripted(engine).bind_tools([multiply, lamp], tool_choice="any").invoke(QUESTION)
     assert [call["name"] for call in message.tool_calls] == ["lamp"]
-    (call,) = engine.calls
-    assert (call["must_call"], call["active"]) == (True, {"multiply", "lamp"})
+    (request,) = engine.requests
+    assert (request.must_call, request.active) == (True, {"multiply", "lamp"})
 
 
 @pytest.mark.parametrize("choice", ["lamp", {"type": "function", "function": {"name": "lamp"}}])
@@ -63,7 +58,7 @@ def test_a_named_tool_is_called_without_asking_the_lm_which(mode: ToolMode, choi
     message = chat.bind_tools([multiply, lamp, door], tool_choice=choice, strict=True).invoke(QUESTION)
     assert [(call["name"], call["args"]) for call in message.tool_calls] == [("lamp", {"state": "on"})]
     assert message.content == ""
-    assert engine.calls == []
+    assert engine.requests == []
 
 
 def test_a_forced_tool_without_a_toolken_needs_none() -> None:
@@ -76,9 +71,9 @@ def test_hybrid_gives_toolkens_to_the_fitted_tools_and_describes_the_others() ->
     engine = ScriptedEngine([reasoning("Well.")], tokenizer=make_tokenizer())
     chat = scripted(engine, tool_mode="hybrid", style="chat")
     chat.bind_tools([lamp, door]).invoke(QUESTION)
-    (call,) = engine.calls
-    assert call["active"] == {"lamp"}
-    assert call["markers"] == (engine.tokenizer.convert_tokens_to_ids("<tool_call>"),)
+    (request,) = engine.requests
+    assert request.active == {"lamp"}
+    assert request.markers == {engine.tokenizer.convert_tokens_to_ids("<tool_call>")}
     assert "- door(way: 'open' | 'shut')" in engine.decoded()[0]
     assert "- lamp" not in engine.decoded()[0]
 
@@ -86,7 +81,7 @@ def test_hybrid_gives_toolkens_to_the_fitted_tools_and_describes_the_others() ->
 def test_the_prompt_mode_describes_all_tools_and_uses_no_toolken() -> None:
     engine = ScriptedEngine([reasoning("Well.")], tokenizer=make_tokenizer())
     scripted(engine, tool_mode="prompt").bind_tools([lamp, door]).invoke(QUESTION)
-    assert engine.calls[0]["toolkens"] is None
+    assert engine.requests[0].toolkens is None
     assert "- lamp(" in engine.decoded()[0]
     assert "- door(" in engine.decoded()[0]
 
@@ -107,9 +102,7 @@ def test_a_copy_in_another_mode_lays_results_out_as_that_mode_does() -> None:
 
 
 def test_the_prompt_mode_on_a_tokenizer_without_a_marker_is_an_error_that_says_so() -> None:
-    from tests.support.tiny import make_tokenizer as make_plain_tokenizer
-
-    engine = ScriptedEngine(tokenizer=make_plain_tokenizer())
+    engine = ScriptedEngine(tokenizer=make_tokenizer(extra=()))
     with pytest.raises(ValueError, match="no token that begins a tool call"):
         ToolkenChat.from_engine(engine, tool_mode="prompt").bind_tools([lamp]).invoke(QUESTION)
 
@@ -126,7 +119,7 @@ def test_ranking_asks_for_the_fitted_tools_and_gives_the_first_k() -> None:
     engine = ScriptedEngine()
     chat = scripted(engine)
     assert [candidate.tool for candidate in chat.rank_tools("Turn it on.", k=1)] == ["lamp"]
-    assert engine.calls[0]["active"] == {"multiply", "lamp"}
+    assert engine.ranked[0]["active"] == {"multiply", "lamp"}
     with pytest.raises(ValueError, match="k must be 1"):
         chat.rank_tools("Turn it on.", k=0)
     with pytest.raises(ValueError, match="no tools to rank"):
@@ -138,7 +131,7 @@ def test_ranking_asks_for_the_fitted_tools_and_gives_the_first_k() -> None:
 
 @pytest.fixture(scope="module")
 def lm() -> LanguageModel:
-    return make_language_model(chat=True)
+    return make_lm()
 
 
 def firing_at_once(lm: LanguageModel) -> ToolkenSet:
@@ -149,7 +142,7 @@ def firing_at_once(lm: LanguageModel) -> ToolkenSet:
 
 def lm_writing_calls(prompt: list[int]) -> LanguageModel:
     """An LM whose likeliest word behind `prompt` is the marker that begins a call."""
-    lm = make_language_model(chat=True)
+    lm = make_lm()
     marker = call_layout(lm.tokenizer).marker_id
     row = toolken_firing_after(lm, SPECS[0], [prompt], [], "chat").matrix[0]
     with torch.no_grad():
@@ -214,7 +207,7 @@ def test_what_looks_like_a_call_in_a_message_calls_nothing(lm: LanguageModel) ->
 
 @pytest.mark.parametrize("mode", ["toolken", "prompt"])
 def test_any_calls_at_once_greedily_and_sampled(lm: LanguageModel, mode: ToolMode) -> None:
-    toolkens = firing_at_once(lm).add([SPECS[1]], torch.zeros(1, 64))
+    toolkens = firing_at_once(lm).add([SPECS[1]], torch.zeros(1, lm.hidden_size))
     chat = ToolkenChat.from_engine(TransformersEngine(lm), toolkens, tool_mode=mode)
     greedy = chat.bind_tools([lamp, door], tool_choice="any").invoke(QUESTION)
     assert greedy.content == ""
@@ -229,7 +222,7 @@ def test_any_calls_at_once_greedily_and_sampled(lm: LanguageModel, mode: ToolMod
 
 
 def test_ranking_is_the_trigger_distribution(lm: LanguageModel) -> None:
-    toolkens = firing_at_once(lm).add([SPECS[1]], torch.zeros(1, 64))
+    toolkens = firing_at_once(lm).add([SPECS[1]], torch.zeros(1, lm.hidden_size))
     chat = ToolkenChat.from_engine(TransformersEngine(lm), toolkens)
     first, second = chat.rank_tools(QUESTION)
     assert (first.tool, second.tool) == ("lamp", "door")

@@ -7,14 +7,19 @@ from typing import Any, Literal
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage, trim_messages
+from pydantic import BaseModel
 
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.chat.settings import ToolMode
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.prompts.messages import render
+from langchain_toolken.prompts.tool_cards import openai_tool
 from langchain_toolken.tools.spec import tool_spec
-from tests.support.sample_tools import door, lamp
-from tests.support.tiny_chat import ScriptedEngine, make_language_model, make_tokenizer, reasoning, scripted_toolkens
+from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
+from tests.support.tiny import make_lm, make_tokenizer
+from tests.support.toolken_sets import scripted_toolkens
+from tests.support.tools import door, lamp
 
 pytestmark = pytest.mark.filterwarnings("ignore:No fitted toolken")
 
@@ -28,7 +33,7 @@ def scripted(engine: ScriptedEngine, **fields: Any) -> ToolkenChat:
 
 @pytest.fixture(scope="module")
 def lm() -> LanguageModel:
-    return make_language_model(chat=True)
+    return make_lm()
 
 
 # --- what a call may change ------------------------------------------------------------------------------------------
@@ -39,11 +44,11 @@ def test_none_leaves_a_setting_what_it_is_unless_none_is_a_value_of_it() -> None
     chat = scripted(engine, temperature=0.5, top_k=3, max_tokens=9, seed=4, stop=["!"])
     unset = {"temperature": None, "top_p": None, "top_k": None, "max_tokens": None, "seed": None, "backtrace": None}
     chat.invoke(QUESTION, **unset, stop=None)
-    (call,) = engine.calls
-    sampling = call["sampling"]
+    (request,) = engine.requests
+    sampling = request.sampling
     assert (sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_tokens) == (0.5, 1.0, 3, 9)
     assert sampling.seed is None
-    assert call["stop"] == ("\nQ:", "!")
+    assert request.stop == ("\nQ:", "!")
 
 
 @pytest.mark.parametrize(
@@ -104,6 +109,51 @@ def test_max_tokens_reached_in_the_arguments_makes_an_invalid_call(
     assert [call["name"] for call in cut.invalid_tool_calls] == ["lamp"]
     assert cut.response_metadata["finish_reason"] == "length"
     assert cut.usage_metadata["output_tokens"] <= needed
+
+
+# --- a turn's prompt is laid out once ---------------------------------------------------------------------------------
+
+
+class Lamp(BaseModel):
+    """A lamp."""
+
+    state: Literal["on", "off"]
+
+
+LAMP_CALL = {"script": [reasoning(" It is", "lamp")], "json": [completion('{"state":"on"}', {"state": "on"})]}
+LAMP_ANSWER = {"script": [], "json": [completion('{"state":"on"}', {"state": "on"})]}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("script", "asked"),
+    [
+        pytest.param({"script": [reasoning(" Yes.")], "json": []}, {}, id="text"),
+        pytest.param(LAMP_CALL, {"tools": [openai_tool(tool_spec(lamp))]}, id="call"),
+        pytest.param(LAMP_ANSWER, {"response_format": Lamp}, id="schema"),
+        pytest.param(
+            {"script": [reasoning(" Well")], "json": LAMP_ANSWER["json"]},
+            {"tools": [openai_tool(tool_spec(lamp))], "response_format": Lamp},
+            id="schema-and-tools",
+        ),
+    ],
+)
+def test_a_turn_renders_its_messages_once(
+    monkeypatch: pytest.MonkeyPatch, script: dict[str, Any], asked: dict[str, Any], streaming: bool
+) -> None:
+    rendered: list[Any] = []
+
+    def counted(*arguments: Any) -> list[int]:
+        rendered.append(arguments)
+        return render(*arguments)
+
+    monkeypatch.setattr("langchain_toolken.chat.calls.render", counted)
+    chat = scripted(ScriptedEngine(list(script["script"]), list(script["json"])))
+    if streaming:
+        assert list(chat.stream(QUESTION, **asked))
+    else:
+        chat.invoke(QUESTION, **asked)
+    assert len(rendered) == 1
 
 
 # --- how long a prompt is --------------------------------------------------------------------------------------------

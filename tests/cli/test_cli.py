@@ -40,6 +40,7 @@ def test_fit_writes_a_set_that_loads(toolkens: Path) -> None:
     assert ToolkenSet.load(toolkens).names == ("total_price", "what_is_left", "fair_share")
 
 
+@pytest.mark.slow
 def test_update_fits_a_further_tool_beside_a_set_that_stays(toolkens: Path, tmp_path: Path) -> None:
     two = ToolkenSet.load(toolkens).remove(["fair_share"])
     two.save(tmp_path / "two")
@@ -83,6 +84,7 @@ def test_a_conversation_ends_with_an_empty_line_or_the_end_of_input(toolkens: Pa
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 @pytest.mark.parametrize(("typed", "exit_code", "ending"), [("1626038\n", 0, "4127*394=1626038"), ("\x03", 130, "")])
+@pytest.mark.slow
 def test_a_person_gives_a_tool_its_result_or_leaves_with_ctrl_c(
     toolkens: Path, typed: str, exit_code: int, ending: str
 ) -> None:
@@ -155,6 +157,7 @@ def test_fit_learns_from_docstrings_unless_told_not_to(tmp_path: Path) -> None:
     assert json.loads(run(app, [*arguments, "--no-docstring-examples"]).stdout)["tool_positions"] == 0
 
 
+@pytest.mark.slow
 def test_fit_shows_what_was_tried_and_keeps_to_what_was_given(tmp_path: Path) -> None:
     given = ["fit", "--tools", TOOLS, "--demos", str(EXAMPLES / "demos.jsonl"), "--out", str(tmp_path / "set")]
     shown = run(app, [*given, "--max-false-call-rate", "0.01"])
@@ -246,7 +249,7 @@ def test_ctrl_c_during_a_fit_says_what_is_kept_and_the_same_command_goes_on(
     command = ["fit", "--tools", TOOLS, "--demos", str(EXAMPLES / "demos.jsonl"), "--out", str(out), "--json"]
     command += ["--prior", "head", "--lam", "1e-4", "--bias", "0"]
     with monkeypatch.context() as patched:
-        patched.setattr("langchain_toolken.training.fit.solve", interrupted)
+        patched.setattr("langchain_toolken.training.steps.solve", interrupted)
         plain, keeping = run(app, command), run(app, [*command, "--features", str(kept)])
     assert (plain.exit_code, keeping.exit_code) == (130, 130)
     assert plain.stdout == keeping.stdout == ""
@@ -257,6 +260,7 @@ def test_ctrl_c_during_a_fit_says_what_is_kept_and_the_same_command_goes_on(
     assert json.loads(again.stdout)["lm_passes"] == 0
 
 
+@pytest.mark.slow
 def test_json_holds_whatever_is_shown(tmp_path: Path) -> None:
     command = ["fit", "--tools", TOOLS, "--demos", str(EXAMPLES / "demos.jsonl"), "--out", str(tmp_path / "set")]
     command += ["--prior", "head"]
@@ -301,6 +305,7 @@ def test_a_conversation_that_outgrows_the_context_starts_anew(toolkens: Path) ->
     assert "reason" in after
 
 
+@pytest.mark.slow
 def test_the_demo_fits_asks_and_compares() -> None:
     result = run(app, ["demo", "--questions", "2", "--per-tool", "4", "--json"])
     assert result.exit_code == 0, result.output

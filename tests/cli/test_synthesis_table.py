@@ -10,7 +10,7 @@ from rich.console import Console
 
 from langchain_toolken.cli.fit_synthesis import all_demonstrations, synthesis_facts, synthesis_table
 from langchain_toolken.tools.load import load_tools
-from langchain_toolken.training.demonstrations.form import DemonstrationError
+from langchain_toolken.training.demonstrations.demonstration import DemonstrationError
 from langchain_toolken.training.demonstrations.load import check_demonstrations
 from langchain_toolken.training.synthesis.synthesize import Synthesis
 

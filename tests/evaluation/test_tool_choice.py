@@ -18,6 +18,7 @@ from langchain_toolken.evaluation.tool_choice import (
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.content import bos_ids, encode_content
 from langchain_toolken.toolkens.set import ToolkenSet
+from tests.support.head_oracle import all_logits
 
 QUESTIONS = [
     ToolQuestion("Where was Ada born?", "birthplace"),
@@ -39,12 +40,8 @@ def test_the_choice_is_what_the_toolken_head_finds_likeliest(
 ) -> None:
     toolkens = random_toolkens(tiny_llama, ["birthplace", "writer", "none"], bias=0.5)
     scores = toolken_scores(toolkens, states_where_due(tiny_llama, QUESTIONS))
-    head = tiny_llama.head
-    head.bind(toolkens.matrix, toolkens.biases)
-    try:
-        expected = head.toolken_logits(states_where_due(tiny_llama, QUESTIONS))
-    finally:
-        head.unbind()
+    states = states_where_due(tiny_llama, QUESTIONS)
+    expected = all_logits(tiny_llama.head, states, toolkens.matrix, toolkens.biases)[:, tiny_llama.vocab_size :]
     assert torch.allclose(scores, expected, atol=1e-5)
     due = due_tools(QUESTIONS, toolkens.specs)
     assert due.tolist() == [0, 1, 1]

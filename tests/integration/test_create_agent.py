@@ -14,15 +14,11 @@ from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.tools.spec import tool_spec
-from tests.support.sample_tools import multiply
-from tests.support.tiny_chat import (
-    ScriptedEngine,
-    completion,
-    make_language_model,
-    reasoning,
-    scripted_toolkens,
-    toolken_firing_after,
-)
+from tests.support.firing import toolken_firing_after
+from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
+from tests.support.tiny import make_lm
+from tests.support.toolken_sets import scripted_toolkens
+from tests.support.tools import multiply
 
 
 @tool
@@ -45,7 +41,7 @@ def test_the_agent_runs_the_tool_and_the_lm_goes_on_with_the_sentence() -> None:
 
 
 def test_a_real_lm_calls_a_tool_in_the_agent_whose_history_is_the_live_text() -> None:
-    lm = make_language_model()
+    lm = make_lm(chat=False)
     engine = TransformersEngine(lm)
     question = [HumanMessage("Is the lamp on?")]
     plain = ToolkenChat.from_engine(engine, style="completion", max_tokens=3)
@@ -61,7 +57,7 @@ def test_a_real_lm_calls_a_tool_in_the_agent_whose_history_is_the_live_text() ->
         if len(messages) == 3:  # whether the random LM calls again after that is nobody's concern here
             break
     call, result, _ = messages
-    assert call.content == answer_to(plain.turn(), question, begun).text
+    assert call.content == answer_to(plain.decoding_setup().lay_out(question, ()), begun).text
     assert result.content == f"the lamp is {call.tool_calls[0]['args']['state']} </s>"
     ids = render(lm.tokenizer, [*question, call, result], PromptFormat("completion"))
     assert not set(ids) & set(lm.tokenizer.added_tokens_decoder)

@@ -18,19 +18,19 @@ from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_toolken import ToolkenChat
 from langchain_toolken.decoding.local.shared import shared_engine
-from langchain_toolken.training.demonstrations.form import Call, Demonstration
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.fit import fit
 from pretraining.plain_texts import small_talk
 from pretraining.tool_requests import request_with_call
-from tests.support.tiny_chat import make_model, make_tokenizer
+from tests.support.tiny import save_lm
+
+pytestmark = pytest.mark.filterwarnings("ignore:No fitted toolken")
 
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-model")
-    tokenizer = make_tokenizer()
-    make_model(tokenizer).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_lm(folder)
     return folder
 
 
@@ -47,9 +47,9 @@ def magic_function(input: int) -> int:
 
 
 def weather_and_magic() -> list[Demonstration]:
-    """25 requests for either tool and 25 without, worded by nano's corpus.
+    """Word 25 requests for each tool and 25 for none as nano's corpus does.
 
-    Other words and places than those of LangChain's tests, and the corpus knows neither tool.
+    The words and places differ from those in LangChain's tests, and the corpus has neither tool.
     """
     made: dict[str, list[Demonstration]] = {"get_weather": [], "magic_function": [], "": []}
     for seed in count():
@@ -63,7 +63,7 @@ def weather_and_magic() -> list[Demonstration]:
         for word, name in (("weather", "get_weather"), ("temperature", "get_weather"), ("a number", "magic_function")):
             if word in about:
                 text = f"Q: {asked.request}\nA: "
-                call = Call(start=len(text), tool=name, result=asked.result)
+                call = DemonstratedCall(start=len(text), tool=name, result=asked.result)
                 made[name].append(Demonstration(text=text + asked.result, calls=(call,)))
                 break
     raise AssertionError("unreachable")
@@ -103,14 +103,14 @@ RUNS_ON = (
 
 
 class OnNano(ChatModelIntegrationTests):
-    """need_wit: the tests that nano does not pass in this mode, and why."""
+    """LangChain's tests on nano; `too_hard` holds those that nano does not pass in this mode, and why."""
 
     folder: Path
-    need_wit: ClassVar[Mapping[str, str]] = {}
+    too_hard: ClassVar[Mapping[str, str]] = {}
 
     @pytest.fixture(autouse=True)
-    def _skip_what_needs_wit(self, request: pytest.FixtureRequest) -> None:
-        if reason := self.need_wit.get(request.node.originalname):
+    def _skip_what_is_too_hard(self, request: pytest.FixtureRequest) -> None:
+        if reason := self.too_hard.get(request.node.originalname):
             pytest.skip(reason)
 
     @pytest.fixture(autouse=True)
@@ -135,7 +135,7 @@ class OnNano(ChatModelIntegrationTests):
 
 
 class TestWithPriorToolkens(OnNano):
-    need_wit: ClassVar[Mapping[str, str]] = {
+    too_hard: ClassVar[Mapping[str, str]] = {
         "test_agent_loop": KNOWS_NO_SUCH_TOOL,
     }
 
@@ -157,7 +157,7 @@ class TestWithFittedToolkens(OnNano):
 
 
 class TestWithTheToolsInThePrompt(OnNano):
-    need_wit: ClassVar[Mapping[str, str]] = {
+    too_hard: ClassVar[Mapping[str, str]] = {
         # The location in a call that "Hello!" doesn't ask for; the description after a Chinese name, copied right.
         "test_tool_choice": RUNS_ON,
         "test_unicode_tool_call_integration": RUNS_ON,

@@ -12,7 +12,7 @@ from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage, ToolMessage
 
 from langchain_toolken import ToolkenChat, create_toolken_agent, fit_toolkens
-from langchain_toolken.decoding.engine import Sampling
+from langchain_toolken.decoding.engine import DecodingRequest, Sampling
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.decoding.local.shared import shared_engine
 from langchain_toolken.evaluation.graders import final_number, same_number
@@ -25,7 +25,10 @@ from langchain_toolken.nano.tools import MATH_TOOLS
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.toolkens.set import ToolkenSet
-from langchain_toolken.training.fit import FitResult, fit
+from langchain_toolken.training.fit import fit
+from langchain_toolken.training.result import FitResult
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +103,9 @@ def test_with_toolkens_bound_but_masked_the_text_is_that_of_plain_generate(
     for style in ("completion", "chat"):
         for question in questions[:6]:
             prompt = render(lm.tokenizer, [HumanMessage(question.text)], PromptFormat(style))
-            (ours,) = engine.reason([prompt], toolkens=fitted.toolkens, active=(), sampling=Sampling(max_tokens=48))
+            (ours,) = engine.reason(
+                [prompt], DecodingRequest(Sampling(max_tokens=48), toolkens=fitted.toolkens, active=frozenset())
+            )
             with torch.inference_mode():
                 plain = lm.model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=48)[0, len(prompt) :]
             expected = [token for token in plain.tolist() if token not in lm.eos_ids]

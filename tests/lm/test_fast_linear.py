@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from langchain_toolken.lm.fast_linear import fast_linear, product
+from langchain_toolken.lm import fast_linear
+from langchain_toolken.lm.fast_linear import product
 
 
 @pytest.mark.parametrize("onednn", [True, False])

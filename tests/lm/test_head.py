@@ -1,4 +1,4 @@
-"""The toolken head gives the model's own words, and toolkens beside them."""
+"""The head gives the model's own word logits; toolken logits are plain products in float32."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from langchain_toolken.lm.head import LogitTransform, ToolkenHead
+from langchain_toolken.lm.head import LogitTransform, ToolkenHead, greedy_calls, toolken_logits
 from langchain_toolken.lm.model import LanguageModel
 from tests.support.tiny import ARCHITECTURES
 
@@ -23,7 +23,7 @@ def test_word_logits_equal_the_models_own(tiny_lm: Callable[..., LanguageModel],
     assert same_storage == tied
     with torch.inference_mode():
         own = lm.model(input_ids=PROMPT).logits
-        ours = lm.head(lm.hidden_states(PROMPT))
+        ours = lm.head.word_logits(lm.hidden_states(PROMPT))
     assert own.std() > 0.5, "logits this flat would hide a missing transform"
     torch.testing.assert_close(ours, own, rtol=1e-5, atol=1e-5)
 
@@ -37,59 +37,40 @@ def test_the_transform_matters_in_these_models(tiny_lm: Callable[..., LanguageMo
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma2", "cohere"])
-def test_toolken_logits_are_plain_products_and_words_stay_as_they_were(
-    tiny_lm: Callable[..., LanguageModel], architecture: str
-) -> None:
+def test_toolken_logits_are_plain_products(tiny_lm: Callable[..., LanguageModel], architecture: str) -> None:
     lm = tiny_lm(architecture)
     matrix = torch.randn(3, lm.hidden_size, generator=torch.Generator().manual_seed(1)) * 20
     with torch.inference_mode():
         hidden = lm.hidden_states(PROMPT)
-        words = lm.head(hidden)
-        lm.head.bind(matrix, -0.5)
-        both = lm.head(hidden)
-        lm.head.unbind()
-        assert torch.equal(lm.head(hidden), words)
-    assert torch.equal(both[..., : lm.vocab_size], words)
-    torch.testing.assert_close(both[..., lm.vocab_size :], hidden @ matrix.T - 0.5)
-
-
-def test_inactive_toolkens_get_minus_infinity() -> None:
-    head = ToolkenHead(nn.Linear(4, 6, bias=False), LogitTransform())
-    head.bind(torch.ones(3, 4))
-    head.activate(torch.tensor([True, False, True]))
-    logits = head(torch.ones(2, 4))
-    assert logits[:, 6:].isneginf().tolist() == [[False, True, False]] * 2
-    head.activate(None)
-    assert not head(torch.ones(2, 4)).isinf().any()
+        logits = toolken_logits(hidden, matrix, -0.5)
+    torch.testing.assert_close(logits, hidden @ matrix.T - 0.5)
 
 
 def test_a_head_with_bias_keeps_it() -> None:
     words = nn.Linear(4, 6, bias=True)
     head = ToolkenHead(words, LogitTransform())
     hidden = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(head(hidden), words(hidden))
+    assert torch.equal(head.word_logits(hidden), words(hidden))
 
 
-def test_toolken_logits_are_float32_over_a_bfloat16_head() -> None:
-    head = ToolkenHead(nn.Linear(4, 6, bias=False, dtype=torch.bfloat16), LogitTransform())
-    head.bind(torch.tensor([[1.0, 0, 0, 0], [1.0001, 0, 0, 0]]))
-    logits = head(torch.ones(4, dtype=torch.bfloat16))
+def test_toolken_logits_are_float32_over_bfloat16_states() -> None:
+    matrix = torch.tensor([[1.0, 0, 0, 0], [1.0001, 0, 0, 0]])
+    logits = toolken_logits(torch.ones(4, dtype=torch.bfloat16), matrix)
     assert logits.dtype == torch.float32
-    assert logits[7] > logits[6]
-
-
-def test_toolkens_of_another_width_are_refused() -> None:
-    head = ToolkenHead(nn.Linear(4, 6), LogitTransform())
-    with pytest.raises(ValueError, match=r"\(3, 5\).*\(K, 4\)"):
-        head.bind(torch.ones(3, 5))
-    head.bind(torch.ones(3, 4))
-    with pytest.raises(ValueError, match="3 toolkens are bound"):
-        head.activate(torch.ones(2, dtype=torch.bool))
+    assert logits[1] > logits[0]
 
 
 def test_each_toolken_may_have_a_bias_of_its_own() -> None:
-    head = ToolkenHead(nn.Linear(4, 6, bias=False), LogitTransform())
-    head.bind(torch.ones(2, 4), torch.tensor([0.5, -1.0]))
-    assert head(torch.ones(1, 4))[0, 6:].tolist() == [4.5, 3.0]
-    with pytest.raises(ValueError, match=r"the bias has shape \(3,\); 2 toolkens"):
-        head.bind(torch.ones(2, 4), torch.zeros(3))
+    logits = toolken_logits(torch.ones(1, 4), torch.ones(2, 4), torch.tensor([0.5, -1.0]))
+    assert logits[0].tolist() == [4.5, 3.0]
+
+
+def test_greedy_calls_are_what_an_argmax_over_words_and_toolkens_finds() -> None:
+    draw = torch.Generator().manual_seed(2)
+    words = torch.randint(-3, 4, (200, 5), generator=draw).float()  # whole numbers, so that there are ties
+    toolkens = torch.randint(-3, 4, (200, 3), generator=draw).float()
+    toolkens[:20] = float("-inf")
+    chosen = torch.cat([words, toolkens], dim=1).argmax(dim=1)
+    expected = torch.where(chosen >= 5, chosen - 5, -1)
+    assert set(expected.tolist()) == {-1, 0, 1, 2}
+    assert torch.equal(greedy_calls(words.amax(dim=1), toolkens), expected)

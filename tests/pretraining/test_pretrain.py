@@ -90,6 +90,7 @@ def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
     assert all(a >= b for a, b in pairwise(factors[750:]))
 
 
+@pytest.mark.slow
 def test_a_run_cut_off_and_resumed_ends_in_the_weights_of_an_unbroken_one(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:

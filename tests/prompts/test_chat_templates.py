@@ -13,8 +13,8 @@ from langchain_toolken.prompts.chat_templates import answer_lead
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
-from tests.support.prompt_samples import INLINE, TOKENIZER, TURN, call, hostile, special_ids
-from tests.support.tiny_chat import TEMPLATE, make_tokenizer
+from tests.support.prompts import INLINE, TOKENIZER, TURN, call, hostile, special_ids
+from tests.support.tiny import TEMPLATE, make_tokenizer
 
 
 @given(user=hostile, said=hostile, result=hostile, more=hostile, style=st.sampled_from([INLINE, TURN]))

@@ -8,8 +8,8 @@ from tokenizers import AddedToken, Tokenizer, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from langchain_toolken.prompts.content import bos_ids, encode_content
-from tests.support.prompt_samples import SPECIAL_IDS, TOKENIZER, hostile
-from tests.support.tiny_chat import make_tokenizer
+from tests.support.prompts import SPECIAL_IDS, TOKENIZER, hostile
+from tests.support.tiny import make_tokenizer
 
 
 @given(hostile)

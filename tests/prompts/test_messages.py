@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerFast
 
 from langchain_toolken.prompts.format import PromptFormat, join_result
 from langchain_toolken.prompts.messages import answer_so_far, render
-from tests.support.prompt_samples import COMPLETION, INLINE, TOKENIZER, call, hostile, special_ids
-from tests.support.tiny_chat import make_tokenizer
+from tests.support.prompts import COMPLETION, INLINE, TOKENIZER, call, hostile, special_ids
+from tests.support.tiny import make_tokenizer
 
 
 @given(user=hostile, result=hostile)

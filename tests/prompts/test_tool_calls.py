@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from langchain_toolken.prompts.tool_calls import call_layout
-from tests.support.tiny_chat import make_tokenizer
+from tests.support.tiny import make_tokenizer
 
 QWEN = (
     "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}<tool_call>\n"
@@ -41,10 +41,8 @@ def test_without_a_template_that_knows_calls_they_are_compact_json() -> None:
 
 
 def test_a_tokenizer_without_a_marker_is_refused_with_the_known_ones() -> None:
-    from tests.support.tiny import make_tokenizer as make_plain_tokenizer
-
     with pytest.raises(ValueError, match=r"no token that begins a tool call \(known: <tool_call>, \[TOOL_CALLS\]"):
-        call_layout(make_plain_tokenizer())
+        call_layout(make_tokenizer(extra=()))
 
 
 def test_a_template_that_writes_calls_otherwise_is_refused() -> None:

@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerFast
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.tools.spec import ToolSpec
-from tests.support.prompt_samples import COMPLETION, INLINE, SPECIAL_IDS, TURN, call, hostile
-from tests.support.tiny_chat import TEMPLATE, make_tokenizer
+from tests.support.prompts import COMPLETION, INLINE, SPECIAL_IDS, TURN, call, hostile
+from tests.support.tiny import TEMPLATE, make_tokenizer
 
 # Qwen's and Hermes' way, and nano's: as JSON, and as signatures put together piece by piece.
 AS_JSON = "{% if tools %}<|im_start|>system\n{% for t in tools %}{{ t | tojson }}\n{% endfor %}<|im_end|>\n{% endif %}"

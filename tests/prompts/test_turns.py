@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMe
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.prompts.turns import Turn, turns_of
-from tests.support.prompt_samples import COMPLETION, INLINE, TOKENIZER, TURN, call
+from tests.support.prompts import COMPLETION, INLINE, TOKENIZER, TURN, call
 
 
 def test_text_blocks_are_joined_and_calls_among_them_left_to_tool_calls() -> None:

@@ -1,11 +1,13 @@
-"""Tiny random language models and a tokenizer, made in the test: every architecture, no downloads."""
+"""The tiny tokenizer and the tiny random LMs of every architecture that the tests use. Nothing is downloaded."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     CohereConfig,
     CohereForCausalLM,
@@ -33,26 +35,31 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.set import Provenance, ToolkenSet
-from langchain_toolken.tools.spec import ToolSpec
 
+VOCABULARY = 340
 HIDDEN_SIZE = 32
 CONTEXT_LENGTH = 512
 WINDOW = 8  # shorter than any text in the tests
 PADDED_ROWS = 5  # rows of the head beyond the tokenizer, as many checkpoints have
 
-SPECIAL_TOKENS = ["<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"]
-CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}"
-    "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+CALL_MARKER = "<tool_call>"
+_SPECIALS = ["<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"]
+SPECIALS = [*_SPECIALS, CALL_MARKER]
+TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content | trim }}"
+    "{% if message.tool_calls %}{% for call in message.tool_calls %}<tool_call>{{ call.function | tojson }}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SENTENCES = [
     "Q: A box holds 12 pens. How many pens are in 7 boxes?\nA: There are 12*7=84 pens in 7 boxes.",
     "Q: Anna has 5.5 euros and pays 2 for a café crème. What is left?\nA: She has 5.5-2=3.5 euros left.",
     'Tool: divide(a: number, b: number)\nArguments: {"a":4096,"b":27}',
     "The tool gives a result, and the sentence goes on with that number. Then the answer is near.",
+    "Q: A box holds 4096 pens. How many pens do 27 boxes hold?\nA: The boxes hold 4096*27=110592 pens in total.",
+    "Tool: lamp(on: boolean)\nTurn the lamp on or off.\nArguments: user assistant system tool",
 ]
 
 _ROPE: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
@@ -105,33 +112,49 @@ PROMPTS = [
 ]
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with single digits, a BOS it puts in front of nothing, and a ChatML-like template."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+def make_tokenizer(
+    *,
+    chat: bool = True,
+    bos: bool = False,
+    extra: Sequence[str] = (CALL_MARKER,),
+    sentences: Sequence[str] = SENTENCES,
+) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer with single digits, which takes any text.
+
+    Args:
+        chat: Whether it has a chat template (like ChatML) that also writes tool calls.
+        bos: Whether it puts `<s>` before every text.
+        extra: Special tokens in addition to the usual five; the default is the one that begins a written tool call.
+        sentences: What it is trained on.
+    """
+    specials = [*_SPECIALS, *extra]
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
-    tokenizer.decoder = decoders.ByteLevel()
+    raw.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=340,
-        special_tokens=SPECIAL_TOKENS,
+        vocab_size=VOCABULARY,
+        special_tokens=specials,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(SENTENCES * 3, trainer)
+    raw.train_from_iterator(sentences, trainer)
+    if bos:
+        raw.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=raw,
         bos_token="<s>",
         eos_token="</s>",
         pad_token="<pad>",
-        extra_special_tokens=["<|im_start|>", "<|im_end|>"],
-        chat_template=CHAT_TEMPLATE,
+        extra_special_tokens=specials[3:],
+        chat_template=TEMPLATE if chat else None,
         clean_up_tokenization_spaces=False,
     )
 
 
 def make_model(
-    architecture: str, *, tied: bool = False, vocabulary: int = 340 + PADDED_ROWS, seed: int = 0
+    architecture: str, *, tied: bool = False, vocabulary: int = VOCABULARY + PADDED_ROWS, seed: int = 0
 ) -> PreTrainedModel:
     """A random model with weights large enough for its logits to spread, so that soft-capping and scaling matter."""
     config_class, model_class, settings = _ARCHITECTURES[architecture]
@@ -157,17 +180,12 @@ def make_model(
     return model.eval()
 
 
-def make_toolkens(
-    lm: LanguageModel, names: list[str], *, bias: float = 0.0, scale: float = 1.0, seed: int = 0
-) -> ToolkenSet:
-    """Random toolkens for tools of two numbers."""
-    numbers = {"a": {"type": "number"}, "b": {"type": "number"}}
-    schema = {"type": "object", "properties": numbers, "required": ["a", "b"]}
-    specs = tuple(ToolSpec(name=name, description=f"Compute {name}.", json_schema=schema) for name in names)
-    matrix = torch.randn(len(names), lm.hidden_size, generator=torch.Generator().manual_seed(seed)) * scale
-    return ToolkenSet(specs=specs, matrix=matrix, prior=matrix.clone(), bias=bias, provenance=provenance_of(lm))
+def make_lm(architecture: str = "llama", *, chat: bool = True) -> LanguageModel:
+    """Load a random model with the tiny tokenizer."""
+    return load_language_model(make_model(architecture), tokenizer=make_tokenizer(chat=chat))
 
 
-def provenance_of(lm: LanguageModel) -> Provenance:
-    """Where toolkens that were made up for a test come from."""
-    return Provenance.of(lm.identity, "completion", "random")
+def save_lm(folder: Path, *, chat: bool = True) -> None:
+    """Save a random Llama with the tiny tokenizer as a checkpoint."""
+    make_model("llama").save_pretrained(folder)
+    make_tokenizer(chat=chat).save_pretrained(folder)

@@ -11,15 +11,17 @@ import torch
 
 from langchain_toolken.chat.growing_toolkens import GrowingToolkens, with_priors
 from langchain_toolken.decoding.local.engine import TransformersEngine
+from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.folder import ToolkenSetError
+from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.mapping import LEAST_TRAINED, learn_map, request_of
 from langchain_toolken.toolkens.new_tools import add_tools
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 from tests.support.passes import Passes
-from tests.support.tiny import provenance_of
+from tests.support.tiny import SENTENCES, make_model, make_tokenizer
+from tests.support.toolken_sets import provenance_of
 
 SCHEMA = {"type": "object", "properties": {}}
 WORDS = ["box", "pens", "euros", "cafe", "sum", "product", "tool", "left", "answer", "near", "result", "sentence"]
@@ -65,20 +67,24 @@ def planted(lm: LanguageModel, seed: int = 0) -> tuple[ToolkenSet, list[ToolSpec
     return set_of(lm, tools[:12], rows[:12], calls), tools[12:], rows[12:], inputs[12:] + centre
 
 
-def test_a_planted_map_is_found_and_wins_over_the_priors(tiny_llama: LanguageModel) -> None:
-    toolkens, unseen, rows, calls = planted(tiny_llama)
-    learned = learn_map(tiny_llama, toolkens, PriorConfig())
+def test_a_planted_map_is_found_and_wins_over_the_priors() -> None:
+    # How far it wins depends on how the tokenizer splits 15 words: the bound below is for this one.
+    tokenizer = make_tokenizer(extra=(), sentences=SENTENCES[:4])
+    lm = load_language_model(make_model("llama"), tokenizer=tokenizer)
+    toolkens, unseen, rows, calls = planted(lm)
+    learned = learn_map(lm, toolkens, PriorConfig())
     assert learned is not None
     assert learned.choice.trained == 12
     assert learned.choice.loss < learned.choice.prior_loss
-    mapped = learned.rows(tiny_llama, unseen)
+    mapped = learned.rows(lm, unseen)
     assert mapped is not None
-    prior = prior_rows(tiny_llama, unseen, PriorConfig())
+    prior = prior_rows(lm, unseen, PriorConfig())
     assert (mapped - rows).norm() < 0.4 * (prior - rows).norm()
     everything = torch.cat([toolkens.matrix, mapped])
     assert (calls @ everything.T).argmax(dim=1).tolist() == [12, 13, 14]
 
 
+@pytest.mark.slow
 def test_the_choice_is_judged_by_refitting_without_each_tool(tiny_llama: LanguageModel) -> None:
     toolkens, _, _, _ = planted(tiny_llama)
     learned = learn_map(tiny_llama, toolkens, PriorConfig())

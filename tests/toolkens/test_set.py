@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_toolken.lm.identity import LMIdentity
-from langchain_toolken.toolkens.folder import ToolkenSetError
+from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.set import ToolkenSet
-from tests.support.toolken_samples import CALIBRATION, PROVENANCE, make, names_lists, same, sets, spec
+from tests.support.toolken_sets import CALIBRATION, PROVENANCE, make, names_lists, same, sets, spec
 
 
 def test_a_set_knows_its_tools() -> None:

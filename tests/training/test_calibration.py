@@ -12,10 +12,9 @@ from langchain_toolken.training.calibration import (
     call_figures,
     capped_bias,
     choose_bias,
-    choose_temperature,
-    expected_calibration_error,
     steady_f1_bias,
 )
+from langchain_toolken.training.calibration_temperature import choose_temperature, expected_calibration_error
 from langchain_toolken.training.features.compute import Features
 
 
@@ -59,7 +58,7 @@ def f1_by_hand(features: Features, logits: torch.Tensor, bias: float) -> float:
 def test_the_sweep_finds_the_f1_that_brute_force_finds(seed: int, ties: bool) -> None:
     features, logits = drawn(seed, positions=40)
     if ties:
-        logits, features = logits.round(), features.rows(torch.ones(40, dtype=torch.bool))
+        logits, features = logits.round(), features.subset(torch.ones(40, dtype=torch.bool))
         features.word_max.round_()
     found = best_f1_bias(features, logits)
     gaps = (features.word_max - logits.max(1).values).tolist()
@@ -108,8 +107,8 @@ def test_the_cap_holds_and_one_more_right_call_would_break_it(seed: int, cap: fl
 def test_the_cap_holds_nearly_on_data_it_was_not_chosen_on() -> None:
     features, logits = drawn(0, positions=20_000)
     first = torch.arange(20_000) < 10_000
-    bias = choose_bias(features.rows(first), logits[first], max_false_call_rate=0.02).bias
-    rate = call_figures(features.rows(~first), logits[~first], bias).false_call_rate
+    bias = choose_bias(features.subset(first), logits[first], max_false_call_rate=0.02).bias
+    rate = call_figures(features.subset(~first), logits[~first], bias).false_call_rate
     assert 0.01 < rate < 0.03
 
 
@@ -127,7 +126,7 @@ def test_one_tool_that_calls_too_eagerly_gets_a_bias_of_its_own() -> None:
 def test_tools_that_are_alike_or_rare_get_none() -> None:
     features, logits = drawn(3, positions=4000)
     assert choose_bias(features, logits, features.demonstration % 5).tool_biases is None
-    few, at = features.rows(torch.arange(60)), logits[:60] + torch.tensor([5.0, 0.0, 0.0])
+    few, at = features.subset(torch.arange(60)), logits[:60] + torch.tensor([5.0, 0.0, 0.0])
     assert choose_bias(few, at, few.demonstration % 5).tool_biases is None
 
 

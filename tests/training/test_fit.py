@@ -11,15 +11,14 @@ import torch
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from langchain_toolken.chat.model import ToolkenChat
-from langchain_toolken.decoding.engine import Sampling
+from langchain_toolken.decoding.engine import DecodingRequest, Sampling
 from langchain_toolken.decoding.local.engine import TransformersEngine
-from langchain_toolken.evaluation.methods.papers import Recipe, train_on_features
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.demonstrations.form import DemonstrationError
+from langchain_toolken.training.demonstrations.demonstration import DemonstrationError
 from langchain_toolken.training.fit import fit, fit_toolkens
 from langchain_toolken.training.fit_warnings import ToolkenFitWarning
 
@@ -54,13 +53,12 @@ def test_after_the_fit_the_right_toolken_fires_where_the_demonstrations_call(tin
     prompts = ["Q: What is 4 + 9?\nA: It is 4 + 9 = ", "Q: What is 5 * 9?\nA: It is 5 * 9 = "]
     answers = engine.reason(
         [encode_content(tiny_llama.tokenizer, prompt) for prompt in prompts],
-        toolkens=result.toolkens,
-        sampling=Sampling(max_tokens=1),
+        DecodingRequest(Sampling(max_tokens=1), toolkens=result.toolkens),
     )
     assert [a.trigger.tool if a.trigger else None for a in answers] == ["add", "multiply"]
     # Just before, where a word follows in the demonstrations, no toolken fires.
     early = [encode_content(tiny_llama.tokenizer, prompt.removesuffix("= ").rstrip()) for prompt in prompts]
-    for answer in engine.reason(early, toolkens=result.toolkens, sampling=Sampling(max_tokens=1)):
+    for answer in engine.reason(early, DecodingRequest(Sampling(max_tokens=1), toolkens=result.toolkens)):
         assert answer.trigger is None
 
 
@@ -86,6 +84,7 @@ def test_without_demonstrations_the_toolkens_are_their_priors_and_that_is_said(t
     assert result.style == "chat"
 
 
+@pytest.mark.filterwarnings("ignore:no demonstrations were given")
 def test_names_that_say_nothing_are_warned_about_and_their_descriptions_used(tiny_llama: LanguageModel) -> None:
     coded = [replace_name(SPECS[0], "P12"), replace_name(SPECS[1], "multiply")]
     with pytest.warns(ToolkenFitWarning, match="the names P12 say nothing, so the descriptions"):
@@ -114,6 +113,7 @@ def test_dropped_rows_are_warned_about_with_their_lines(tiny_llama: LanguageMode
     assert result.demonstrations == 12
 
 
+@pytest.mark.filterwarnings("ignore:too little data")
 def test_tools_without_demonstrations_are_named(tiny_llama: LanguageModel) -> None:
     only_add = [row for row in rows() if row["calls"][0]["tool"] == "add"]  # type: ignore[index]
     with pytest.warns(ToolkenFitWarning, match="no demonstration calls multiply"):
@@ -123,10 +123,11 @@ def test_tools_without_demonstrations_are_named(tiny_llama: LanguageModel) -> No
 
 def test_a_fit_in_which_nothing_is_amiss_warns_of_nothing(tiny_llama: LanguageModel) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)  # the others are errors anyway
         fit(tiny_llama, SPECS, rows())
 
 
+@pytest.mark.filterwarnings("ignore:too little data")
 def test_the_style_follows_the_demonstrations(tiny_llama: LanguageModel) -> None:
     plain = [{"text": "The sum of 2 and 3 is 5.", "calls": [{"start": 22, "tool": "add", "result": "5"}]}]
     for style, expected in ((None, "chat"), ("completion", "completion")):
@@ -177,6 +178,7 @@ def test_live_histories_are_learnt_where_the_chat_model_decodes(tiny_llama: Lang
         assert chat.reason(messages[:3], tools=specs, max_tokens=1).trigger is None
 
 
+@pytest.mark.filterwarnings("ignore:too little data")
 def test_docstring_examples_are_learnt_unless_they_are_not_wanted(tiny_llama: LanguageModel) -> None:
     examples = "\nExamples:\n    How much is 2 and 3? -> add(2, 3) = 5\n    >>> add(4, 5)\n    9\n    6? -> add(6, c=1)"
     specs = [two_numbers("add", examples)]
@@ -194,7 +196,7 @@ def test_docstring_examples_are_learnt_unless_they_are_not_wanted(tiny_llama: La
 
 def test_strict_makes_bad_rows_an_error_even_those_that_only_the_layout_shows(tiny_llama: LanguageModel) -> None:
     in_question = {"text": "Q: 7?\nA: 7.", "calls": [{"start": 3, "tool": "add", "result": "7"}]}
-    with pytest.raises(DemonstrationError, match="line 13: .*lies outside the answer"):
+    with pytest.raises(DemonstrationError, match="line 13: .*is outside the answer"):
         fit(tiny_llama, SPECS, [*rows(), in_question], strict=True)
     with pytest.raises(DemonstrationError, match="line 13: unknown tool"):
         fit(tiny_llama, SPECS, [*rows(), {"text": "x", "calls": [{"start": 0, "tool": "halve"}]}], strict=True)
@@ -243,21 +245,3 @@ def test_a_cap_on_false_calls_is_kept_and_may_not_stand_beside_a_bias(tiny_llama
         fit(tiny_llama, SPECS, rows(), bias=0.0, max_false_call_rate=0.1)
     with pytest.raises(ValueError, match="max_false_call_rate is 1.5"):
         fit(tiny_llama, SPECS, rows(), max_false_call_rate=1.5)
-
-
-def test_a_papers_recipe_makes_ordinary_toolkens_that_say_where_they_come_from(tiny_llama: LanguageModel) -> None:
-    recipe = Recipe("toolkengpt", "random", 0.0, learning_rate=1e-2, epochs=2)
-    result = fit(tiny_llama, SPECS, rows(), recipe=recipe, seed=3)
-    assert result.toolkens.provenance.prior == "toolkengpt: head/name/average"
-    assert result.toolkens.provenance.lam == 0
-    assert (result.lm_passes, result.solution, result.selection) == (3, None, None)
-    assert result.features is not None
-    again = train_on_features(result.features, result.toolkens.prior, recipe, seed=3)
-    assert torch.allclose(again.matrix, result.toolkens.matrix, atol=1e-4)
-
-
-def test_a_recipe_is_named_right_and_calibrates_nothing(tiny_llama: LanguageModel) -> None:
-    with pytest.raises(ValueError, match="must be one of toolkengpt, tokenlearning"):
-        fit(tiny_llama, SPECS, rows(), recipe="adam")
-    with pytest.raises(ValueError, match="calibrates no bias"):
-        fit(tiny_llama, SPECS, rows(), recipe="tokenlearning", max_false_call_rate=0.01)

@@ -46,8 +46,8 @@ def test_a_demonstrations_positions_share_a_fold_and_folds_share_the_tools(data:
     for number, tool in enumerate(tools):
         target[(demonstration == number).nonzero()[0]] = tool
     shuffled = torch.randperm(len(target), generator=torch.Generator().manual_seed(0))
-    features = made(0, (len(target) + 3) // 4).rows(torch.arange(len(target)))
-    features = Features(**{**vars(features), "demonstration": demonstration, "target": target}).rows(shuffled)
+    features = made(0, (len(target) + 3) // 4).subset(torch.arange(len(target)))
+    features = Features(**{**vars(features), "demonstration": demonstration, "target": target}).subset(shuffled)
     folds = assign_folds(features, 5, data.draw(st.integers(0, 99)))
     fold_of = {}
     for number, fold in zip(features.demonstration.tolist(), folds.tolist(), strict=True):
@@ -115,7 +115,7 @@ def test_the_warm_path_equals_cold_solves() -> None:
     assert selection.folds is not None
     assert selection.logits is not None
     for lam, point in zip(lams, selection.path, strict=True):
-        cold = [solve(features.rows(selection.folds != fold), prior, lam, tolerance=1e-8).matrix for fold in range(5)]
+        cold = [solve(features.subset(selection.folds != fold), prior, lam, tolerance=1e-8).matrix for fold in range(5)]
         logits = held_out_logits(features, selection.folds, cold, 0.0)
         if lam == selection.lam:
             torch.testing.assert_close(selection.logits, logits, rtol=0, atol=1e-4)
@@ -177,7 +177,7 @@ def test_progress_ends_where_it_said() -> None:
 
 def test_nothing_to_choose_from_is_refused() -> None:
     for priors, lams, folds in (({}, (1.0,), 5), ({"a": torch.zeros(2, SIZE)}, (), 5)):
-        with pytest.raises(ValueError, match="give 1, 1 and 2 at least"):
+        with pytest.raises(ValueError, match="give at least 1, 1 and 2"):
             select_lam(made(0, 20), priors, lams, folds=folds)
     with pytest.raises(ValueError, match="1 folds"):
         select_lam(made(0, 20), {"a": torch.zeros(2, SIZE)}, folds=1)

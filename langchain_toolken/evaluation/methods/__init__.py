@@ -1,1 +1,1 @@
-"""."""
+"""Methods to compare toolkens with, one file each."""

@@ -1,12 +1,13 @@
-"""The papers' own training, as baselines for `solver`: Adam, a demonstration a step, a full LM pass every step.
+"""The papers' own training, as a baseline for `training.fit`: Adam, one demonstration a step, the LM run in every step.
 
-What their released scripts do (github.com/Ber666/ToolkenGPT, github.com/lichenghaobuaa/TokenLearning: train_llama.py
-and llama/model.py of each): the rows of a `nn.Linear` beside the head, cross-entropy over [words ; toolkens] averaged
-over the positions of one demonstration, `torch.optim.Adam` without decay, demonstrations shuffled every epoch.
+This is what their released scripts do (github.com/Ber666/ToolkenGPT, github.com/lichenghaobuaa/TokenLearning;
+train_llama.py and llama/model.py of each): toolkens are the rows of a `nn.Linear` next to the head, the loss is the
+cross-entropy over [words ; toolkens] averaged over the positions of one demonstration, `torch.optim.Adam` has no decay,
+and demonstrations are shuffled every epoch.
 ToolkenGPT (arXiv 2305.11554) starts from `nn.Linear`'s random rows; TokenLearning (arXiv 2506.14248) from the prior,
-and adds lam * ||W - W0||_F^2 (its paper's form; its script has 1e-2 * ||W - W0||, not squared).
+and adds lam * ||W - W0||_F^2 (as in the paper; the script has 1e-2 * ||W - W0||, not squared).
 
-One thing is otherwise here: in texts that read "Q: … A: …" only the answer is supervised, as in `fit`.
+One difference: in "Q: … A: …" texts only the answer is supervised, as in `fit`.
 
 | | learning rate | epochs run | checkpoint they evaluate |
 |---|---|---|---|
@@ -15,32 +16,56 @@ One thing is otherwise here: in texts that read "Q: … A: …" only the answer 
 | KAMEL | 1e-3 (ToolkenGPT's default), 1e-4 (TokenLearning's) | 10 | after 5 |
 | VirtualHome | the same defaults | 10 | after 8 |
 
-(Both READMEs; SimpleToolQuestions came later and has no recipe of theirs.)
+From both READMEs; SimpleToolQuestions is newer, and neither has a recipe for it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
-from langchain_toolken.prompts.format import Style
-from langchain_toolken.training.demonstrations.form import Demonstration
+from langchain_toolken.prompts.format import Reinjection, Style
+from langchain_toolken.toolkens.priors import PriorConfig
+from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.features.compute import Features, compute_features
+from langchain_toolken.training.options import Demonstrations, FitOptions, Model, Tools
+from langchain_toolken.training.result import FitResult
+from langchain_toolken.training.steps import (
+    Chosen,
+    Fitted,
+    finish,
+    prepare,
+    prior_toolkens,
+    toolkens_of_main_process,
+)
 
 _PROGRESS_EVERY = 64  # steps
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A paper's training. start: random rows or the prior. lam: weight of the pull to the prior."""
+    """A paper's training.
+
+    Attributes:
+        name: The method's name.
+        start: What the rows start from: random rows or the prior.
+        lam: Weight of the pull to the prior.
+        learning_rate: Adam's.
+        epochs: How often the demonstrations are gone through.
+
+    Raises:
+        ValueError: No epochs, a learning rate of 0 or less, or a negative lam.
+    """
 
     name: str
     start: Literal["random", "prior"]
@@ -63,16 +88,112 @@ RECIPES = {recipe.name: recipe for recipe in (TOOLKENGPT, TOKENLEARNING)}
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What a recipe came to.
+    """What a recipe's training gave.
 
-    matrix: (K, d) float32. steps: gradient steps taken. total_steps: those of all epochs, which are more where training
-    was cut short to time it. seconds: wall clock of the steps taken.
+    Attributes:
+        matrix: The rows, (K, d) float32.
+        steps: Gradient steps taken.
+        total_steps: Steps of all epochs; more than `steps` if training was cut short to time it.
+        seconds: Wall clock of the steps taken.
     """
 
     matrix: Tensor
     steps: int
     total_steps: int
     seconds: float
+
+
+def fit_by_recipe(
+    model: Model,
+    tools: Tools,
+    demonstrations: Demonstrations,
+    recipe: Recipe | str,
+    *,
+    prior: PriorConfig | Literal["auto"] = "auto",
+    lam: float | Literal["auto"] = "auto",
+    bias: float | Literal["auto"] = "auto",
+    style: Style | None = None,
+    reinjection: Reinjection | None = None,
+    docstring_examples: bool = True,
+    strict: bool = False,
+    negatives_per_demonstration: int | None = 64,
+    batch_tokens: int | None = None,
+    features_dir: str | Path | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **load: Any,
+) -> FitResult:
+    """Fit toolkens as a paper did, to compare with: Adam, epochs, and the LM run in every step.
+
+    Takes many times longer than `training.fit.fit`, and chooses nothing: there is no selection and no calibration.
+
+    Args:
+        model: See `fit`.
+        tools: See `fit`.
+        demonstrations: See `fit`.
+        recipe: A recipe, or the name of one ("toolkengpt", "tokenlearning").
+        prior: What the recipe starts from or pulls to. "auto": the head rows of the name, as in the paper.
+        lam: λ. "auto": the recipe's own.
+        bias: Added to the toolkens' logits while training, and kept. "auto": none.
+        style: See `fit`, as for all arguments that follow.
+        reinjection: See `fit`.
+        docstring_examples: See `fit`.
+        strict: See `fit`.
+        negatives_per_demonstration: See `fit`; of the features in the result, training uses all positions.
+        batch_tokens: See `fit`.
+        features_dir: See `fit`.
+        seed: Of the random rows, the order of demonstrations, and sampled features.
+        progress: See `fit`.
+        **load: See `fit`.
+
+    Returns:
+        The toolkens, whose provenance names the recipe. `lm_passes` counts the epochs too.
+
+    Raises:
+        ValueError: There is no such recipe, or a cap on false calls is given, which only `fit` can keep. Other errors
+            are those of `fit`.
+    """
+    if isinstance(recipe, str):
+        if recipe not in RECIPES:
+            raise ValueError(f"recipe is {recipe!r}; it must be one of {', '.join(RECIPES)}")
+        recipe = RECIPES[recipe]
+    if load.pop("max_false_call_rate", None) is not None:
+        raise ValueError(f"the recipe {recipe.name!r} calibrates no bias: leave max_false_call_rate out")
+    recipe = recipe if lam == "auto" else replace(recipe, lam=lam)
+    options = FitOptions(
+        prior=PriorConfig() if prior == "auto" else prior,
+        lam=recipe.lam,
+        bias=0.0 if bias == "auto" else bias,
+        style=style,
+        reinjection=reinjection,
+        docstring_examples=docstring_examples,
+        strict=strict,
+        negatives_per_demonstration=negatives_per_demonstration,
+        batch_tokens=batch_tokens,
+        features_dir=features_dir,
+        seed=seed,
+        progress=progress,
+    )
+    given = prepare(model, tools, demonstrations, options, load)
+    features = given.gathered.features
+    if features is None:
+        return prior_toolkens(given, options)
+    if not given.crew.main:
+        return toolkens_of_main_process(given)
+    name, rows = next(iter(given.priors.items()))
+    trained = train_through_lm(
+        given.lm,
+        [given.gathered.demonstrations[number] for number in features.demonstration.unique().tolist()],
+        [spec.name for spec in given.specs],
+        given.style,
+        rows,
+        recipe,
+        bias=options.fitted_bias,
+        seed=seed,
+        progress=progress,
+    )
+    chosen = Chosen(f"{recipe.name}: {name}", rows, recipe.lam)
+    return finish(given, chosen, Fitted(trained.matrix, trained.seconds), options, extra_passes=recipe.epochs)
 
 
 def train_through_lm(
@@ -88,10 +209,19 @@ def train_through_lm(
     max_steps: int | None = None,
     progress: Progress | None = None,
 ) -> Trained:
-    """The recipe as it is: every step runs the LM over one demonstration and computes its word logits anew.
+    """Train by a recipe as published: every step runs the LM over one demonstration.
 
-    prior: (K, d), what the recipe starts from and pulls to; only its shape matters to ToolkenGPT. max_steps: stop
-    there, for timing. Demonstrations that `compute_features` can't use are an error here: leave them out first.
+    Args:
+        lm: The LM.
+        demonstrations: What to train on. Those that `compute_features` can't use are an error, so drop them first.
+        tool_names: Names of the K tools.
+        style: How demonstrations are laid out.
+        prior: What the recipe starts from and pulls to, (K, d); ToolkenGPT uses its shape only.
+        recipe: The recipe.
+        bias: Added to the toolkens' logits.
+        seed: Of random rows and of the order of demonstrations.
+        max_steps: Stop after this many steps, to time them.
+        progress: Called with (done, total, what).
     """
 
     def look(number: int) -> Features:
@@ -109,22 +239,29 @@ def train_on_features(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Trained:
-    """The same on cached features: the same toolkens, since the LM is frozen (a test shows it), for less time.
+    """Train by a recipe on cached features: the same toolkens in less time, because the LM is frozen.
 
-    `features` should hold all word positions (`negatives_per_demonstration=None`); sampled ones count by their weight.
+    Args:
+        features: What to train on. It should hold all word positions (`negatives_per_demonstration=None`); sampled ones
+            count by their weight.
+        prior: What the recipe starts from and pulls to, (K, d).
+        recipe: The recipe.
+        bias: Added to the toolkens' logits.
+        seed: Of random rows and of the order of demonstrations.
+        progress: Called with (done, total, what).
     """
     order = features.demonstration.argsort(stable=True)
     counts = torch.unique_consecutive(features.demonstration[order], return_counts=True)[1]
     parts = order.split(counts.tolist())
 
     def look(number: int) -> Features:
-        return features.rows(parts[number])
+        return features.subset(parts[number])
 
     return _train(look, len(parts), prior, recipe, bias, seed, None, progress)
 
 
 def random_rows(shape: torch.Size | tuple[int, int], seed: int) -> Tensor:
-    """`nn.Linear`'s rows: uniform on ±1/√d."""
+    """Draw rows as `nn.Linear` initialises them: uniform on ±1/√d."""
     rows = torch.empty(shape)
     bound = shape[1] ** -0.5
     return rows.uniform_(-bound, bound, generator=torch.Generator().manual_seed(seed))
@@ -163,9 +300,9 @@ def _train(
 
 
 def _gradient(features: Features, matrix: Tensor, prior: Tensor, lam: float, bias: float) -> Tensor:
-    """Of the mean cross-entropy over one demonstration's positions, and of the pull to the prior."""
+    """Compute the gradient of the mean cross-entropy over one demonstration's positions plus the pull to the prior."""
     hidden = features.hidden[:]
-    logits = hidden @ matrix.T + bias
+    logits = toolken_logits(hidden, matrix, bias)
     log_total = torch.logaddexp(features.word_logsumexp, logits.logsumexp(dim=1))
     share = (logits - log_total[:, None]).exp()
     called = (features.target >= 0).nonzero()[:, 0]

@@ -1,7 +1,7 @@
-"""Calls as people write them: `add(1, 2)`, `lookup("St. John's", year=2019)`. Read, never evaluated.
+"""Parse calls as people write them, such as `add(1, 2)` or `lookup("St. John's", year=2019)`. Nothing is evaluated.
 
-Values are JSON, with three liberties that Python and the papers' data take: single quotes, True/False/None, and bare
-text (`owner(Mark G. Parker)`), which goes up to the next comma or closing bracket outside of its own brackets.
+Values are JSON, plus three things found in Python code and in the papers' data: single quotes, True/False/None, and
+bare text (`owner(Mark G. Parker)`), which ends at the next comma or closing bracket outside its own brackets.
 """
 
 from __future__ import annotations
@@ -24,17 +24,29 @@ _DEEPEST = 32
 
 @dataclass(frozen=True)
 class WrittenArguments:
-    """What stands between a call's parentheses; `end` is the offset behind the closing one."""
+    """The arguments between a call's parentheses.
+
+    Attributes:
+        positional: Values without a name, in order.
+        named: Values by argument name.
+        end: Character offset just after the closing parenthesis.
+    """
 
     positional: tuple[Any, ...]
     named: dict[str, Any]
     end: int
 
     def bound(self, properties: Sequence[str] | None) -> list[Any] | dict[str, Any]:
-        """One list, or one object if any argument is named; `properties` are the tool's, in their order, if known.
+        """Merge positional and named arguments.
+
+        Args:
+            properties: The tool's argument names in order, if known.
+
+        Returns:
+            A list if all arguments are positional, otherwise an object by argument name.
 
         Raises:
-            ValueError: positional and named arguments are mixed and can't be told apart.
+            ValueError: Positional and named arguments are mixed and can't be matched to `properties`.
         """
         if not self.named:
             return list(self.positional)
@@ -47,10 +59,11 @@ class WrittenArguments:
 
 
 def read_arguments(text: str, opening: int) -> WrittenArguments:
-    """The arguments of a call whose "(" stands at `opening`.
+    """Read the arguments of the call whose "(" is at offset `opening`.
 
     Raises:
-        ValueError: brackets or quotes that don't close, two values without a comma, one name twice.
+        ValueError: A bracket or quote doesn't close, a comma is missing, a name is given twice, or a positional
+            argument follows a named one.
     """
     positional: list[Any] = []
     named: dict[str, Any] = {}
@@ -59,7 +72,7 @@ def read_arguments(text: str, opening: int) -> WrittenArguments:
         name = _NAMED.match(text, at)
         value, at = _value(text, name.end() if name else at, ")", 0)
         if name is None and named:
-            raise ValueError("a positional argument stands behind a named one; name them all")
+            raise ValueError("a positional argument follows a named one; name them all")
         if name is None:
             positional.append(value)
         elif name[1] in named:
@@ -71,10 +84,10 @@ def read_arguments(text: str, opening: int) -> WrittenArguments:
 
 
 def read_quoted(text: str, at: int) -> tuple[str, int]:
-    """The string whose opening quote stands at `at`, and the offset behind its closing quote.
+    """Read the string whose opening quote is at `at`; return it and the offset after its closing quote.
 
     Raises:
-        ValueError: the string doesn't close.
+        ValueError: The string doesn't close.
     """
     quote = text[at]
     parts: list[str] = []
@@ -87,7 +100,7 @@ def read_quoted(text: str, at: int) -> tuple[str, int]:
             position += 1
             continue
         code = escaped[0][1:]
-        # JSON writes characters beyond the first 65,536 as two escapes, which only together make one.
+        # JSON writes a character above U+FFFF as two \u escapes, which only decode together.
         read = str(json.loads(f'"{escaped[0]}"')) if code[0] == "u" else _ESCAPES.get(code, code)
         parts += [text[plain:position], read]
         position = plain = escaped.end()
@@ -95,7 +108,7 @@ def read_quoted(text: str, at: int) -> tuple[str, int]:
 
 
 def _value(text: str, at: int, closing: str, depth: int) -> tuple[Any, int]:
-    """The value at `at`, which ends at a comma or at `closing`, and the offset behind it."""
+    """Read the value at `at`, which ends at a comma or at `closing`; return it and the offset after it."""
     if depth > _DEEPEST:
         raise ValueError(f"values are nested more than {_DEEPEST} deep")
     at = _after_space(text, at)
@@ -124,18 +137,18 @@ def _object(text: str, at: int, depth: int) -> tuple[dict[str, Any], int]:
     at = _after_space(text, at + 1)
     while text[at : at + 1] != "}":
         if text[at : at + 1] not in ('"', "'"):
-            raise ValueError(f"an object's key stands in quotes, not {text[at : at + 12]!r}")
+            raise ValueError(f"an object's key must be in quotes, not {text[at : at + 12]!r}")
         key, at = read_quoted(text, at)
         at = _after_space(text, at)
         if text[at : at + 1] != ":":
-            raise ValueError(f"':' is missing behind the key {key!r}")
+            raise ValueError(f"':' is missing after the key {key!r}")
         fields[key], at = _value(text, at + 1, "}", depth + 1)
         at = _after_comma(text, at, "}")
     return fields, at + 1
 
 
 def _bare(text: str, at: int, closing: str) -> tuple[Any, int]:
-    """A number, a word of JSON or Python, or plain text."""
+    """Read a number, a JSON or Python literal, or plain text."""
     waiting: list[str] = []
     for position in range(at, len(text)):
         character = text[position]
@@ -149,7 +162,7 @@ def _bare(text: str, at: int, closing: str) -> tuple[Any, int]:
         elif waiting and character == waiting[-1]:
             waiting.pop()
         elif character in ")]}":
-            raise ValueError(f"{character!r} closes what was not opened")
+            raise ValueError(f"{character!r} closes a bracket that was not opened")
     raise ValueError(f"{(waiting or [closing])[-1]!r} is missing")
 
 
@@ -160,12 +173,12 @@ def _literal(word: str) -> Any:
         value = json.loads(word, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return word
-    # "1e999" is a number that no float holds.
+    # "1e999" is too large for a float, so it stays text.
     return word if isinstance(value, Mapping | list | str) or value in (math.inf, -math.inf) else value
 
 
 def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON number")
+    raise ValueError(f"{word} is not a JSON number")
 
 
 def _after_space(text: str, at: int) -> int:
@@ -174,7 +187,7 @@ def _after_space(text: str, at: int) -> int:
 
 
 def _after_comma(text: str, at: int, closing: str) -> int:
-    """Behind the comma at `at`, or at `closing`."""
+    """Return the offset after the comma at `at`, or that of `closing`."""
     at = _after_space(text, at)
     found = text[at : at + 1]
     if found == ",":

@@ -1,4 +1,4 @@
-'''Demonstrations in tools' docstrings: the `Examples:` section.
+'''Read demonstrations from the `Examples:` section of tools' docstrings.
 
     """Add two numbers.
 
@@ -8,12 +8,12 @@
         42
     """
 
-"question -> call" is a user's question that the LM answers with the call at once; " = 5" (or nothing) is its result.
-A doctest is the same where the line just above it ends in "?"; otherwise it has no question, and becomes the text
-"add(40, 2) = 42" with the call where the result begins. `add.invoke({"a": 40, "b": 2})` is read like `add(a=40, b=2)`.
-Other doctest lines (imports, assignments) are setting-up and passed over.
+"question -> call" is a user's question that the LM answers with the call right away; " = 5" is its result and may be
+left out. A doctest whose preceding line ends in "?" is read the same way. Without such a question it becomes the text
+"add(40, 2) = 42", with the call where the result begins. `add.invoke({"a": 40, "b": 2})` is read like `add(a=40, b=2)`.
+Other doctest lines (imports, assignments) are skipped.
 
-Such examples show when to call, and hardly when not to: add demonstrations without calls for that.
+Such examples show when to call but hardly ever when not to: add demonstrations without calls too.
 '''
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from langchain_core.tools import BaseTool
 
 from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_spec
 from langchain_toolken.training.demonstrations.call_syntax import read_arguments, read_quoted
-from langchain_toolken.training.demonstrations.form import Call, Demonstration, DroppedRow
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration, DroppedRow
 
 _HEADER = re.compile(r"(\s*)Examples?:?\s*")
 _SECTION = re.compile(r"[A-Z][A-Za-z ]*:\s*")
@@ -40,8 +40,8 @@ _BULLET = re.compile(r"\s*(?:[-*•]|\d+[.)])\s+")
 
 
 @dataclass(frozen=True)
-class _Written:
-    """An example as it was found; `line` is the docstring's. `question` None: a doctest without one."""
+class _Example:
+    """An example as written; `line` counts in the docstring, from 1; `question` is None for a doctest without one."""
 
     line: int
     question: str | None
@@ -49,11 +49,14 @@ class _Written:
     result: str | None
 
 
-def docstring_examples(tools: Iterable[ToolLike | ToolSpec]) -> tuple[list[Demonstration], list[DroppedRow]]:
-    """The demonstrations in the tools' docstrings, and the examples that can't be read, with line and reason.
+def read_docstring_examples(tools: Iterable[ToolLike | ToolSpec]) -> tuple[list[Demonstration], list[DroppedRow]]:
+    """Read the demonstrations in the tools' docstrings.
 
-    The docstring is the function's own where there is one, else the tool's description. What the examples call, and
-    with which arguments, is not checked here (`demonstrations.gather_demonstrations` does).
+    The function's own docstring is used if there is one, otherwise the tool's description. Tool names and arguments are
+    not checked here; `load.docstring_demonstrations` does that.
+
+    Returns:
+        The demonstrations, and the examples that can't be read, each with its line and the reason.
     """
     made = [(tool_spec(tool), tool) for tool in tools]
     properties = {spec.name: list(spec.json_schema.get("properties", {})) for spec, _ in made}
@@ -79,7 +82,7 @@ def _docstring(tool: ToolLike | ToolSpec, spec: ToolSpec) -> str:
     return inspect.cleandoc(written) if isinstance(written, str) and written.strip() else spec.description
 
 
-def _examples(docstring: str, names: set[str]) -> Iterator[_Written]:
+def _examples(docstring: str, names: set[str]) -> Iterator[_Example]:
     lines = list(_section(docstring.splitlines()))
     place = 0
     above = ""
@@ -90,7 +93,7 @@ def _examples(docstring: str, names: set[str]) -> Iterator[_Written]:
         if not stripped.startswith(">>>"):
             if arrow := _ARROW.search(line):
                 question = _BULLET.sub("", line[: arrow.start()], count=1).strip()
-                yield _Written(number, _unquoted(question), line[arrow.end() :].strip(), None)
+                yield _Example(number, _unquoted(question), line[arrow.end() :].strip(), None)
             above = stripped
             continue
         source = stripped[3:].strip()
@@ -103,7 +106,7 @@ def _examples(docstring: str, names: set[str]) -> Iterator[_Written]:
             place += 1
         call = _CALL.match(source)
         if call and call[1] in names:
-            yield _Written(number, above if above.endswith("?") else None, source, "\n".join(output) or None)
+            yield _Example(number, above if above.endswith("?") else None, source, "\n".join(output) or None)
         above = ""
 
 
@@ -112,7 +115,7 @@ def _is_output(line: str) -> bool:
 
 
 def _section(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """The lines of the Examples section, each with its number from 1."""
+    """Yield the lines of the Examples section with their line numbers, counted from 1."""
     indent: int | None = None
     for place, line in enumerate(lines):
         below = lines[place + 1] if place + 1 < len(lines) else ""
@@ -130,12 +133,12 @@ def _section(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
             yield place + 1, ""
 
 
-def _demonstration(example: _Written, properties: Mapping[str, Sequence[str]]) -> Demonstration:
+def _demonstration(example: _Example, properties: Mapping[str, Sequence[str]]) -> Demonstration:
     name = _CALL.match(example.call)
     if name is None:
-        raise ValueError(f"{example.call!r} is no call")
+        raise ValueError(f"{example.call!r} is not a call")
     if example.question == "":
-        raise ValueError("no question stands before the '->'")
+        raise ValueError("there is no question before the '->'")
     written = read_arguments(example.call, name.end() - 1)
     args: list[Any] | dict[str, Any] = written.bound(properties.get(name[1]))
     if name[2]:
@@ -147,18 +150,18 @@ def _demonstration(example: _Written, properties: Mapping[str, Sequence[str]]) -
     if example.result is None and rest.startswith("="):
         result = rest[1:].strip()
     elif rest and not rest.startswith("#"):
-        raise ValueError(f"{rest!r} stands behind the call; only '= result' may")
+        raise ValueError(f"{rest!r} follows the call; only '= result' may")
     result = None if result is None else _unquoted(result).strip()
     if example.question is None:
         text = f"{example.call[: written.end]} = {result or ''}".rstrip()
         start = len(text) - len(result or "")
-        return Demonstration(text=text, calls=(Call(start=start, tool=name[1], args=args, result=result),))
-    call = Call(start=0, tool=name[1], args=args, result=result)
+        return Demonstration(text=text, calls=(DemonstratedCall(start=start, tool=name[1], args=args, result=result),))
+    call = DemonstratedCall(start=0, tool=name[1], args=args, result=result)
     return Demonstration(text=result or "", calls=(call,), before=(HumanMessage(example.question),))
 
 
 def _unquoted(text: str) -> str:
-    """`'Paris'` as doctest shows a string, without its quotes."""
+    """Remove the quotes that a doctest shows around a string result."""
     if text[:1] in ('"', "'"):
         try:
             inside, end = read_quoted(text, 0)

@@ -1,9 +1,9 @@
-"""Chat histories with tool calls: OpenAI-style messages, `messages_to_dict` JSON, live LangChain messages.
+"""Read chat histories with tool calls: OpenAI-style messages, `messages_to_dict` JSON, live LangChain messages.
 
-A history gives one demonstration for each time that the LM chose: each assistant message, answering the messages before
-it, and each call in it. ToolkenChat makes one call at a time and goes on when it has the result. So an assistant
-message with several calls is read as it would have made them: the text and the first call, its result, the second
-call, and so on. Where a result is missing, what comes behind it can't be placed, and the history is refused.
+Each choice of the LM becomes one demonstration: each assistant message, as the answer to the messages before it, and
+each call in it. ToolkenChat makes one call at a time and continues once it has the result, so an assistant message with
+several calls is read in that order: the text and the first call, its result, the second call, and so on. If a result is
+missing, whatever follows it can't be placed and the history is rejected.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage, convert
 from pydantic import ValidationError
 
 from langchain_toolken.prompts.turns import turns_of
-from langchain_toolken.training.demonstrations.form import Call, Demonstration
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 
 
 def is_history(row: object) -> bool:
-    """Whether a row is a list of messages, live or as dicts."""
+    """Return whether a row is a list of messages, live or as dicts."""
     if isinstance(row, str) or not isinstance(row, Sequence) or not row:
         return False
     return all(_is_message(item) for item in row)
 
 
 def history_demonstrations(messages: Sequence[object]) -> list[Demonstration]:
-    """The demonstrations in a history, in order, each with the messages before it.
+    """Return the demonstrations in a history, in order, each with the messages before it.
 
-    Assistant messages with `"weight": 0` (OpenAI's fine-tuning form) are context only, as is one that opens the
-    history: there the LM has nothing to answer.
+    Assistant messages with `"weight": 0` (OpenAI's fine-tuning format) are context only. So is an assistant message
+    that opens the history, because it answers nothing.
 
     Raises:
-        ValueError: a message can't be read, or holds more than text; a result belongs to no call; a call whose result
-            is missing is followed by something; no assistant message is left to learn from.
+        ValueError: A message can't be read or has content other than text, a result belongs to no call, a call without
+            a result is followed by another message or call, or there is no assistant message to learn from.
     """
     read = [_message(message, place) for place, message in enumerate(messages, start=1)]
     learnt = [not (isinstance(message, Mapping) and message.get("weight") == 0) for message in messages]
@@ -45,7 +45,7 @@ def history_demonstrations(messages: Sequence[object]) -> list[Demonstration]:
         message, taught = read[place], learnt[place] and bool(before)
         place += 1
         if isinstance(message, ToolMessage):
-            raise ValueError(f"message {place}, a tool result, answers no call of the assistant message before it")
+            raise ValueError(f"message {place}, a tool result, belongs to no call of the assistant message before it")
         if not isinstance(message, AIMessage):
             before.append(message)
             continue
@@ -55,7 +55,7 @@ def history_demonstrations(messages: Sequence[object]) -> list[Demonstration]:
                 f"message {place}: the arguments of '{bad['name']}' are not a JSON object: {bad['args']!r}"
             )
         if not message.tool_calls and _has_call_blocks(message):
-            raise ValueError(f"message {place} calls tools in its content alone; give its calls as 'tool_calls' too")
+            raise ValueError(f"message {place} has tool calls only in its content; give them as 'tool_calls' too")
         results: dict[str, ToolMessage] = {}
         first = place
         while place < len(read) and isinstance(result := read[place], ToolMessage):
@@ -69,23 +69,23 @@ def history_demonstrations(messages: Sequence[object]) -> list[Demonstration]:
         for number, call in enumerate(message.tool_calls):
             said = text if number == 0 else ""
             if taught:
-                made = Call(start=len(said), tool=call["name"], args=call["args"])
+                made = DemonstratedCall(start=len(said), tool=call["name"], args=call["args"])
                 demonstrations.append(Demonstration(text=said, calls=(made,), before=tuple(before)))
             answered = results.pop(str(call["id"]), None)
             if answered is not None:
                 before += [AIMessage(said, tool_calls=[call]), answered]
             elif number + 1 < len(message.tool_calls) or place < len(read):
-                what = "the parallel call behind it" if number + 1 < len(message.tool_calls) else "what follows"
+                what = "the parallel call after it" if number + 1 < len(message.tool_calls) else "what follows"
                 raise ValueError(
                     f"message {first}: the call of '{call['name']}' ({call['id']!r}) has no result, and {what} can't "
-                    "be placed without it; add its tool message just behind the assistant message"
+                    "be placed without it; add its tool message right after the assistant message"
                 )
         if results:
-            raise ValueError(f"the tool result {next(iter(results))!r} answers no call of message {first}")
+            raise ValueError(f"the tool result {next(iter(results))!r} belongs to no call of message {first}")
     if before:
-        turns_of(before, "turn")  # roles and contents that no prompt can hold
+        turns_of(before, "turn")  # raises for roles and contents that can't be in a prompt
     if not demonstrations:
-        raise ValueError("no assistant message to learn from stands in it, behind a message that it answers")
+        raise ValueError("it has no assistant message to learn from that answers another message")
     return demonstrations
 
 
@@ -106,7 +106,7 @@ def _message(message: object, place: int) -> BaseMessage:
     if isinstance(message, BaseMessage):
         return message
     if not isinstance(message, Mapping):
-        raise ValueError(f"message {place} is no message but {type(message).__name__}")
+        raise ValueError(f"message {place} is not a message but {type(message).__name__}")
     try:
         if isinstance(message.get("data"), Mapping):
             return messages_from_dict([dict(message)])[0]
@@ -122,7 +122,7 @@ def _message(message: object, place: int) -> BaseMessage:
 
 
 def _without_legacy(message: Mapping[str, Any]) -> dict[str, Any]:
-    """An OpenAI message with its older fields brought up to date: `function_call` and the role "function"."""
+    """Convert OpenAI's deprecated `function_call` and role "function" to `tool_calls` and role "tool"."""
     fields = {name: value for name, value in message.items() if name != "weight"}
     fields.setdefault("content", None)
     if fields.get("tool_calls") is None:

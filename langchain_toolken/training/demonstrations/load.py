@@ -1,14 +1,14 @@
-"""Demonstrations: examples of tools in use, from wherever they are, into one typed form (`Demonstration`).
+"""Load demonstrations (examples of tools in use) from files, rows in memory and docstrings, and check them.
 
-A row may have any of these forms, and a file may mix them:
+A row has one of these forms, and a file may mix them:
 
 - spans: `{"text": "…2*3=6.", "calls": [{"start": 42, "tool": "multiply", "args"?: […] | {…}, "result"?: "6"}]}`, where
-  `start` is the character at which the call happens: where its result begins in the text;
-- inline markup: `{"text": "… 2*3=<multiply>(2, 3)=6."}` (`training.inline_markup`);
-- a chat: `{"messages": […]}`, or the list alone; OpenAI-style dicts with `tool_calls`, what LangChain's
-  `messages_to_dict` writes, or live messages (`training.message_histories`).
+  `start` is the character offset of the call, which is where its result begins in the text;
+- inline markup: `{"text": "… 2*3=<multiply>(2, 3)=6."}` (`markup`);
+- a chat: `{"messages": […]}`, or just the list, of OpenAI-style dicts with `tool_calls`, dicts written by LangChain's
+  `messages_to_dict`, or live messages (`histories`).
 
-Beside these there are the examples in tools' docstrings (`training.docstring_examples`).
+The examples in tools' docstrings are read too (`docstrings`).
 """
 
 from __future__ import annotations
@@ -25,35 +25,19 @@ from pydantic import ValidationError
 
 from langchain_toolken.tools.arguments import checked_arguments
 from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_spec
-from langchain_toolken.training.demonstrations.docstrings import docstring_examples
-from langchain_toolken.training.demonstrations.form import (
-    Call,
+from langchain_toolken.training.demonstrations.demonstration import (
     Demonstration,
     DemonstrationError,
     DroppedRow,
     plain_tool_name,
     result_end,
 )
+from langchain_toolken.training.demonstrations.docstrings import read_docstring_examples
 from langchain_toolken.training.demonstrations.histories import history_demonstrations, is_history
 from langchain_toolken.training.demonstrations.markup import has_markup, parse_markup
 
-__all__ = [
-    "Call",
-    "Demonstration",
-    "DemonstrationError",
-    "DemonstrationRow",
-    "DroppedRow",
-    "LoadedDemonstrations",
-    "check_demonstrations",
-    "docstring_demonstrations",
-    "gather_demonstrations",
-    "load_demonstrations",
-    "plain_tool_name",
-    "result_end",
-]
-
 DemonstrationRow = Demonstration | Mapping[str, Any] | Sequence[BaseMessage | Mapping[str, Any]]
-"""One row: in the typed form, a mapping in any of the forms above, or a history as a list of messages."""
+"""One row: a `Demonstration`, a mapping in any of the forms above, or a history as a list of messages."""
 
 _FORMS = (
     'Each row should read {"text": "...", "calls": [{"start": 42, "tool": "add", "result": "7"}]}, '
@@ -64,9 +48,12 @@ _SHOWN_WHEN_STRICT = 20
 
 @dataclass(frozen=True)
 class LoadedDemonstrations:
-    """What could be used, in the order given, and what could not, with the reason of each.
+    """The usable demonstrations, and the rows that were dropped.
 
-    A chat gives one demonstration for each call and each answer in it, so there may be more of them than rows.
+    Attributes:
+        demonstrations: In the order of the rows. A chat becomes one demonstration per call and per answer, so there may
+            be more of them than rows.
+        dropped: The other rows, with reasons.
     """
 
     demonstrations: tuple[Demonstration, ...]
@@ -76,18 +63,25 @@ class LoadedDemonstrations:
 def load_demonstrations(
     path: str | Path, tools: Iterable[str | ToolSpec], *, strict: bool = False
 ) -> LoadedDemonstrations:
-    """Read demonstrations from a file and check each row against the tools there are.
+    """Read demonstrations from a file and check each row against the tools.
 
-    path: JSONL, a row a line; or a `.json` file with one list of rows (or one list of messages: a single history).
-    tools: specs, against whose schemas arguments are checked; of a tool given by its name alone they are not.
+    A row is dropped if it is not JSON, has none of the forms above, calls an unknown tool, has arguments that the tool
+    doesn't accept, or its result is not at the call's `start`. By default dropped rows are not an error, because real
+    data has a few. Blank lines are skipped.
 
-    A row is dropped, with its line (in a `.json` file: its place in the list) and the reason, if it is not JSON, has
-    none of the forms above, calls an unknown tool, has arguments that the tool doesn't take, or a result that does not
-    stand at the call's `start`. Blank lines are skipped. A bad row is not fatal by default, because real data have a
-    few; with `strict` it is.
+    Args:
+        path: A JSONL file with one row per line, or a `.json` file with a list of rows or a single history.
+        tools: The tools' specs, which arguments are checked against. The arguments of a tool given by name only are not
+            checked.
+        strict: Raise an error if a row would be dropped.
 
-    Raises DemonstrationError if the file can't be read as UTF-8 (or a `.json` file as JSON), if no row is left, or,
-    with `strict`, if any row was dropped: it lists them by line and reason.
+    Returns:
+        The demonstrations, and the dropped rows with their line (in a `.json` file, the position in the list) and
+        reason.
+
+    Raises:
+        DemonstrationError: The file can't be read as UTF-8 (or as JSON), no row is usable, or, with `strict`, a row is
+            bad; the message lists the rows by line and reason.
     """
     path = Path(path)
     try:
@@ -115,24 +109,31 @@ def load_demonstrations(
 def check_demonstrations(
     rows: Iterable[DemonstrationRow], tools: Iterable[str | ToolSpec], *, strict: bool = False
 ) -> LoadedDemonstrations:
-    """The same checks for demonstrations in memory; `line` is the place in the list, from 1.
+    """Check demonstrations in memory as `load_demonstrations` checks those of a file.
 
-    A list of messages is one history, not one row a message.
+    Args:
+        rows: The rows. A list of messages is a single history.
+        tools: As for `load_demonstrations`.
+        strict: As for `load_demonstrations`.
+
+    Returns:
+        The demonstrations and the dropped rows; `line` is the position in the list, counted from 1.
+
+    Raises:
+        DemonstrationError: As `load_demonstrations`.
     """
     given = list(rows)
     histories: list[Any] = [given] if is_history(given) else given
     return _checked(list(enumerate(histories, start=1)), [], tools, "the demonstrations given", strict)
 
 
-def docstring_demonstrations(
-    tools: Iterable[ToolLike | ToolSpec],
-) -> LoadedDemonstrations:
-    """The examples in the tools' docstrings (forms: `training.docstring_examples`), checked as rows of a file are.
+def docstring_demonstrations(tools: Iterable[ToolLike | ToolSpec]) -> LoadedDemonstrations:
+    """Read the examples in the tools' docstrings (see `docstrings`), checked like the rows of a file.
 
-    Both tuples are empty where no docstring has an `Examples:` section. `line` is the docstring's, `source` says whose.
+    Both tuples are empty if no docstring has an `Examples:` section. `source` names the docstring, `line` counts in it.
     """
     made = list(tools)
-    found, unreadable = docstring_examples(made)
+    found, unreadable = read_docstring_examples(made)
     kept, dropped = _sorted_out([(d.line or 0, d) for d in found], [tool_spec(tool) for tool in made])
     return LoadedDemonstrations(tuple(kept), (*unreadable, *dropped))
 
@@ -144,11 +145,19 @@ def gather_demonstrations(
     docstrings: bool,
     strict: bool,
 ) -> LoadedDemonstrations:
-    """What `fit` learns from: the demonstrations given, a file or rows, and those in docstrings behind them.
+    """Collect what `fit` learns from: the demonstrations given, followed by those in docstrings.
 
-    Empty if nothing was given and no docstring has a usable example.
+    Args:
+        given: A file or rows, or None.
+        tools: The tools.
+        docstrings: Whether to read the tools' docstrings.
+        strict: Raise an error if a row would be dropped.
 
-    Raises DemonstrationError as `load_demonstrations` does.
+    Returns:
+        The demonstrations and the dropped rows; empty if nothing was given and no docstring has a usable example.
+
+    Raises:
+        DemonstrationError: As `load_demonstrations`.
     """
     in_docstrings = docstring_demonstrations(tools) if docstrings else LoadedDemonstrations((), ())
     if strict and in_docstrings.dropped:
@@ -166,13 +175,13 @@ def gather_demonstrations(
 
 
 def bad_rows(source: str, dropped: Sequence[DroppedRow]) -> str:
-    """The message of a strict run's error: every bad row by line and reason, the first 20 of them spelt out."""
+    """Return the error message of a strict run, which lists the first 20 bad rows by line and reason."""
     shown = "\n".join(f"  {row}" for row in dropped[:_SHOWN_WHEN_STRICT])
     more = len(dropped) - _SHOWN_WHEN_STRICT
     return (
         f"{source}: {len(dropped)} {'row' if len(dropped) == 1 else 'rows'} can't be used.\n{shown}"
         + (f"\n  and {more} more" if more > 0 else "")
-        + "\nMend or remove them, or run without strict to leave them out."
+        + "\nFix or remove them, or run without strict to leave them out."
     )
 
 
@@ -180,7 +189,9 @@ def _json_rows(path: Path, content: str) -> Sequence[object]:
     try:
         rows = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise DemonstrationError(f"{path}: not JSON ({error}); for a row a line, name the file .jsonl") from error
+        raise DemonstrationError(
+            f"{path}: not JSON ({error}); if it has one row per line, name the file .jsonl"
+        ) from error
     if isinstance(rows, Mapping):
         return [rows]
     if not isinstance(rows, list):
@@ -209,13 +220,13 @@ def _checked(
 def _sorted_out(
     rows: Iterable[tuple[int, object]], tools: Iterable[str | ToolSpec]
 ) -> tuple[list[Demonstration], list[DroppedRow]]:
-    """The rows' demonstrations, calls checked; a row of which any part is bad is dropped whole."""
+    """Read and check the rows. A row with any bad part is dropped as a whole."""
     known = {plain_tool_name(tool if isinstance(tool, str) else tool.name): tool for tool in tools}
     kept: list[Demonstration] = []
     dropped: list[DroppedRow] = []
     for line, row in rows:
         try:
-            kept += [_with_calls_checked(demonstration, line, known) for demonstration in _read(row, known)]
+            kept += [_with_calls_checked(demonstration, line, known) for demonstration in _read_row(row, known)]
         except ValidationError as error:
             reason = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg']}" for e in error.errors())
             dropped.append(DroppedRow(line, reason))
@@ -224,8 +235,8 @@ def _sorted_out(
     return kept, dropped
 
 
-def _read(row: object, known: Mapping[str, str | ToolSpec]) -> list[Demonstration]:
-    """A row of any form in the typed one; ValueError with the reason if it has none."""
+def _read_row(row: object, known: Mapping[str, str | ToolSpec]) -> list[Demonstration]:
+    """Convert a row of any form to demonstrations; raise ValueError if it has none of the forms."""
     if isinstance(row, Demonstration):
         return [row]
     if isinstance(row, Mapping) and "messages" in row:
@@ -244,8 +255,8 @@ def _read(row: object, known: Mapping[str, str | ToolSpec]) -> list[Demonstratio
     if "calls" not in row and isinstance(text, str):
         if not has_markup(text, known):
             raise ValueError(
-                "neither 'calls' nor inline markup such as <add>(3, 4)=7 stands beside or in the text; a text in "
-                'which nothing is called says so: "calls": []'
+                "there are neither 'calls' nor inline markup such as <add>(3, 4)=7; a text in which nothing is called "
+                'says so: "calls": []'
             )
         properties = {name: _properties(tool) for name, tool in known.items()}
         return [Demonstration.model_validate(parse_markup(text, properties))]
@@ -270,7 +281,7 @@ def _with_calls_checked(demonstration: Demonstration, line: int, known: Mapping[
         if result_end(text, call) is None:
             found = text[call.start : call.start + len(call.result or "") + 8]
             raise ValueError(
-                f"the result {call.result!r} of '{call.tool}' is not at start {call.start}, where {found!r} stands"
+                f"the result {call.result!r} of '{call.tool}' is not at start {call.start}; the text there is {found!r}"
             )
         tool = known[call.tool]
         if isinstance(tool, str):

@@ -1,12 +1,12 @@
-"""Inline markup, the papers' own: `4096 * 27 = <multiply>(4096, 27)=110592` to a text with call spans.
+"""Parse the papers' inline markup, such as `4096 * 27 = <multiply>(4096, 27)=110592`, into a text with call spans.
 
-The markup is taken out and the result stays: "4096 * 27 = 110592", with the call where the result begins.
+The markup is removed and the result stays: "4096 * 27 = 110592", with the call where the result begins.
 
-- `<tool>(arguments)=result`; arguments and result may each be missing. `<x>` without "(" is text unless x is a tool;
-  with "(" it is a call, of an unknown tool if need be.
-- A result is a quoted string, a number, or what stands up to the next space, "<" or backslash, less the punctuation
-  behind it.
-- `\\<` is a "<" that begins no call; a backslash just before "<" is written twice.
+- A call is `<tool>(arguments)=result`; arguments and result may each be missing. `<x>` without "(" is text unless x is
+  a tool. With "(" it is always a call, even if no tool has that name.
+- A result is a quoted string, a number, or the text up to the next space, "<" or backslash without its trailing
+  punctuation.
+- `\\<` is a "<" that begins no call. A literal backslash right before "<" is written twice.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ _PUNCTUATION = ".,;:!?)]}"
 
 
 def has_markup(text: str, tool_names: Collection[str]) -> bool:
-    """Whether a call seems to be marked in `text`: `<x>(` for any x, or `<x>` for a tool x."""
+    """Return whether `text` has a marked call: `<x>(` for any x, or `<x>` for a tool x."""
     return any(_is_call(text, match, tool_names) for match in _MARK.finditer(text))
 
 
 def parse_markup(text: str, tools: Mapping[str, Sequence[str] | None]) -> dict[str, Any]:
-    """The row `{"text", "calls"}` that a text with inline markup stands for.
+    """Convert a text with inline markup to a row `{"text", "calls"}`.
 
-    tools: by name (without angle brackets) the names of the tool's arguments in their order, None where not known.
+    Args:
+        text: The text.
+        tools: Each tool's argument names in order, None if unknown, by tool name without angle brackets.
 
     Raises:
-        ValueError: brackets or quotes that don't close, or a "=" with no result behind it; names the tool and where.
+        ValueError: A bracket or quote doesn't close, or no result follows a "="; names the tool and the place.
     """
     pieces: list[str] = []
     calls: list[dict[str, Any]] = []
@@ -85,5 +87,5 @@ def _result(text: str, at: int) -> tuple[str, int]:
         result = word[0].rstrip(_PUNCTUATION) if word else ""
         end = at + len(result)
     if not result.strip():
-        raise ValueError("no result stands behind its '='; write <tool>(...)=result, or leave the '=' out")
+        raise ValueError("no result follows its '='; write <tool>(...)=result, or leave the '=' out")
     return result, end

@@ -1,20 +1,21 @@
-"""What training needs from the LM, computed once (DESIGN §2).
+"""Compute once what training needs from the LM.
 
 The LM is frozen and a toolken is never fed back as input, so the hidden state h_i and s_i = logsumexp over the word
 logits are constants of training. One forward pass over the demonstrations gives them for every supervised position.
 
-Peak memory of the pass, beside the LM's: the features, N (4 d + 32) bytes, or with a folder one batch's rows; the
-demonstrations' token ids, 8 bytes a token; one batch's activations (`batch_tokens` tokens); and pieces of 4 MB of word
-logits. Measured on 1,600 demonstrations of KAMEL with d=320: 120 MB more than the loaded LM, 41,309 positions.
+Peak memory of the pass, in addition to the LM's: the features, N (4 d + 32) bytes, or with a folder the rows of one
+batch; the demonstrations' token ids, 8 bytes per token; the activations of one batch (`batch_tokens` tokens); and word
+logits in pieces of 4 MB.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -22,41 +23,42 @@ from torch import Tensor
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import Reinjection, Style
-from langchain_toolken.training.demonstrations.form import Demonstration, DroppedRow
-from langchain_toolken.training.features.lm_pass import Batch, plan_batches, run_batch
+from langchain_toolken.training.demonstrations.demonstration import Demonstration, DroppedRow
+from langchain_toolken.training.features.lm_pass import PassBatch, plan_batches, run_batch
+from langchain_toolken.training.features.mapped_states import MappedStates
 from langchain_toolken.training.features.processes import Processes
 from langchain_toolken.training.features.store import (
     MANIFEST,
     FeatureSource,
     FeatureStore,
     FeatureStoreError,
-    MappedStates,
 )
 from langchain_toolken.training.features.supervision import Supervision, fingerprint, supervise
 
-"""Called with (done, total, what is being done); the CLI draws it as a bar."""
-
-# Hidden states up to so many bytes in float32 stay in memory; more of them are left on disk and read in pieces.
+# Hidden states of up to this many bytes in float32 stay in memory; larger ones stay on disk and are read in pieces.
 IN_MEMORY_BYTES = 2 << 30
-# Hidden states of so many calls are read at once: 134 MB with d=4096.
+# Calls whose hidden states are read at once: 134 MB with d=4096.
 _CALLS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """The constants of training for N supervised positions; all on the CPU.
+    """The constants of training for N supervised positions, all on the CPU.
 
-    hidden: (N, d) float32, what the output head is applied to. Where it is too large for memory, on disk; so read it as
-        `hidden[slice]`, `hidden[indices]` or `hidden[mask]`, a piece at a time, and `hidden.shape`, nothing else.
-    word_logsumexp: (N,) float32, logsumexp of the model's own word logits (soft-cap and scales applied).
-    word_max: (N,) float32, the largest of them: what a toolken must beat for greedy decoding to call.
-    target: (N,) int64, the tool's index, or -1 where the next token is a word.
-    target_logit: (N,) float32, that word's own logit; 0 where the target is a tool.
-    weight: (N,) float32, importance of a sampled negative. The sum is the number of positions before sampling.
-    demonstration: (N,) int64, which of the given demonstrations a position lies in, counted from 0.
-    tokens: how many tokens went through the LM. lm_passes: how often each demonstration did: 1, or 0 if all was read
-        from a store. seconds: how long it took.
-    dropped: demonstrations that fit into no context window, or whose call has no position.
+    Attributes:
+        hidden: (N, d) float32, the input of the output head. On disk if it is too large for memory. So read it in
+            pieces only, as `hidden[slice]`, `hidden[indices]` or `hidden[mask]`, and use nothing else but its `shape`.
+        word_logsumexp: (N,) float32, logsumexp of the LM's own word logits (soft-cap and scales applied).
+        word_max: (N,) float32, the largest word logit, which a toolken must beat for greedy decoding to call.
+        target: (N,) int64, the tool's index, or -1 if the next token is a word.
+        target_logit: (N,) float32, the logit of that word; 0 if the target is a tool.
+        weight: (N,) float32, importance weight of a sampled word position, 1 for calls. The weights add up to the
+            number of positions before sampling.
+        demonstration: (N,) int64, index of the demonstration that the position is in, counted from 0.
+        dropped: Demonstrations that don't fit into the context, or whose call has no position.
+        lm_passes: How often each demonstration went through the LM: 1, or 0 if everything was read from a folder.
+        tokens: Number of tokens that went through the LM.
+        seconds: Duration.
     """
 
     hidden: Tensor | MappedStates
@@ -71,20 +73,42 @@ class Features:
     tokens: int = 0
     seconds: float = 0.0
 
+    @classmethod
+    def from_columns(cls, hidden: Tensor | MappedStates, columns: Mapping[str, Tensor], **facts: Any) -> Self:
+        """Build features of hidden states and small columns.
+
+        Args:
+            hidden: (N, d), the hidden states.
+            columns: The columns target, weight and demonstration, (N,) each, and words, (N, 3) as `run_batch` gives it.
+            **facts: `dropped`, `lm_passes`, `tokens` and `seconds`.
+        """
+        words = columns["words"]
+        return cls(
+            hidden=hidden,
+            word_logsumexp=words[:, 0].contiguous(),
+            word_max=words[:, 1].contiguous(),
+            target=columns["target"],
+            target_logit=words[:, 2].contiguous(),
+            weight=columns["weight"],
+            demonstration=columns["demonstration"],
+            **facts,
+        )
+
     def __len__(self) -> int:
         return self.target.shape[0]
 
     @property
     def tool_positions(self) -> int:
+        """Number of positions that call a tool."""
         return int((self.target >= 0).sum())
 
     @property
     def word_positions(self) -> int:
-        """Word positions that were kept by the sampling."""
+        """Number of positions that a word follows, after sampling."""
         return len(self) - self.tool_positions
 
     def call_states(self, tools: int) -> Tensor:
-        """Each tool's mean hidden state at the calls of it, (tools, d) float32; 0 for tools that none calls."""
+        """Return each tool's mean hidden state at its calls, (tools, d) float32; 0 for tools without calls."""
         calls = (self.target >= 0).nonzero()[:, 0]
         target = self.target[calls]
         sums = torch.zeros(tools, self.hidden.shape[1])
@@ -92,11 +116,14 @@ class Features:
             sums.index_add_(0, target[part], self.hidden[calls[part]])
         return sums / torch.bincount(target, minlength=tools).clamp(min=1)[:, None]
 
-    def rows(self, kept: Tensor) -> Features:
-        """The positions in `kept` only: indices, or a (N,) bool mask. What is counted per LM pass stays as it is."""
+    def subset(self, kept: Tensor) -> Features:
+        """Return only the positions `kept`, given as indices or a (N,) bool mask.
+
+        Facts about the LM pass (`lm_passes`, `tokens`, `seconds`, `dropped`) stay the same.
+        """
         return replace(
             self,
-            hidden=self.hidden.rows(kept) if isinstance(self.hidden, MappedStates) else self.hidden[kept],
+            hidden=self.hidden.subset(kept) if isinstance(self.hidden, MappedStates) else self.hidden[kept],
             word_logsumexp=self.word_logsumexp[kept],
             word_max=self.word_max[kept],
             target=self.target[kept],
@@ -118,32 +145,44 @@ def compute_features(
     seed: int = 0,
     folder: str | Path | None = None,
     in_memory_bytes: int = IN_MEMORY_BYTES,
-    crew: Processes | None = None,
+    processes: Processes | None = None,
     progress: Progress | None = None,
 ) -> Features:
     """Run each demonstration through the LM once and keep what training needs.
 
-    Which positions are supervised, and what `reinjection`, `negatives_per_demonstration` and `seed` do, is told at
-    `supervision.supervise`. 64 word positions cover a typical answer whole and bound what a long plan costs.
+    Args:
+        lm: The LM.
+        demonstrations: The demonstrations.
+        tool_names: The tools; `Features.target` holds indices into them.
+        style: How the demonstrations are laid out.
+        reinjection: Where tool results are in chat histories; see `layout.render_answer`.
+        negatives_per_demonstration: Most word positions kept per demonstration (`supervision.supervise`). 64 cover a
+            typical answer whole and limit the cost of a long one. None: all.
+        batch_tokens: Most tokens per batch of the LM pass, padding included; a longer demonstration is a batch of its
+            own. Batches hold demonstrations of similar length. None: 1,024 on a CPU, where more is slower, else 16,384.
+        seed: Draws the word positions.
+        folder: Keep the features in this folder (`store`), to resume after a kill and to use them again. If it has all
+            of them, the LM doesn't run and `lm_passes` is 0. None: they stay in memory or, if the hidden states take
+            more than `in_memory_bytes`, in a temporary folder (see TMPDIR).
+        in_memory_bytes: Most bytes that the hidden states may take in memory, as float32.
+        processes: `join_processes()`, to share the work with other processes. All of them make the same call, each runs
+            its share of the batches, and all get the whole features through a folder that all of them must see. None:
+            this process works alone.
+        progress: Called with (done, total, what).
 
-    batch_tokens: most tokens, padding counted, that go through the LM at once; a longer demonstration goes alone.
-        Batches hold demonstrations of about one length. None: 1,024 on a CPU, where more is slower, else 16,384.
-    folder: where the features are kept (`feature_store`), to go on from after a kill and to use again. If they are all
-        there, nothing goes through the LM and `lm_passes` is 0. None: they stay in memory or, if the hidden states take
-        more than `in_memory_bytes` in float32, in a temporary folder (TMPDIR says where).
+    Returns:
+        The features. Positions are in the order of the batches, not of the demonstrations.
 
-    crew: `processes()` to share the work with the other processes: all of them call this with the same arguments, each
-        runs its share of the batches, and all get the whole features, over a folder that all of them must see. None:
-        this process works alone.
-
-    Raises DemonstrationError if nothing is left to supervise, ValueError for a bad `negatives_per_demonstration` or
-    `batch_tokens`, and FeatureStoreError for a folder that is damaged or holds features of something else.
+    Raises:
+        DemonstrationError: There is nothing to supervise.
+        ValueError: `negatives_per_demonstration` or `batch_tokens` is below 1.
+        FeatureStoreError: The folder is damaged or holds features of something else.
     """
     if batch_tokens is not None and batch_tokens < 1:
         raise ValueError(f"batch_tokens is {batch_tokens}; it must be at least 1, or None for the default")
     began = time.perf_counter()
-    crew = crew or Processes()
-    progress = progress if crew.main else None
+    processes = processes or Processes()
+    progress = progress if processes.main else None
     supervisions, dropped = supervise(
         lm,
         demonstrations,
@@ -157,12 +196,12 @@ def compute_features(
     if batch_tokens is None:
         batch_tokens = 1024 if lm.device.type == "cpu" else 16384
     fits = sum(len(one.positions) for one in supervisions) * lm.hidden_size * 4 <= in_memory_bytes
-    if folder is None and fits and crew.count == 1:
+    if folder is None and fits and processes.count == 1:
         features = _in_memory(lm, plan_batches(supervisions, batch_tokens), progress)
         return replace(features, dropped=tuple(dropped), seconds=time.perf_counter() - began)
 
-    temporary = TemporaryDirectory(prefix="toolken-features-") if folder is None and crew.main else None
-    place = Path(crew.tell(str(temporary.name if temporary is not None else folder).encode()).decode())
+    temporary = TemporaryDirectory(prefix="toolken-features-") if folder is None and processes.main else None
+    place = Path(processes.broadcast(str(temporary.name if temporary is not None else folder).encode()).decode())
     source = FeatureSource(
         model=lm.model_id,
         head_fingerprint=lm.head_fingerprint,
@@ -182,24 +221,19 @@ def compute_features(
         supervisions,
         batch_tokens,
         lm.hidden_size,
-        crew=crew,
+        processes=processes,
         durable=folder is not None,
         progress=progress,
     )
     missing = [i for i in range(len(batches)) if i not in store.done]
-    _run(lm, batches, missing[crew.rank :: crew.count], store, progress)
-    crew.wait()
+    _run(lm, batches, missing[processes.rank :: processes.count], store, progress)
+    processes.wait()
     columns, mapped = store.columns(), store.hidden()
     hidden = mapped.to(torch.float32, copy=True) if fits else MappedStates(mapped, folder=temporary)
-    crew.wait()  # a temporary folder goes with the main process's last view of it
-    return Features(
-        hidden=hidden,
-        word_logsumexp=columns["words"][:, 0].contiguous(),
-        word_max=columns["words"][:, 1].contiguous(),
-        target=columns["target"],
-        target_logit=columns["words"][:, 2].contiguous(),
-        weight=columns["weight"],
-        demonstration=columns["demonstration"],
+    processes.wait()  # the main process deletes a temporary folder with its last view of it
+    return Features.from_columns(
+        hidden,
+        columns,
         dropped=tuple(dropped),
         lm_passes=1 if missing else 0,
         tokens=sum(batches[i].tokens for i in missing),
@@ -207,7 +241,7 @@ def compute_features(
     )
 
 
-def _in_memory(lm: LanguageModel, batches: Sequence[Batch], progress: Progress | None) -> Features:
+def _in_memory(lm: LanguageModel, batches: Sequence[PassBatch], progress: Progress | None) -> Features:
     rows = batches[-1].rows.stop
     hidden, words = torch.empty(rows, lm.hidden_size), torch.empty(rows, 3)
     total = sum(1 for batch in batches for _ in batch.supervisions)
@@ -217,21 +251,16 @@ def _in_memory(lm: LanguageModel, batches: Sequence[Batch], progress: Progress |
         done += sum(1 for _ in batch.supervisions)
         if progress is not None:
             progress(done, total, "LM pass")
-    targets = _targets(batches)
-    return Features(
-        hidden=hidden,
-        word_logsumexp=words[:, 0].contiguous(),
-        word_max=words[:, 1].contiguous(),
-        target=targets["target"],
-        target_logit=words[:, 2].contiguous(),
-        weight=targets["weight"],
-        demonstration=targets["demonstration"],
-        tokens=sum(batch.tokens for batch in batches),
-    )
+    tokens = sum(batch.tokens for batch in batches)
+    return Features.from_columns(hidden, {**_targets(batches), "words": words}, tokens=tokens)
 
 
 def _run(
-    lm: LanguageModel, batches: Sequence[Batch], share: Sequence[int], store: FeatureStore, progress: Progress | None
+    lm: LanguageModel,
+    batches: Sequence[PassBatch],
+    share: Sequence[int],
+    store: FeatureStore,
+    progress: Progress | None,
 ) -> None:
     total = sum(1 for i in share for _ in batches[i].supervisions)
     done = 0
@@ -249,12 +278,12 @@ def _opened(
     batch_tokens: int,
     hidden_size: int,
     *,
-    crew: Processes,
+    processes: Processes,
     durable: bool,
     progress: Progress | None,
-) -> tuple[FeatureStore, list[Batch]]:
-    """The store, made or checked by the main process, and the batches that it was laid out in."""
-    if crew.main and not (folder / MANIFEST).exists():
+) -> tuple[FeatureStore, list[PassBatch]]:
+    """Open the store, which the main process creates or checks; return it and the batches it is laid out in."""
+    if processes.main and not (folder / MANIFEST).exists():
         batches = plan_batches(supervisions, batch_tokens)
         FeatureStore.create(
             folder,
@@ -265,17 +294,17 @@ def _opened(
             targets=_targets(batches),
             durable=durable,
         )
-    elif crew.main:
+    elif processes.main:
         FeatureStore.resume(folder, progress=progress)
-    crew.wait()
+    processes.wait()
     if not (folder / MANIFEST).exists():
         raise FeatureStoreError(
-            f"process {crew.rank} does not see {folder}, which process 0 made: several processes need a features "
-            "folder on a file system that all of them see"
+            f"process {processes.rank} does not see {folder}, which process 0 created: several processes need a "
+            "features folder on a file system that all of them see"
         )
-    store = FeatureStore.resume(folder, rank=crew.rank, check=False, durable=durable)
-    # Before any process adds to it: all of them must deal out the same missing batches.
-    crew.wait()
+    store = FeatureStore.resume(folder, rank=processes.rank, check=False, durable=durable)
+    # No process may write before all have opened the store: they must agree on which batches are missing.
+    processes.wait()
     differences = store.manifest.source.differences(source)
     if differences:
         raise FeatureStoreError(
@@ -285,8 +314,8 @@ def _opened(
     return store, plan_batches(supervisions, store.manifest.batch_tokens)
 
 
-def _targets(batches: Sequence[Batch]) -> dict[str, Tensor]:
-    """What is known without the LM, in the order of the rows."""
+def _targets(batches: Sequence[PassBatch]) -> dict[str, Tensor]:
+    """Return the columns that don't need the LM, in the order of the rows."""
     every = [one for batch in batches for one in batch.supervisions]
     return {
         "target": torch.tensor([tool for one in every for tool in one.tools], dtype=torch.int64),

@@ -1,4 +1,4 @@
-"""A demonstration as the LM will see it, and where its calls stand in it (DESIGN §3)."""
+"""Lay out a demonstration as token ids, exactly as ToolkenChat will, and find the positions of its calls."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RenderedDemonstration:
-    """One demonstration as the LM will see it.
+    """One demonstration as the LM sees it.
 
-    ids: token ids, with what stands in front (bos, template).
-    ends: for each token the character of the demonstration's text at which it ends; None for the template's tokens
-        and the bos.
-    call_positions: for each call the index of the last token that ends at or before the call's start (the position
-        whose next token is the toolken); None if the call lies outside what is supervised.
-    first_supervised: index of the first position whose next token belongs to the answer.
+    Attributes:
+        ids: Token ids, including the bos and the chat template's.
+        ends: For each token, the character offset in the demonstration's text at which it ends; None for the bos and
+            the template's tokens.
+        call_positions: For each call, the index of the last token that ends at or before the call's start (the position
+            whose next token is the toolken); None if the call is outside the supervised part.
+        first_supervised: Index of the first position whose next token belongs to the answer.
     """
 
     ids: tuple[int, ...]
@@ -39,15 +40,21 @@ class RenderedDemonstration:
 def render_demonstration(
     tokenizer: PreTrainedTokenizerBase, text: str, calls_starts: Sequence[int], style: Style
 ) -> RenderedDemonstration:
-    """A demonstration's ids and the positions of its calls, laid out as `messages.render` lays out the same words.
+    """Lay out a text as `prompts.messages.render` lays out the same words, and find its calls.
 
-    "Q: …\\nA: …" is parted at the first "\\nA:". completion: the text as it is, with the bos in front, supervised
-    after "A:". chat: the question as a user message and the answer as the assistant's, with the template's end of
-    turn behind it, so that "no call at the end" is learnt too. Any other text is supervised whole; in chat style it
-    is an assistant message without a question.
+    "Q: …\\nA: …" is split at the first "\\nA:". In completion style the text is used as it is, after the bos, and
+    supervised after "A:". In chat style the question becomes a user message and the answer the assistant's, followed by
+    the template's end of turn, so that not calling at the end is learned too. Any other text is supervised as a whole;
+    in chat style it is an assistant message without a question.
+
+    Args:
+        tokenizer: The LM's tokenizer.
+        text: The demonstration's text.
+        calls_starts: Character offset of each call in `text`.
+        style: "completion" or "chat".
 
     Raises:
-        ValueError: the tokenizer has no chat template (chat style) or no character offsets.
+        ValueError: The tokenizer has no chat template (chat style) or gives no character offsets.
     """
     question, parted, answer = text.partition(ANSWER)
     has_question = bool(parted) and question.startswith("Q:")
@@ -60,7 +67,7 @@ def render_demonstration(
         text_start = len(bos)
         first = _last_ending_at(ends, text_start, answer_start)
     else:
-        # The space after "A:" belongs to the completion style; a template brings its own (see templates.answer_lead).
+        # The space after "A:" belongs to the completion style; a template has its own (chat_templates.answer_lead).
         content = answer.removeprefix(" ") if has_question else text
         turns = [Turn("user", question.removeprefix("Q:").removeprefix(" "))] if has_question else []
         base = len(text) - len(content)
@@ -84,21 +91,27 @@ def render_answer(
     style: Style,
     reinjection: Reinjection | None = None,
 ) -> RenderedDemonstration:
-    """One assistant message behind the messages `before` it, laid out as ToolkenChat's `messages.render` does.
+    """Lay out one assistant message after the messages `before` it, as `prompts.messages.render` does for ToolkenChat.
 
-    Up to a call at the end of `text` the ids are those that the LM has seen when it makes that call. Nothing stands
-    behind such a call, since there the LM no longer chooses; behind a text without one stands the template's end of
-    turn. `ends` count in `text`. Only `text` is supervised.
+    Up to a call at the end of `text`, the ids are those that the LM has seen when it makes that call. Nothing follows
+    such a call, because the LM no longer chooses there. A text without a call at its end is followed by the template's
+    end of turn. Only `text` is supervised.
 
-    reinjection: how the results in `before` stand; None: "turn" in chat style, as chat LMs are trained, and "inline" in
-        completion style, which has no turns.
+    Args:
+        tokenizer: The LM's tokenizer.
+        before: The messages that `text` answers.
+        text: The assistant message's text. The result's `ends` are offsets in it.
+        calls_starts: Character offset of each call in `text`.
+        style: "completion" or "chat".
+        reinjection: Where the results in `before` are. None: "turn" in chat style, as chat LMs are trained, and
+            "inline" in completion style, which has no turns.
 
     Raises:
-        ValueError: as `messages.render`; or the tokenizer has no offsets to give.
+        ValueError: As `prompts.messages.render`, or the tokenizer gives no character offsets.
     """
     layout = PromptFormat(style, reinjection or ("turn" if style == "chat" else "inline"))
     turns = turns_of([*before, AIMessage(text)], layout.reinjection)
-    answer = turns[-1].text  # what stands open before the text (inline, results included) belongs to it
+    answer = turns[-1].text  # inline, the last turn may also hold earlier text and results
     already = len(answer) - len(text)
     closed = len(text) not in calls_starts
     if style == "completion":
@@ -118,7 +131,7 @@ def render_answer(
         ids = encode_chat(tokenizer, turns)
         ends = [None] * len(ids)
         text_start = len(ids)
-    # A new answer begins at the prompt's end: the space in front of it is the LM's own (`templates.answer_lead`).
+    # A new answer begins at the prompt's end: the LM writes the space before it (`chat_templates.answer_lead`).
     beginning = -1 if text and not already else 0
     first = _last_ending_at(ends, text_start, beginning)
     calls = tuple(_last_ending_at(ends, text_start, start or beginning) for start in calls_starts)
@@ -126,7 +139,10 @@ def render_answer(
 
 
 def _last_ending_at(ends: Sequence[int | None], text_start: int, character: int) -> int:
-    """Index of the last token that ends at or before `character`, else of the one in front of the text; at least 0."""
+    """Return the index of the last token that ends at or before `character`.
+
+    If there is none, return that of the token before the text; at least 0.
+    """
     position = text_start - 1
     for index in range(text_start, len(ends)):
         end = ends[index]

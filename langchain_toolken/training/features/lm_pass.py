@@ -1,7 +1,7 @@
-"""The pass of the demonstrations through the frozen LM, in batches that depend on the demonstrations alone.
+"""Run the demonstrations through the frozen LM in batches.
 
-The batches are the same whatever the number of processes and wherever the pass was broken off, so that each gives the
-same numbers again.
+The batches depend on the demonstrations alone, not on the number of processes or on where an earlier pass was
+interrupted, so that each batch always gives the same numbers.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from langchain_toolken.lm.fast_linear import fast_linear
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.training.features.supervision import Supervision
 
-# How many word logits are alive at once (4 MB in float32): vocabularies go from 6,000 to 256,000, so elements count.
+# Word logits in memory at once (4 MB in float32). Elements, not rows: vocabularies have 6,000 to 256,000 words.
 _LOGIT_ELEMENTS = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """Token sequences that go through the LM together, the longest first, and what is learnt from each.
+class PassBatch:
+    """Token sequences that go through the LM together, longest first, and what is learned from each.
 
-    sequences: token ids, none of them the beginning of another. supervised: for each sequence the demonstrations that
-    are learnt from its states. first_row: where the batch's positions begin among all.
+    Attributes:
+        sequences: Token ids; none is a prefix of another.
+        supervised: For each sequence, the demonstrations that are learned from its states.
+        first_row: Index of the batch's first position among all positions of the pass.
     """
 
     sequences: tuple[tuple[int, ...], ...]
@@ -34,30 +36,30 @@ class Batch:
 
     @property
     def supervisions(self) -> Iterator[Supervision]:
-        """In the order of the rows."""
+        """The demonstrations, in the order of the rows."""
         for group in self.supervised:
             yield from group
 
     @property
     def rows(self) -> slice:
-        """The batch's positions among all of the pass."""
+        """The batch's positions among all positions of the pass."""
         return slice(self.first_row, self.first_row + sum(len(one.positions) for one in self.supervisions))
 
     @property
     def tokens(self) -> int:
-        """Tokens without padding."""
+        """Number of tokens without padding."""
         return sum(map(len, self.sequences))
 
 
-def plan_batches(supervisions: Sequence[Supervision], batch_tokens: int) -> list[Batch]:
-    """The batches of a pass: at most `batch_tokens` tokens each, padding counted, but at least one sequence.
+def plan_batches(supervisions: Sequence[Supervision], batch_tokens: int) -> list[PassBatch]:
+    """Group demonstrations into batches of at most `batch_tokens` tokens, padding included, or of a single sequence.
 
-    What lies behind the last supervised position is not run. A demonstration whose ids are the beginning of another's
-    is learnt from that one's states, which in a causal LM are the same: so a chat history with several answers goes
-    through the LM once, as long as each answer's layout goes on from the one before it.
+    Tokens after the last supervised position are not run. A demonstration whose ids are a prefix of another's is
+    learned from the other's states, which are the same in a causal LM. So a chat history with several answers goes
+    through the LM once, if each answer's layout continues the previous one's.
     """
     needed = [one.ids[: max(one.positions) + 1] for one in supervisions]
-    # In lexicographic order everything that begins with x stands right behind x.
+    # In lexicographic order everything that begins with x directly follows x.
     order = sorted(range(len(supervisions)), key=lambda i: needed[i])
     groups: list[tuple[tuple[int, ...], list[int]]] = []
     for i in reversed(order):
@@ -67,12 +69,12 @@ def plan_batches(supervisions: Sequence[Supervision], batch_tokens: int) -> list
             groups.append((needed[i], [i]))
     groups = [(ids, sorted(members)) for ids, members in groups]
     groups.sort(key=lambda group: (-len(group[0]), group[1]))
-    batches: list[Batch] = []
+    batches: list[PassBatch] = []
     first_row = start = 0
     while start < len(groups):
         count = max(1, batch_tokens // len(groups[start][0]))
         part = groups[start : start + count]
-        batch = Batch(
+        batch = PassBatch(
             sequences=tuple(ids for ids, _ in part),
             supervised=tuple(tuple(supervisions[i] for i in members) for _, members in part),
             first_row=first_row,
@@ -83,17 +85,18 @@ def plan_batches(supervisions: Sequence[Supervision], batch_tokens: int) -> list
 
 
 @torch.inference_mode()
-def run_batch(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor]:
-    """What training needs of a batch's n positions, on the CPU.
+def run_batch(lm: LanguageModel, batch: PassBatch) -> tuple[Tensor, Tensor]:
+    """Run a batch and return what training needs of its n positions, on the CPU.
 
     Returns:
-        hidden (n, d) in the LM's dtype: what the output head is applied to; and words (n, 3) float32: logsumexp of the
-        word logits, the largest of them, and the logit of the word that follows (0 where a tool is called).
+        hidden: (n, d) in the LM's dtype, the input of the output head.
+        words: (n, 3) float32: logsumexp of the word logits, the largest word logit, and the logit of the word that
+            follows (0 if a tool is called).
     """
     device = lm.device
     with fast_linear(device):
         length = len(batch.sequences[0])
-        # Padded on the right a causal LM's real positions never see the padding: any id may stand there, unmasked.
+        # With padding on the right, a causal LM's real positions never see it, so any id will do, without a mask.
         input_ids = torch.tensor([(*ids, *[0] * (length - len(ids))) for ids in batch.sequences], device=device)
         states = lm.hidden_states(input_ids)
         rows = [row for row, group in enumerate(batch.supervised) for one in group for _ in one.positions]

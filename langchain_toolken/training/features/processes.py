@@ -1,6 +1,6 @@
-"""Several processes that fit together, as `torchrun` or `accelerate launch --multi_gpu` start them.
+"""Several processes that fit together, as started by `torchrun` or `accelerate launch --multi_gpu`.
 
-On CPUs use torchrun: `accelerate launch --cpu` starts one process alone (1.15, without MPI).
+On CPUs use torchrun: `accelerate launch --cpu` starts only one process (1.15, without MPI).
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ _PATIENCE = timedelta(days=7)
 
 @dataclass(frozen=True, eq=False)
 class Processes:
-    """This process among those that fit together. rank: from 0, the main one. count: 1 if it is alone."""
+    """This process among those that fit together.
+
+    Attributes:
+        rank: Its number; 0 is the main process.
+        count: Number of processes.
+        group: The group that they exchange data in, None for a single process.
+    """
 
     rank: int = 0
     count: int = 1
@@ -27,15 +33,16 @@ class Processes:
 
     @property
     def main(self) -> bool:
+        """Whether this is the main process, which solves and reports."""
         return self.rank == 0
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes have called this."""
         if self.count > 1:
             distributed.barrier(group=self.group)
 
-    def tell(self, content: bytes) -> bytes:
-        """The main process's `content`, in every process."""
+    def broadcast(self, content: bytes) -> bytes:
+        """Return the main process's `content` in every process."""
         if self.count == 1:
             return content
         length = torch.tensor([len(content)])
@@ -47,9 +54,11 @@ class Processes:
         return said.numpy().tobytes()
 
 
-def processes() -> Processes:
-    """This process's place. In a launched group the first call joins it (accelerate chooses the backend and, on GPUs,
-    each process's device), so it comes before the LM is loaded."""
+def join_processes() -> Processes:
+    """Join the processes that this one was launched with, if any.
+
+    Call it before loading the LM: accelerate chooses the backend and, on GPUs, each process's device.
+    """
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
     if not distributed.is_available() or not (launched or distributed.is_initialized()):
         return Processes()
@@ -62,6 +71,6 @@ def _joined() -> Processes:
         from accelerate import PartialState
 
         PartialState()
-    # What is exchanged lies on the CPU, whatever the default group is for.
+    # The data exchanged is on the CPU, which the default group's backend may not support.
     group = distributed.new_group(backend="gloo", timeout=_PATIENCE)
     return Processes(distributed.get_rank(), distributed.get_world_size(), group)

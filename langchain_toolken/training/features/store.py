@@ -1,16 +1,15 @@
-"""Features in a folder: written while they are computed, resumed after a kill, mapped into memory for reading.
+"""Store features in a folder: written while they are computed, resumed after a kill, memory-mapped for reading.
 
-    manifest.json        what the features are of, and how they lie
+    manifest.json        what the features are of, and their layout
     hidden.bin           (N, d) hidden states in the LM's dtype, row by row
     words.bin            (N, 3) float32: logsumexp of the word logits, the largest, that of the word that follows
     targets.safetensors  target (N,) int64, weight (N,) float32, demonstration (N,) int64
-    done-R.jsonl         the batches that process R has finished, a line each, with the sha256 of their rows
+    done-R.jsonl         the batches that process R has finished, one per line, with the sha256 of their rows
 
-The rows of a batch are on disk before its line is, so a line means that the batch is whole. All sizes are known before
-the LM runs: N (d b + 12 + 20) bytes for N positions, with b = 4 bytes where the LM runs in float32 and 2 where it runs
-in bfloat16 or float16, whose states are kept as they are and so lose nothing. For 47,000 tools, d = 4096, in bfloat16,
-one call and 8 words a demonstration and ten demonstrations a tool: 470,000 x 9 x 8,224 bytes = 35 GB; with calls and
-one word alone, 7.7 GB.
+A batch's rows are on disk before its line is, so a line means that the batch is complete. The size is known before the
+LM runs: N (d b + 12 + 20) bytes for N positions, with b = 4 bytes for an LM in float32 and 2 for one in bfloat16 or
+float16, whose states are stored as they are. For 47,000 tools with ten demonstrations each, d = 4096 in bfloat16, one
+call and 8 words per demonstration: 470,000 x 9 x 8,224 bytes = 35 GB.
 """
 
 from __future__ import annotations
@@ -20,9 +19,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import BinaryIO, Literal
 
 import torch
@@ -37,19 +34,30 @@ from langchain_toolken.progress import Progress
 MANIFEST = "manifest.json"
 _HIDDEN, _WORDS, _TARGETS, _DONE = "hidden.bin", "words.bin", "targets.safetensors", "done-{}.jsonl"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Mapped rows that are gathered by index are converted so many at a time, so that a gather holds one copy, not two.
-_GATHER = 8192
 
 
 class FeatureStoreError(ToolkenError, ValueError):
-    """A features folder that can't be used; the message names it, and says what to do."""
+    """A features folder can't be used; the message names it and says what to do."""
 
 
 class FeatureSource(BaseModel):
-    """What features are of: the LM, and the demonstrations as they are laid out for it.
+    """What features were computed from: the LM, and the demonstrations as laid out for it.
 
-    model, tools, style, reinjection, negatives_per_demonstration and seed are there to be read: what they change of the
-    features shows in `demonstrations`, a hash over the token ids, the positions and what should follow at each.
+    The head's and weights' fingerprints, `dtype` and `demonstrations` decide whether features can be used. The other
+    fields are for error messages: what they change in the features also changes `demonstrations`.
+
+    Attributes:
+        model: The LM's name.
+        head_fingerprint: Hash of the LM's head.
+        weights_fingerprint: Hash of the LM's weights.
+        tokenizer_fingerprint: Hash of the tokenizer.
+        dtype: Of the hidden states, such as "bfloat16".
+        tools: Number of tools.
+        style: How the demonstrations were laid out.
+        reinjection: Where tool results are in chat histories.
+        negatives_per_demonstration: Most word positions kept per demonstration.
+        seed: What drew them.
+        demonstrations: Hash of the token ids, the positions and what should follow at each.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,7 +75,7 @@ class FeatureSource(BaseModel):
     demonstrations: str
 
     def differences(self, here: FeatureSource) -> list[str]:
-        """Why features of this source are not those of `here`, in words; nothing if they are."""
+        """Return in words how this source differs from `here`; empty if the features are the same."""
         changed = [name for name in FeatureSource.model_fields if getattr(self, name) != getattr(here, name)]
         if not _DECISIVE.intersection(changed):
             return []
@@ -78,7 +86,18 @@ _DECISIVE = {"head_fingerprint", "weights_fingerprint", "dtype", "demonstrations
 
 
 class Manifest(BaseModel):
-    """manifest.json. rows: at which position each batch begins, and N behind the last."""
+    """The content of manifest.json.
+
+    Attributes:
+        format: Marks the file as ours.
+        version: Of the format.
+        byteorder: Of the machine that wrote the folder, "little" or "big".
+        source: What the features were computed from.
+        batch_tokens: Most tokens per batch.
+        hidden_size: d.
+        rows: Index of each batch's first position, followed by N.
+        targets_sha256: Checksum of targets.safetensors.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -92,47 +111,14 @@ class Manifest(BaseModel):
     targets_sha256: str
 
 
-@dataclass(frozen=True, eq=False)
-class MappedStates:
-    """Hidden states (n, d) that stay on disk: read with a slice, with indices or with a (n,) bool mask.
-
-    What is read is float32, and a copy only of what was asked for. `rows` is a view: a fold of a hundred gigabytes
-    costs 8 bytes a row.
-    """
-
-    file: Tensor  # (N, d) mapped, in the dtype that the LM ran in
-    index: Tensor | None = None  # (n,) int64 rows of `file`; None: all of them
-    folder: TemporaryDirectory[str] | None = None  # deleted with the last view of it
-
-    @property
-    def shape(self) -> torch.Size:
-        """(n, d)."""
-        return torch.Size((len(self), self.file.shape[1]))
-
-    def numel(self) -> int:
-        return len(self) * self.file.shape[1]
-
-    def __len__(self) -> int:
-        return self.file.shape[0] if self.index is None else self.index.shape[0]
-
-    def __getitem__(self, part: slice | Tensor) -> Tensor:
-        """The rows in `part`, (m, d) float32 on the CPU."""
-        if self.index is None and isinstance(part, slice):
-            return self.file[part].float()
-        wanted = torch.arange(len(self))[part] if self.index is None else self.index[part]
-        found = torch.empty(len(wanted), self.file.shape[1])
-        for start in range(0, len(wanted), _GATHER):
-            found[start : start + _GATHER] = self.file[wanted[start : start + _GATHER]]
-        return found
-
-    def rows(self, kept: Tensor) -> MappedStates:
-        """The rows in `kept` only: indices, or a (n,) bool mask."""
-        index = torch.arange(len(self))[kept] if self.index is None else self.index[kept]
-        return MappedStates(self.file, index, self.folder)
-
-
 class FeatureStore:
-    """A features folder that is being filled, or is full. Open one with `create` or `resume`."""
+    """A features folder, complete or still being filled. Open one with `create` or `resume`.
+
+    Attributes:
+        folder: The folder.
+        manifest: What it holds.
+        done: Indices of the batches that were finished when it was opened.
+    """
 
     def __init__(self, folder: Path, manifest: Manifest, done: Iterable[int], rank: int, *, durable: bool) -> None:
         self.folder = folder
@@ -140,10 +126,11 @@ class FeatureStore:
         self.done = frozenset(done)
         self._rank = rank
         self._durable = durable
-        self._notes = False  # whether this process's notes have been opened
+        self._notes = False  # whether this process has written to its done-R.jsonl
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of the hidden states."""
         return _DTYPES[self.manifest.source.dtype]
 
     @classmethod
@@ -158,17 +145,25 @@ class FeatureStore:
         targets: dict[str, Tensor],
         durable: bool = True,
     ) -> FeatureStore:
-        """An empty store in `folder`, which must be empty or not exist.
+        """Create an empty store.
 
-        durable: survives a crash of the machine, for a sync a batch. Off for a store that is not kept.
+        Args:
+            folder: Must be empty or not exist.
+            source: What the features are computed from.
+            batch_tokens: Most tokens per batch.
+            hidden_size: d.
+            rows: Index of each batch's first position, followed by N.
+            targets: The columns target, weight and demonstration, (N,) each.
+            durable: Sync each batch to disk, so that it survives a crash of the machine. Off for temporary stores.
 
         Raises:
-            FeatureStoreError: other files stand in the folder. OSError: it can't be written, or the disk is full.
+            FeatureStoreError: The folder holds other files.
+            OSError: The folder can't be written, or the disk is full.
         """
-        ours = {_HIDDEN, _WORDS, _TARGETS}  # left by a kill before the manifest was written
+        ours = {_HIDDEN, _WORDS, _TARGETS}  # may be left by a kill before the manifest was written
         if folder.exists() and (not folder.is_dir() or any(file.name not in ours for file in folder.iterdir())):
             raise FeatureStoreError(
-                f"{folder} holds other files and no features: give an empty folder, or one that does not exist"
+                f"{folder} holds other files and no features: choose an empty folder, or one that does not exist"
             )
         folder.mkdir(parents=True, exist_ok=True)
         content = save({name: column.contiguous() for name, column in targets.items()})
@@ -198,10 +193,17 @@ class FeatureStore:
         durable: bool = True,
         progress: Progress | None = None,
     ) -> FeatureStore:
-        """The store in `folder`, as far as it was filled. check: compare every finished batch with its checksum.
+        """Open an existing store.
+
+        Args:
+            folder: The folder.
+            rank: This process's number; each process notes its batches in a file of its own.
+            check: Compare each finished batch with its checksum.
+            durable: As for `create`.
+            progress: Called with (done, total, what) while checking.
 
         Raises:
-            FeatureStoreError: it is damaged, or of another version; the message says which file.
+            FeatureStoreError: The store is damaged or of another version; the message names the file.
         """
         manifest = _read_manifest(folder)
         targets = folder / _TARGETS
@@ -211,7 +213,7 @@ class FeatureStore:
                 raise _damaged(folder, f"{file.name} is missing")
         for file, size in sizes.items():
             if file.stat().st_size != size:
-                raise _damaged(folder, f"{file.name} has {file.stat().st_size:,} bytes where {size:,} are due")
+                raise _damaged(folder, f"{file.name} has {file.stat().st_size:,} bytes instead of {size:,}")
         if hashlib.sha256(targets.read_bytes()).hexdigest() != manifest.targets_sha256:
             raise _damaged(folder, f"{_TARGETS} does not match its checksum")
         done = _finished(folder, manifest)
@@ -221,11 +223,16 @@ class FeatureStore:
         return store
 
     def write(self, batch: int, hidden: Tensor, words: Tensor) -> None:
-        """Put a batch's rows where they belong and note that it is done. hidden (n, d) and words (n, 3) as `run_batch`
-        gives them.
+        """Write a batch's rows and note that it is done.
+
+        Args:
+            batch: Index of the batch.
+            hidden: (n, d), from `run_batch`.
+            words: (n, 3) float32, from `run_batch`.
 
         Raises:
-            FeatureStoreError: the states are not in the store's dtype. OSError: the disk is full.
+            FeatureStoreError: The states are not in the store's dtype.
+            OSError: The disk is full.
         """
         if hidden.dtype != self.dtype:
             raise FeatureStoreError(f"{self.folder} holds {self.dtype} states, but the LM gives {hidden.dtype}")
@@ -250,10 +257,10 @@ class FeatureStore:
             os.fsync(file.fileno())
 
     def columns(self) -> dict[str, Tensor]:
-        """The small columns, in memory: target, weight, demonstration as given to `create`, and words (N, 3).
+        """Read the small columns into memory: target, weight and demonstration, (N,) each, and words, (N, 3).
 
         Raises:
-            FeatureStoreError: batches are missing.
+            FeatureStoreError: Batches are missing, or a file is damaged.
         """
         done = _finished(self.folder, self.manifest)
         missing = len(self.manifest.rows) - 1 - len(done)
@@ -269,7 +276,7 @@ class FeatureStore:
         return {**columns, "words": self._mapped(_WORDS, 3, torch.float32).clone()}
 
     def hidden(self) -> Tensor:
-        """The hidden states (N, d), mapped: in the dtype that the LM ran in, read when touched. Not for writing."""
+        """Return the hidden states (N, d), memory-mapped, in the dtype that the LM ran in. Don't write to them."""
         return self._mapped(_HIDDEN, self.manifest.hidden_size, self.dtype)
 
     def _mapped(self, name: str, width: int, dtype: torch.dtype) -> Tensor:
@@ -295,7 +302,7 @@ class FeatureStore:
 
 
 def _row_bytes(manifest: Manifest) -> dict[str, int]:
-    """Bytes a row of each file of rows, in the order of `write`'s arguments."""
+    """Return the bytes per row of hidden.bin and words.bin, in the order of `write`'s arguments."""
     return {_HIDDEN: manifest.hidden_size * _DTYPES[manifest.source.dtype].itemsize, _WORDS: 3 * 4}
 
 
@@ -312,16 +319,16 @@ def _read_manifest(folder: Path) -> Manifest:
     if manifest.byteorder != sys.byteorder:
         raise FeatureStoreError(
             f"{folder} was written on a {manifest.byteorder}-endian machine, this one is {sys.byteorder}-endian: "
-            "give another folder"
+            "choose another folder"
         )
     return manifest
 
 
 def _finished(folder: Path, manifest: Manifest) -> dict[int, set[str]]:
-    """The finished batches and their checksums: of a batch that two processes computed, either's may stand there."""
+    """Return the finished batches with their checksums: several if several processes computed the same batch."""
     found: dict[int, set[str]] = {}
     for file in sorted(folder.glob(_DONE.format("*"))):
-        # What follows the last line break was being written when the process was killed.
+        # Text after the last line break was being written when the process was killed.
         for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], start=1):
             try:
                 note = json.loads(line)
@@ -329,7 +336,7 @@ def _finished(folder: Path, manifest: Manifest) -> dict[int, set[str]]:
             except (ValueError, KeyError, TypeError) as error:
                 raise _damaged(folder, f"{file.name}, line {number}, can't be read") from error
             if not 0 <= batch < len(manifest.rows) - 1:
-                raise _damaged(folder, f"{file.name}, line {number}, names batch {batch}, which there is not")
+                raise _damaged(folder, f"{file.name}, line {number}, names batch {batch}, which does not exist")
             found.setdefault(batch, set()).add(checksum)
     return found
 
@@ -344,7 +351,7 @@ def _drop_torn_line(file: Path) -> None:
 
 def _damaged(folder: Path, what: str) -> FeatureStoreError:
     return FeatureStoreError(
-        f"{folder} is damaged: {what}. Delete the folder, and the features are computed anew, or give another"
+        f"{folder} is damaged: {what}. Delete the folder to compute the features again, or choose another"
     )
 
 

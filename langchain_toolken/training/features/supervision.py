@@ -1,4 +1,4 @@
-"""Which positions of a demonstration are learnt from, and what should follow at each."""
+"""Choose the positions of a demonstration that are learned from, and what should follow at each."""
 
 from __future__ import annotations
 
@@ -12,23 +12,31 @@ import torch
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import Reinjection, Style
-from langchain_toolken.training.demonstrations.form import Demonstration, DemonstrationError, DroppedRow, result_end
+from langchain_toolken.training.demonstrations.demonstration import (
+    Demonstration,
+    DemonstrationError,
+    DroppedRow,
+    result_end,
+)
 from langchain_toolken.training.features.layout import RenderedDemonstration, render_answer, render_demonstration
 
-# Laying out 10,000 demonstrations takes about five seconds: progress is told this often.
+# Demonstrations between two reports of progress.
 _PROGRESS_EVERY = 200
 
 
 @dataclass(frozen=True)
 class Supervision:
-    """One demonstration as token ids, and what is learnt where; `positions` and what follows it have equal lengths.
+    """One demonstration as token ids, and what is learned where.
 
-    demonstration: its place among the demonstrations given, from 0.
-    ids: the LM's input and the words that should follow.
-    positions: indices into `ids`: the calls' first, in order, then those of words, in order.
-    tools: the index of the tool to call there, or -1 where a word follows.
-    words: the id of that word; 0 where a tool is called.
-    weights: importance of a sampled word position (see `supervise`); 1 for calls.
+    `positions`, `tools`, `words` and `weights` have the same length.
+
+    Attributes:
+        demonstration: Its index among the demonstrations, from 0.
+        ids: Token ids, the LM's input and also the words that should follow.
+        positions: Indices into `ids`: first those of calls, in order, then those of words, in order.
+        tools: For each position, the index of the tool to call, or -1 if a word follows.
+        words: For each position, the id of that word; 0 if a tool is called.
+        weights: For each position, its importance weight (see `supervise`); 1 for calls.
     """
 
     demonstration: int
@@ -50,19 +58,31 @@ def supervise(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[list[Supervision], list[DroppedRow]]:
-    """Lay the demonstrations out for the LM; those that can be learnt from, and those that can't, with the reason.
+    """Lay out the demonstrations for the LM and choose the positions to learn from.
 
-    Supervised are every call's position (the last token that ends at or before its start) and, as examples of when not
-    to call, the positions in the answer whose next token is a word. Positions whose next token lies in a tool's result
-    are left out, since there the LM doesn't choose: the result is put in. At most `negatives_per_demonstration` word
-    positions per demonstration are kept (None: all), drawn with `seed` without replacement and weighted so that the
-    objective's expectation is the full one.
-
-    reinjection: how tool results stand in chat histories (`prompts.demonstrations.render_answer`).
+    Two kinds of positions are supervised: each call's (the last token that ends at or before its start) and, as
+    examples of when not to call, those in the answer whose next token is a word. Positions whose next token is part of
+    a tool's result are left out: the LM doesn't choose there, because the result is inserted.
 
     A demonstration longer than the LM's context is cut at its end if its calls still fit, and dropped otherwise.
 
-    Raises DemonstrationError if nothing is left to supervise, ValueError for a bad `negatives_per_demonstration`.
+    Args:
+        lm: The LM.
+        demonstrations: The demonstrations.
+        tool_names: The tools; `Supervision.tools` holds indices into them.
+        style: How the demonstrations are laid out.
+        reinjection: Where tool results are in chat histories; see `layout.render_answer`.
+        negatives_per_demonstration: Most word positions kept per demonstration. They are drawn without replacement, and
+            weighted so that the expected objective is that of all positions. None: all.
+        seed: Draws the word positions.
+        progress: Called with (done, total, what).
+
+    Returns:
+        The demonstrations that can be learned from, and those that can't, with the reasons.
+
+    Raises:
+        DemonstrationError: There is nothing to supervise.
+        ValueError: `negatives_per_demonstration` is below 1.
     """
     if negatives_per_demonstration is not None and negatives_per_demonstration < 1:
         raise ValueError(
@@ -91,7 +111,7 @@ def supervise(
 
 
 def fingerprint(supervisions: Sequence[Supervision]) -> str:
-    """sha256 over all that the LM pass and the objective read of the demonstrations: ids, positions and targets."""
+    """Return the sha256 of what the LM pass and the objective read of the demonstrations: ids, positions, targets."""
     digest = hashlib.sha256()
     for one in supervisions:
         digest.update(array("q", (one.demonstration, len(one.ids), len(one.positions))).tobytes())
@@ -111,13 +131,13 @@ def _supervise_one(
     negatives: int | None,
     generator: torch.Generator,
 ) -> Supervision | str:
-    """Positions, targets and weights of one demonstration, or the reason why it can't be used."""
+    """Return the supervision of one demonstration, or the reason why it can't be used."""
     starts = [call.start for call in demonstration.calls]
     rendered: RenderedDemonstration
     if demonstration.before:
         try:
             rendered = render_answer(lm.tokenizer, demonstration.before, demonstration.text, starts, style, reinjection)
-        except ValueError as error:  # another history may well suit the template that refuses this one
+        except ValueError as error:  # the template rejects this history; it may accept others
             return str(error)
     else:
         rendered = render_demonstration(lm.tokenizer, demonstration.text, starts, style)
@@ -131,10 +151,9 @@ def _supervise_one(
         if end is None:
             return f"the result {call.result!r} of '{call.tool}' is not at start {call.start}"
         if position is None:
-            return f"the call of '{call.tool}' at {call.start} lies outside the answer"
+            return f"the call of '{call.tool}' at {call.start} is outside the answer"
         calls.append((position, index[call.tool]))
-        # A token begins where the one before it ends, so `inside` is a position whose next token lies in the result,
-        # wholly or in part.
+        # A token begins where the previous one ends, so the next token at `inside` is at least partly in the result.
         for inside in range(position, len(ids) - 1):
             before = rendered.ends[inside]
             if inside > position and (before is None or before >= end):

@@ -1,4 +1,4 @@
-"""`README.md` beside saved toolkens: a Hugging Face model card with the fit's figures."""
+"""`README.md` of saved toolkens: a Hugging Face model card with the figures of the fit."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from langchain_toolken._version import __version__
-from langchain_toolken.training.report.figures import FitReport
+from langchain_toolken.training.report.records import FitReport
 
-# A Hub id, as in the card's `base_model`; a folder's path or "nano" is none.
+# A Hub id, for the card's `base_model`; a folder's path or "nano" is not one.
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _TOOLS_SHOWN = 100
 
 
 def model_card(report: FitReport) -> str:
-    """The card's text: YAML metadata for the Hub and Markdown. The licence is left to whoever publishes it."""
+    """Render the card: YAML metadata for the Hub, then Markdown. It names no licence; the publisher chooses one."""
     base = report.model_id if _HUB_ID.fullmatch(report.model_id) and not Path(report.model_id).exists() else None
     data = ModelCardData(
         library_name="langchain-toolken",
@@ -31,7 +31,7 @@ def model_card(report: FitReport) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        # What it makes is Markdown: nothing there runs, and `plain` below keeps tables and code spans whole.
+        # The output is Markdown, where nothing runs; `plain` keeps tables and code spans intact.
         autoescape=False,
     )
     environment.filters["plain"] = _plain
@@ -41,5 +41,5 @@ def model_card(report: FitReport) -> str:
 
 
 def _plain(text: str) -> str:
-    """A name or description as text in a Markdown table: one line, and no character that Markdown or HTML acts on."""
+    """Escape text for a Markdown table: one line, without characters that have a meaning in Markdown or HTML."""
     return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", " ".join(text.split()))

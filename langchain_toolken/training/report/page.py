@@ -1,4 +1,4 @@
-"""`report.html`: a fit's report as one page that needs no network (plotly's script is inside it, 4.8 MB)."""
+"""`report.html`: a fit's report as one page that needs no network; plotly's script is inside it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from langchain_toolken.training.report.figures import NO_CALL, FitReport, LamTried, Reliability, ToolReport
+from langchain_toolken.training.report.records import NO_CALL, FitReport, LamTried, Reliability, ToolReport
 
-# With more tools a label each would cover the map; the names are then shown under the mouse.
+# With more tools, labels would cover the map; names are then shown on hover only.
 _LABELLED_TOOLS = 60
-# More cells than that can't be told apart on a screen.
+# With more tools, the cells of the matrix are too small to see.
 _MATRIX_TOOLS = 60
 _COLOURS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#b45309", "#0e7490")
 _GREY = "#9ca3af"
 
 
 def report_page(report: FitReport) -> str:
-    """The page. Names, descriptions and words are escaped: they come from outside."""
+    """Render the page. Names, descriptions and words are escaped, because they come from outside."""
     environment = Environment(
         loader=PackageLoader("langchain_toolken.training.report", "templates"),
         autoescape=True,
@@ -43,7 +43,7 @@ def report_page(report: FitReport) -> str:
             shown[name] = None
             continue
         text = figure.to_html(full_html=False, include_plotlyjs=script, div_id=name, config={"displaylogo": False})
-        # Safe as it is: plotly writes its JSON with "<", ">" and "/" escaped, and the texts inside are escaped below.
+        # Safe: plotly writes its JSON with "<", ">" and "/" escaped, and the texts inside are escaped below.
         shown[name] = Markup(text)
         script = False
     return environment.get_template("report.html.jinja").render(report=report, figures=shown, no_call=NO_CALL)

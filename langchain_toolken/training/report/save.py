@@ -1,27 +1,26 @@
-"""Toolkens on disk with their report and model card, in one save: all of it is there, or none."""
+"""Save toolkens with their report and model card: all files are written, or none."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from langchain_toolken.training.fit import FitResult
-from langchain_toolken.training.report.figures import REPORT_FILE, FitReport, make_report
+from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.training.report.model_card import model_card
 from langchain_toolken.training.report.page import report_page
+from langchain_toolken.training.report.records import REPORT_FILE, FitReport
 
 
-def save_with_report(result: FitResult, folder: str | Path) -> FitReport:
-    """Saves the toolkens with `report.json`, `report.html` and a `README.md` for the Hub; the report.
+def save_with_report(toolkens: ToolkenSet, report: FitReport, folder: str | Path) -> None:
+    """Save the toolkens with `report.json`, `report.html` and `README.md`; `FitResult.save` calls it.
 
-    Raises ToolkenSetError as `ToolkenSet.save` does: if `folder` holds what saving would delete.
+    Raises:
+        ToolkenSetError: `folder` holds files that no save wrote, or that were changed since.
     """
-    report = make_report(result)
-    result.toolkens.save(
+    toolkens.save(
         folder,
-        beside={
+        extra_files={
             REPORT_FILE: report.model_dump_json(indent=1) + "\n",
             "report.html": report_page(report),
             "README.md": model_card(report),
         },
     )
-    return report

@@ -1,4 +1,4 @@
-"""L-BFGS (Nocedal and Wright, Numerical Optimization, §7.2) for smooth convex functions of a matrix."""
+"""L-BFGS for smooth convex functions of a matrix (Nocedal and Wright, Numerical Optimization, section 7.2)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ import torch
 from torch import Tensor
 
 Gradient = Callable[[Tensor], Tensor]
-"""A convex function's gradient (K, d) at a matrix (K, d), of the matrix's dtype and device."""
+"""The gradient (K, d) of a convex function at a matrix (K, d), in the matrix's dtype and on its device."""
 Preconditioner = Callable[[Tensor], Tensor]
-"""A fixed approximation of the inverse Hessian, symmetric and positive, times a matrix (K, d)."""
+"""Multiplies a matrix (K, d) by a fixed, symmetric, positive approximation of the inverse Hessian."""
 
 
-# Steps in a row without a smaller gradient than ever before, after which rounding is all that is left.
+# After this many steps in a row without a new smallest gradient norm, only rounding errors are left.
 _STALL = 20
 
 
-class Curvature:
-    """What L-BFGS remembers of earlier steps: at most `pairs` pairs of a step and the gradient's change, (K, d) each.
+class CurvaturePairs:
+    """L-BFGS's memory of earlier steps: pairs of a step and the change of the gradient along it, (K, d) each.
 
-    It outlives a minimisation, so that one of a slightly different function doesn't begin from nothing.
+    It can be kept from one minimisation to the next, of a slightly different function.
+
+    Attributes:
+        most: Number of pairs kept, the latest ones.
     """
 
     def __init__(self, pairs: int) -> None:
@@ -32,18 +35,20 @@ class Curvature:
         return len(self._pairs)
 
     def add(self, step: Tensor, change: Tensor) -> None:
+        """Remember a step and the change of the gradient, unless rounding made their product negative or 0."""
         product = _dot(step, change)
         if product > 0:
             self._pairs.append((step, change, product))
             del self._pairs[: -self.most]
 
     def clear(self) -> None:
+        """Forget all pairs."""
         self._pairs.clear()
 
     def direction(self, gradient: Tensor, precondition: Preconditioner | None = None) -> Tensor:
-        """The two-loop recursion: minus the approximate inverse Hessian times the gradient.
+        """Return minus the approximate inverse Hessian times the gradient, by the two-loop recursion.
 
-        It begins with the preconditioner, or the identity, scaled so that it fits the latest pair (§7.2, eq. 7.20).
+        The recursion starts from the preconditioner, or the identity, scaled to fit the latest pair (eq. 7.20).
         """
         direction = -gradient
         factors = []
@@ -63,7 +68,14 @@ class Curvature:
 
 @dataclass(frozen=True, eq=False)
 class Minimum:
-    """Where a minimisation ended: the matrix, the gradient's norm there, and the steps and gradients it took."""
+    """Where a minimisation ended.
+
+    Attributes:
+        at: The matrix (K, d).
+        norm: The norm of the gradient there.
+        steps: Number of steps.
+        evaluations: Number of gradients computed.
+    """
 
     at: Tensor
     norm: float
@@ -75,16 +87,28 @@ def minimise(
     gradient_at: Gradient,
     start: Tensor,
     target: float,
-    curvature: Curvature,
+    curvature: CurvaturePairs,
     *,
     max_steps: int,
     step_done: Callable[[], None] | None = None,
     precondition: Preconditioner | None = None,
 ) -> Minimum:
-    """From `start` down to a gradient norm of `target`, in at most `max_steps`, or to where it falls no further.
+    """Minimise a convex function, given only its gradient.
 
-    Values are never asked for: along a line, a convex function's slope says all, and near the minimum a value's
-    decrease drowns in rounding long before the slope does.
+    The function's values are not needed: for a convex function the slope along a line is enough, and near the minimum
+    the decrease of the value is lost in rounding long before the slope is.
+
+    Args:
+        gradient_at: The gradient.
+        start: Where to start, (K, d).
+        target: Stop at this gradient norm.
+        curvature: L-BFGS's memory, which is used and updated.
+        max_steps: Most steps.
+        step_done: Called after each step.
+        precondition: A fixed approximation of the inverse Hessian.
+
+    Returns:
+        Where it ended: at `target`, after `max_steps`, or where the gradient gets no smaller.
     """
     at, gradient = start, gradient_at(start)
     norm, steps, evaluations = float(gradient.norm()), 0, 1
@@ -92,7 +116,7 @@ def minimise(
     while norm > target and steps < max_steps and since < _STALL:
         direction = curvature.direction(gradient, precondition)
         slope = _dot(gradient, direction)
-        # A bare gradient may have any length: begin with a step of at most 1.
+        # A gradient alone may have any length, so the first step is at most 1 long.
         size = 1.0 if len(curvature) or precondition is not None else min(1.0, 1.0 / float(direction.norm()))
         found = None
         if slope < 0:
@@ -101,8 +125,8 @@ def minimise(
         if found is None:
             if not len(curvature) and precondition is None:
                 break
-            # Old curvature can spoil a direction, and so can a preconditioner far from where it was made: begin again
-            # without the one, and then the other, before giving up.
+            # Old pairs can spoil the direction, and so can a preconditioner far from where it was computed: try again
+            # without the pairs, then without the preconditioner, before giving up.
             if not len(curvature):
                 precondition = None
             curvature.clear()
@@ -121,9 +145,12 @@ def minimise(
 def _line_search(
     gradient_at: Gradient, at: Tensor, direction: Tensor, slope: float, size: float
 ) -> tuple[tuple[Tensor, Tensor] | None, int]:
-    """A step at which the slope is at most 0.9 times as steep down and half as steep up, and the trials it took.
+    """Find a step after which the slope is between 0.9 times the initial (negative) slope and -0.5 times it.
 
-    The slope grows along the line, so bisection finds such a step. Almost always the first trial is taken.
+    The slope of a convex function grows along the line, so bisection finds such a step; usually the first trial is one.
+
+    Returns:
+        The matrix there and its gradient, or None if 40 trials fail; and the number of trials.
     """
     low, high = 0.0, float("inf")
     for tried in range(1, 41):

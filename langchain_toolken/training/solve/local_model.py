@@ -1,15 +1,15 @@
-"""A cheap stand-in for the objective near one matrix: fewer positions, short products, the true gradient there.
+"""A cheap model of the objective near one matrix: fewer positions, low-precision products, the exact gradient there.
 
 At W_t, with its exact gradient G_t over all positions, the model of F(W_t + D) is
 
     <G_t, D> + lam ||D||^2 + (1/total) sum_{i in S} v_i [ log(1 + sum_j p_ij (e^{h_i.d_j} - 1)) - sum_j p_ij h_i.d_j ]
 
-S: all positions that call, and a sample of the word positions, drawn in proportion to weight x toolken mass (the share
-of their probability that goes to toolkens at W_t) and weighted by v_i so that sums over S are unbiased. The bracket is
-what cross-entropy does beyond its slope, and vanishes with D. So whatever is approximate here, the sample as well as
-bfloat16 products, concerns the curvature alone, and its error shrinks with the step: minimising the model, measuring
-the true gradient there and beginning again ends in the optimum of the full problem and nowhere else. (DANE, Shamir,
-Srebro and Zhang 2014, with importance sampling; dropping positions of nil mass is the case where they are never drawn.)
+S holds all positions that call and a sample of the word positions, drawn in proportion to weight x toolken mass (the
+probability of all toolkens together at W_t) and weighted by v_i so that sums over S are unbiased. The bracket is the
+cross-entropy without its linear part, and vanishes with D. So the approximations, sampling and bfloat16 products, only
+affect the curvature, and their error shrinks with the step. Minimising the model, computing the exact gradient there
+and starting again therefore converges to the optimum of the full problem. This is DANE (Shamir, Srebro and Zhang 2014)
+with importance sampling.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.solve.objective import CHUNK_ELEMENTS, Evaluation, Objective
 from langchain_toolken.training.solve.row_curvature import RowCurvature
 
-# So much of the sampling goes by weight alone: mass may come back to a position that has none now.
+# This part of the mean mass is added to every position's, because a position without mass now may gain some.
 _UNIFORM = 0.1
-# Shares beyond e^80 times what they were overflow float32; a longer step is shortened by the line search.
+# Shares that grow by more than e^80 overflow float32; the line search shortens such steps.
 _LARGEST = 80.0
 _LEAST = 1e-30
 
 
 def products_dtype(device: torch.device | str) -> torch.dtype:
-    """bfloat16 where it is faster than float32: CPUs with bf16 instructions (4 times here), and GPUs."""
+    """Return bfloat16 where it is faster than float32, on GPUs and on CPUs with bf16 instructions, else float32."""
     if torch.device(device).type == "cpu":
         found = torch.cpu.get_capabilities()
         return torch.bfloat16 if found.get("avx512_bf16") or found.get("amx_bf16") else torch.float32
@@ -38,10 +38,19 @@ def products_dtype(device: torch.device | str) -> torch.dtype:
 
 
 def sample_positions(features: Features, mass: Tensor, words: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Indices (n,) of all calls and of about `words` word positions, and their weights (n,) float32.
+    """Choose all calls and about `words` word positions.
 
-    mass: (N,) float32. A word position is drawn with probability min(1, c x weight x (mass + a tenth of the mean mass))
-    and its weight divided by it.
+    A word position is drawn with probability min(1, c x weight x (mass + a tenth of the mean mass)), and its weight is
+    divided by that probability.
+
+    Args:
+        features: The features.
+        mass: (N,) float32, the probability of all toolkens together at each position.
+        words: Expected number of word positions.
+        seed: Draws them.
+
+    Returns:
+        The indices (n,) and their weights (n,) float32.
     """
     called = features.target >= 0
     positions = (~called).nonzero()[:, 0]
@@ -58,7 +67,7 @@ def sample_positions(features: Features, mass: Tensor, words: int, seed: int = 0
 
 
 def _chances(size: Tensor, count: int) -> Tensor:
-    """min(1, c x size) with c such that the sum is `count` (less than there are)."""
+    """Return min(1, c x size), with c such that they add up to `count` (less than the number of sizes)."""
     size = size.clamp(min=1e-300)
     certain = torch.zeros(len(size), dtype=torch.bool)
     while True:
@@ -71,7 +80,10 @@ def _chances(size: Tensor, count: int) -> Tensor:
 
 
 class LocalModel:
-    """The model around one matrix. Its memory: n x (d + K) numbers of `dtype` (and chunks of 3 x 2^20 floats)."""
+    """The model around one matrix.
+
+    It holds n x (d + K) numbers of `dtype`, and chunks of 3 x 2^20 floats while it is evaluated.
+    """
 
     def __init__(
         self,
@@ -90,11 +102,11 @@ class LocalModel:
         self._weight = (weight / objective.total).to(matrix.device)
 
     def row_curvature(self) -> RowCurvature:
-        """The rows' curvature at D = 0."""
+        """Return the rows' curvature at D = 0."""
         return RowCurvature(self._hidden, self._share, self._weight, self._lam)
 
     def __call__(self, change: Tensor) -> Tensor:
-        """The model's gradient (K, d) float32 at D = `change` (K, d) float32."""
+        """Return the model's gradient (K, d) float32 at D = `change`, (K, d) float32."""
         dtype = self._hidden.dtype
         rows = change.to(dtype)
         gradient = torch.add(self._gradient, change, alpha=2 * self._lam)
@@ -103,8 +115,8 @@ class LocalModel:
             part = slice(start, start + step)
             hidden, weight, before = self._hidden[part], self._weight[part], self._share[part].float()
             rest = self._rest[part]
-            # p e^x / T - p / c = p (e^x - 1 - s / c) / T, with c the shares' sum as stored, s = sum p (e^x - 1) and
-            # T = c + s: exact for small x, and nothing at x = 0. T is at least the words' share, whatever the rounding.
+            # p e^x / T - p / c = p (e^x - 1 - s / c) / T, with c the sum of the stored shares, s = sum p (e^x - 1) and
+            # T = c + s. This is exact for small x and 0 at x = 0. T is at least the words' share, despite rounding.
             grown = product(hidden, rows).float().clamp_(max=_LARGEST).expm1_()
             more = torch.linalg.vecdot(before, grown)
             stored = before.sum(dim=1).add_(rest)

@@ -1,9 +1,9 @@
-"""The convex objective of the toolken matrix (DESIGN §2), over all positions, chunk by chunk:
+"""The convex objective of the toolken matrix W, summed over all positions chunk by chunk.
 
     mean_i [ log(e^{s_i} + sum_j e^{h_i.w_j + b}) - t_i ] + lam * ||W - W0||_F^2
 
 where t_i = h_i.w_k + b if position i calls tool k, and the word's own logit if a word follows. The mean is weighted by
-the features' importance weights.
+the features' importance weights. `shares` computes the log-sum-exp and the probabilities for all of `training.solve`.
 """
 
 from __future__ import annotations
@@ -17,23 +17,28 @@ from langchain_toolken.errors import ToolkenError
 from langchain_toolken.lm.fast_linear import product
 from langchain_toolken.training.features.compute import Features
 
-# Logits alive at once. Four passes over them are as dear as a product with d=320 unless they stay in the cache: with
-# 2^20 a chunk of 1,836 tools takes a third of the time per position that 8,192 positions at once take.
+# Logits in memory at once. If they fit into the CPU's cache, a chunk takes a fraction of the time.
 CHUNK_ELEMENTS = 1 << 20
 
 
 class SolveError(ToolkenError, ValueError):
-    """The problem can't be solved as given; the message names the value at fault."""
+    """The problem can't be solved; the message names the value at fault."""
 
 
 def chunk_rows(tools: int, size: int) -> int:
-    """How many positions a chunk holds, so that neither its logits nor its hidden states are over `CHUNK_ELEMENTS`."""
+    """Return the positions per chunk, so that its logits and its hidden states are at most `CHUNK_ELEMENTS` each."""
     return max(1, CHUNK_ELEMENTS // max(tools, size))
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The loss at a matrix, its gradient (K, d) float64, and how much of each position goes to tools, (N,) float32."""
+    """The objective at a matrix.
+
+    Attributes:
+        loss: Its value.
+        gradient: Its gradient, (K, d) float64.
+        mass: (N,) float32, the probability of all toolkens together at each position.
+    """
 
     loss: float
     gradient: Tensor
@@ -41,7 +46,11 @@ class Evaluation:
 
 
 def check_problem(features: Features, prior: Tensor, lam: float) -> None:
-    """Raises SolveError for shapes that don't fit together and for a negative lam."""
+    """Check the shapes and λ.
+
+    Raises:
+        SolveError: The shapes don't fit together, or `lam` is negative.
+    """
     tools, size = prior.shape
     if features.hidden.shape[1] != size:
         raise SolveError(f"the prior has {size} columns but the hidden states {features.hidden.shape[1]}")
@@ -54,12 +63,21 @@ def check_problem(features: Features, prior: Tensor, lam: float) -> None:
 class Objective:
     """Loss and gradient of a toolken matrix (K, d) in float64, summed over the features in chunks.
 
-    precision: of the two products and the exponentials within a chunk; the sums over chunks are float64. With float32
-    the gradient is off by about 1e-6 of its norm at the prior and an evaluation takes half the time.
+    Hidden states are not copied; each chunk is converted when it is needed, so they may be memory-mapped. Peak memory
+    in addition to them: 4 x 2^20 numbers of `precision`; two matrices (K, d) in float64; and during an evaluation two
+    more, and one in `precision`.
 
-    Hidden states stay where and as they are (a memory-mapped tensor does); a chunk is converted when its turn comes.
-    Peak memory beside them: 4 x 2^20 numbers of the precision; the prior and the calls' pull, (K, d) in float64 each;
-    and while it is evaluated two more and one of the precision.
+    Args:
+        features: The features.
+        prior: W0, (K, d).
+        lam: λ, the weight of the pull to the prior.
+        bias: b, added to every toolken's logit.
+        device: Where to compute.
+        precision: Of the two products and the exponentials within a chunk; sums over chunks are float64. With float32
+            the gradient is off by about 1e-6 of its norm at the prior and an evaluation takes half the time.
+
+    Raises:
+        SolveError: The shapes don't fit together, or `lam` is negative.
     """
 
     def __init__(
@@ -82,7 +100,7 @@ class Objective:
         weight = features.weight.double()
         self._weight = weight.to(device)
         self._total = float(weight.sum())
-        # The targets' part of the loss is linear in W: its gradient is this constant, so it is summed once.
+        # The targets' part of the loss is linear in W, so its gradient is a constant that is summed once.
         calls = (features.target >= 0).nonzero()[:, 0]
         pull = torch.zeros(tools, size, dtype=torch.float64)
         for part in calls.split(chunk_rows(1, size)):
@@ -94,19 +112,21 @@ class Objective:
 
     @property
     def lam(self) -> float:
+        """λ, the weight of the pull to the prior."""
         return self._lam
 
     @property
     def total(self) -> float:
-        """The sum of the positions' weights, which the loss is divided by."""
+        """The sum of the positions' weights, by which the loss is divided."""
         return self._total
 
     def __call__(self, matrix: Tensor) -> tuple[float, Tensor]:
-        """The loss at `matrix` ((K, d) float64) and its gradient ((K, d) float64), both on the objective's device."""
+        """Return the loss at `matrix`, (K, d) float64 on the objective's device, and its gradient, likewise."""
         evaluation = self.evaluate(matrix)
         return evaluation.loss, evaluation.gradient
 
     def evaluate(self, matrix: Tensor) -> Evaluation:
+        """Return loss, gradient and toolken mass at `matrix`, (K, d) float64 on the objective's device."""
         loss = -self._constant - float(torch.dot(self._pull.view(-1), matrix.reshape(-1)))
         gradient = -self._pull
         rows = matrix.to(self._precision)
@@ -122,12 +142,15 @@ class Objective:
             masses.append(mass.float())
         away = matrix - self._prior
         loss = loss / self._total + self._lam * float(torch.dot(away.view(-1), away.view(-1)))
-        # In place: each (K, d) of float64 counts where K and d are large.
+        # In place, because each (K, d) in float64 takes gigabytes where K and d are large.
         gradient.div_(self._total).add_(away, alpha=2 * self._lam)
         return Evaluation(loss, gradient, torch.cat(masses).cpu())
 
     def shares_at(self, matrix: Tensor, kept: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Each tool's probability at the positions `kept` (indices), (n, K) of `dtype`; all words', (n,) float32."""
+        """Return probabilities at the positions `kept` (indices): each tool's (n, K) and all words' (n,) float32.
+
+        The tools' are in `dtype`.
+        """
         found = torch.empty(len(kept), len(matrix), dtype=dtype, device=matrix.device)
         words = torch.empty(len(kept), device=matrix.device)
         rows = matrix.float()
@@ -145,7 +168,10 @@ class Objective:
 def toolken_mass(
     features: Features, matrix: Tensor, bias: float, dtype: torch.dtype, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """How much of each position's probability goes to tools, (N,) float32, from products of `dtype`."""
+    """Return the probability of all toolkens together at each position, (N,) float32, with products in `dtype`.
+
+    These are the second values of `shares`, without computing each tool's.
+    """
     rows = matrix.to(device=device, dtype=dtype)
     words = features.word_logsumexp.to(device) - bias
     step = chunk_rows(*matrix.shape)
@@ -158,7 +184,17 @@ def toolken_mass(
 
 
 def shares(hidden: Tensor, rows: Tensor, bias: float, logsumexp: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each tool's probability (n, K), all tools' (n,), and the log of the sum that they are shares of (n,)."""
+    """Return the probabilities of tools over [words ; toolkens], and their log-sum-exp.
+
+    Args:
+        hidden: (n, d).
+        rows: (K, d), the toolken matrix, in the dtype of `hidden`.
+        bias: b, added to every toolken's logit.
+        logsumexp: (n,), logsumexp of the word logits.
+
+    Returns:
+        Each tool's probability (n, K), all tools' together (n,), and log(e^s + sum_j e^(h.w_j + b)) (n,).
+    """
     logits = product(hidden, rows)
     words = logsumexp.to(rows.dtype) - bias
     largest = torch.maximum(logits.amax(dim=1), words)

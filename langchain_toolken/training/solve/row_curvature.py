@@ -1,17 +1,16 @@
-"""The objective's curvature, row by row and approximately, to precondition L-BFGS with.
+"""A preconditioner for L-BFGS: the objective's approximate curvature, row by row.
 
-A toolken's own part of the Hessian at shares p is
+The block of the Hessian of one toolken, at shares p, is
 
     H_j = 2 lam I + (1/total) sum_i v_i p_ij (1 - p_ij) h_i h_i^T
 
-and near the optimum few positions make most of it: the tool's calls and what is taken for them. So per row the `most`
-heaviest are kept as they are, and the sum of all other positions of all rows, scaled to the row's rest, stands for
-those that are not: by its main directions, and a constant for what is left. The inverse of that is a few thin
-products (Woodbury). What rows have to do with each other is left to L-BFGS.
+Near the optimum a few positions contribute most of it: the tool's calls and the positions mistaken for them. So each
+row keeps its heaviest positions exactly. The others are approximated by the sum over all rows' other positions, scaled
+to the row's remainder and reduced to its main directions plus a constant. The inverse then takes a few thin products
+(Woodbury). Interactions between rows are left to L-BFGS.
 
-It tells the truth near the optimum only: from the prior it saves nothing (KAMEL-234: 112 evaluations, 104 without).
-From a start of cross-validation's it saves two thirds (STQuestions, 1,836 tools, lam 1e-5, down to 1e-4 of the
-gradient at the prior: 2.2 million positions read, 6.8 without).
+This is accurate near the optimum only: from cross-validation's start it saves two thirds of the work, from the prior
+nothing.
 """
 
 from __future__ import annotations
@@ -21,29 +20,32 @@ from torch import Tensor
 
 from langchain_toolken.training.solve.objective import CHUNK_ELEMENTS
 
-# Positions kept per row, at most; and elements of what is kept, rows x positions x size: 32 MB.
+# Most positions kept per row, and most elements kept altogether, rows x positions x size: 32 MB.
 _MOST = 64
 _ELEMENTS = 1 << 23
-# Directions of the shared rest, and the power iterations that find them. On FuncQA and KAMEL-30, 16 directions take as
-# few steps as all 320.
+# Directions of the shared remainder, and power iterations to find them. 16 directions take as few steps as all 320.
 _DIRECTIONS = 16
 _ITERATIONS = 3
-# No direction is taken to be flatter than this part of a row's whole curvature: float32 can't tell more apart. (Rows of
-# FuncQA's have 4, of which that is less than 2 lam.)
+# Every direction gets at least this part of the row's whole curvature: float32 can't resolve less.
 _FLATTEST = 1e-6
 _LEAST = 1e-30
 
 
 def kept_positions(tools: int, size: int) -> int:
-    """How many positions of each row are kept, 0 if the matrix itself is as large as all that may be kept."""
+    """Return the positions kept per row; 0 if the matrix alone has more elements than may be kept."""
     return min(_MOST, _ELEMENTS // (tools * size))
 
 
 class RowCurvature:
-    """The inverse of the rows' approximate curvature, at the shares that it is made with.
+    """The inverse of the rows' approximate curvature.
 
-    hidden: (n, d); share: (n, K); both of any float dtype. weight: (n,) float32, each position's part of the total.
-    Holds m K d floats with m = `kept_positions`, and while it is made as many again.
+    It holds m K d floats, with m = `kept_positions`, and twice that while it is built.
+
+    Args:
+        hidden: (n, d), of any float dtype.
+        share: (n, K), each tool's probability, of any float dtype.
+        weight: (n,) float32, each position's weight divided by the total.
+        lam: λ, the weight of the pull to the prior.
     """
 
     def __init__(self, hidden: Tensor, share: Tensor, weight: Tensor, lam: float) -> None:
@@ -71,11 +73,11 @@ class RowCurvature:
         self._directions, main, left = _main_directions(hidden, shared, kept, float(rest.sum()))
         base = rest / rest.sum().clamp(min=_LEAST)
         least = (_FLATTEST * total).clamp(min=max(2 * lam, _LEAST))[:, None]
-        # The inverse of a row's rest: along each main direction (K, r), and elsewhere (K, 1).
+        # The inverse of a row's remainder along each main direction, (K, r), and elsewhere, (K, 1).
         self._elsewhere = 1 / (base[:, None] * left + least)
         self._along = 1 / (base[:, None] * main + least) - self._elsewhere
         self._kept = kept
-        # In float64: positions that are nearly copies of each other make it nearly singular.
+        # In float64, because near-duplicate positions make it nearly singular.
         inner = torch.empty(tools, most, most, dtype=torch.float64, device=kept.device)
         step = max(1, CHUNK_ELEMENTS // max(1, most * size))
         for start in range(0, tools if most else 0, step):
@@ -91,7 +93,7 @@ class RowCurvature:
         return torch.addmm(elsewhere * vectors, (vectors @ self._directions).mul_(along), self._directions.T)
 
     def __call__(self, gradient: Tensor) -> Tensor:
-        """Each row of (K, d) float32 times its inverse curvature."""
+        """Multiply each row of `gradient`, (K, d) float32, by its inverse curvature."""
         every = slice(None)
         found = self._rest_inverse(gradient, every)
         inner = torch.cholesky_solve((self._kept @ found[:, :, None]).double(), self._factor).float()
@@ -99,9 +101,16 @@ class RowCurvature:
 
 
 def _main_directions(hidden: Tensor, weight: Tensor, without: Tensor, trace: float) -> tuple[Tensor, Tensor, float]:
-    """Main directions (d, r), the curvature along each (r,), and along any other, of the sum of weight_i h_i h_i^T.
+    """Find the main directions of the sum of weight_i h_i h_i^T minus that of the vectors in `without`.
 
-    Less the rows of `without` (any shape, d). trace: of what that leaves.
+    Args:
+        hidden: (n, d).
+        weight: (n,).
+        without: Vectors, (..., d).
+        trace: The trace of the difference.
+
+    Returns:
+        The directions (d, r), the curvature along each (r,), and the curvature along any other direction.
     """
     size = hidden.shape[1]
     taken = without.reshape(-1, size)

@@ -1,24 +1,22 @@
-"""The convex solve (DESIGN §2): the toolken matrix that minimises the papers' cross-entropy plus the pull to the prior.
+"""Solve for the toolken matrix that minimises the papers' cross-entropy plus the pull to the prior.
 
-The objective is `objective`'s. For lam > 0 it is strongly convex: one optimum, whatever the start. Each round measures
-the true gradient over all positions, minimises a cheap model of the objective around that point (`local_model`: a
-sample of the word positions, bfloat16 products) by L-BFGS, near the optimum preconditioned (`row_curvature`), and
-moves there if the loss falls; else the next model gets a larger sample, in the end all positions. Only the true
-gradient decides when it is done.
+The objective is `objective.Objective`. For lam > 0 it is strongly convex, so there is one optimum, whatever the start.
+Each round computes the exact gradient over all positions, minimises a cheap model of the objective around that point
+(`local_model`: a sample of the word positions, bfloat16 products) by L-BFGS, preconditioned near the optimum
+(`row_curvature`), and moves there if the loss falls. Otherwise the next model gets a larger sample, up to all
+positions. Only the exact gradient decides about convergence.
 
-What it takes at most beside the features and the prior (`peak_bytes`), with K tools, size d, N positions, C of which
-call:
+Peak memory in addition to the features and the prior (`peak_bytes`), with K tools, size d, N positions, C of which
+are calls:
 
     L-BFGS      K d (120 + 8 P + 16 max(3, P / 4) + 12 m) + 16 m^2 K + n (4 K + 8 d) bytes, with P = 2^26 / (K d) pairs
                 (at least 3, at most 40), m = 2^23 / (K d) positions of each row's curvature (at most 64) and
                 n = max(C + 4,096, 2^27 / K) positions in the model (at most N)
     stochastic  12 K d (16 with a start) + m (12 K + 16 d) bytes, with m = max(256, 2^20 / max(K, d))
 
-and for either 64 N and 64 MB. L-BFGS takes 80 + 8 P instead as long as no model fails, and 2 K + 6 d with bfloat16.
-Features that stay on disk (`feature_store`) are read in pieces; what the system keeps of them in memory, it gives back.
-
-Measured (benchmarks/scale.py): 2,000 tools of d=512 and 8,000 positions, L-BFGS, held 529 MB where this says
-878; 47,000 tools of d=4,096 and 2,048 positions, stochastic, 2,406 MB where this says 2,539.
+plus 64 N bytes and 64 MB for either. These are bounds: L-BFGS takes 80 + 8 P instead of the first bracket as long as
+no model fails, and n (2 K + 6 d) with bfloat16. Features on disk (`features.store`) are read in pieces; the operating
+system frees the pages it caches when memory is needed.
 """
 
 from __future__ import annotations
@@ -33,51 +31,50 @@ from torch import Tensor
 
 from langchain_toolken.progress import Progress
 from langchain_toolken.training.features.compute import Features
-from langchain_toolken.training.solve.lbfgs import Curvature, minimise
+from langchain_toolken.training.solve.lbfgs import CurvaturePairs, minimise
 from langchain_toolken.training.solve.local_model import LocalModel, products_dtype, sample_positions
 from langchain_toolken.training.solve.objective import CHUNK_ELEMENTS, Objective, SolveError, check_problem, chunk_rows
 from langchain_toolken.training.solve.row_curvature import kept_positions
 from langchain_toolken.training.solve.stochastic import BATCH, StochasticState
 
-# Below so many multiplications per evaluation (FuncQA has 6e7) all positions stay in the model and products are
-# float32: a sample or bfloat16 would save milliseconds.
+# With at most this many multiplications per evaluation the model keeps all positions and float32 products: a sample or
+# bfloat16 would save milliseconds.
 _SMALL = 1 << 28
-# Gradients are exact to about 1e-6 of the prior's with float32 products: closer tolerances get float64 ones.
+# With float32 products gradients are exact to about 1e-6 of the prior's, so tighter tolerances get float64 products.
 _FLOAT32_TOLERANCE = 1e-5
-# What converged means by default, for problems of that size and for larger ones, where it is dear: SimpleToolQuestions'
-# loss at 1e-5 differs from that at 1e-4 in the sixth digit, and one of its 1,709 questions gets another tool.
+# The default tolerance of small problems, and of larger ones, where 1e-5 costs much and changes next to nothing.
 _SMALL_TOLERANCE = 1e-5
 _LARGE_TOLERANCE = 1e-4
 # Elements of the model's shares (positions x tools): 256 MB in bfloat16.
 _MODEL_ELEMENTS = 1 << 27
-# Word positions in the first model: as many as call, but at least so many and, unless the start is near, this part of
-# all positions. A round is some 30 evaluations of the model and one, four times as dear per position, of all positions:
-# then both cost the same. (KAMEL-234 from the prior doesn't converge with as many as call.) A model that was off by
-# more than this part of the gradient it started from gets twice as many the next time.
+# Word positions in the first model: as many as calls, but at least _LEAST_WORDS and, unless the start is near the
+# optimum, at least _LEAST_SHARE of all positions. With that share, a round's evaluations of the model cost about as
+# much as its exact gradient; with fewer, a solve from the prior may not converge.
 _LEAST_WORDS = 4096
 _LEAST_SHARE = 1 / 6
+# If the gradient falls to no less than this part in a round, the next model gets twice as many word positions.
 _SHARP = 1 / 3
-# Near: at this part of the gradient at the prior, shares are about what they will be, and so is curvature.
+# Near the optimum: below this part of the gradient at the prior, shares and curvature hardly change any more.
 _NEAR = 0.1
-# Curvature pairs that L-BFGS remembers. FuncQA converges in 167, 126, 110 steps with 20, 40, 60 of them (lam 1e-4).
-# Together they hold at most so many floats (512 MB): 2 K d each.
+# Curvature pairs that L-BFGS remembers: at most _PAIRS, at least _LEAST_PAIRS, and together at most _PAIRS_ELEMENTS
+# floats (512 MB) at 2 K d each. More pairs save few steps.
 _PAIRS = 40
 _LEAST_PAIRS = 3
 _PAIRS_ELEMENTS = 1 << 27
-# How far a model is minimised, relative to the true gradient it starts from; near the optimum a model of a sample less,
-# since there the sample's error is what is left. And never further than this part of what is asked of the gradient.
+# How far a model is minimised, relative to the exact gradient at its start. Near the optimum, models of a sample are
+# minimised less, because the sample's error dominates. No model is minimised below _AIM times the final target.
 _MODEL_TOLERANCE = 0.1
 _NEAR_TOLERANCE = 0.2
 _AIM = 0.8
 
-# A round of true gradients that lowers the loss by less than that, relative to itself, and doesn't halve the gradient
-# is a failure; after three the solve gives up.
+# A round on exact gradients fails if it neither halves the gradient nor lowers the loss by this part; after three
+# failures the solve stops.
 _GAIN = 1e-6
-# Toolken matrices of more elements (a state of 5 GB in float64) go to the stochastic solver, and so do problems with
-# more than so many calls x tools (4 GB of shares in bfloat16).
+# The stochastic solver takes toolken matrices of more elements than this (L-BFGS would need 5 GB in float64), and
+# problems with more than this many calls x tools (4 GB of shares in bfloat16).
 _STOCHASTIC_MATRIX = 1 << 26
 _STOCHASTIC_SHARES = 1 << 31
-# Epochs in a row that are undone, each at a quarter of the step before, after which rounding is all that is left.
+# After this many undone epochs in a row, each with a quarter of the previous step size, only rounding errors are left.
 _UNDONE = 8
 
 
@@ -86,9 +83,14 @@ class ConvergenceWarning(UserWarning):
 
 
 def choose_solver(tools: int, size: int, calls: int) -> Literal["lbfgs", "stochastic"]:
-    """Which solver takes `tools` toolkens of `size` numbers, called at `calls` positions, where none is named.
+    """Return the solver that "auto" stands for.
 
-    The stochastic one for more than 2^26 elements of the toolken matrix, or 2^31 calls x tools.
+    It is the stochastic one for more than 2^26 elements of the toolken matrix, or 2^31 calls x tools.
+
+    Args:
+        tools: K.
+        size: d.
+        calls: Number of positions that call a tool.
     """
     large = tools * size > _STOCHASTIC_MATRIX or calls * tools > _STOCHASTIC_SHARES
     return "stochastic" if large else "lbfgs"
@@ -103,9 +105,17 @@ def peak_bytes(
     solver: Literal["auto", "lbfgs", "stochastic"] = "auto",
     start: bool = False,
 ) -> int:
-    """The most memory that `solve` takes beside the features and the prior, by the formulas at the module's head.
+    """Return a bound on the memory that `solve` takes in addition to the features and the prior.
 
-    positions: N; calls: how many of them call a tool. start: whether one is given.
+    The formulas are in the module's docstring.
+
+    Args:
+        tools: K.
+        size: d.
+        positions: N.
+        calls: Number of positions that call a tool.
+        solver: As for `solve`.
+        start: Whether `solve` is given a start.
     """
     every = 64 * positions + 64 * CHUNK_ELEMENTS
     if (choose_solver(tools, size, calls) if solver == "auto" else solver) == "stochastic":
@@ -124,10 +134,18 @@ def _pairs(tools: int, size: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """The optimum. matrix: (K, d) float32. loss, gradient_norm: there. start_gradient_norm: at the prior.
+    """The result of a solve.
 
-    iterations: L-BFGS steps on models. full_passes: evaluations over all positions. sampled: positions in the last
-    model.
+    Attributes:
+        matrix: The toolken matrix, (K, d) float32.
+        loss: The objective at `matrix`.
+        gradient_norm: The norm of its gradient at `matrix`.
+        start_gradient_norm: The norm of its gradient at the prior.
+        iterations: L-BFGS steps on all models together, or epochs of the stochastic solver.
+        converged: Whether `gradient_norm` is small enough.
+        seconds: Duration.
+        full_passes: Evaluations over all positions.
+        sampled: Positions in the last model.
     """
 
     matrix: Tensor
@@ -155,31 +173,41 @@ def solve(
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> Solution:
-    """The toolken matrix (K, d) that minimises the objective, from `start` (default: the prior).
+    """Find the toolken matrix that minimises the objective.
 
-    prior: (K, d) float32, W0. lam: weight of the pull to it. bias: b, held fixed. `start` is for warm starts along a
-    path of lam; it doesn't change the optimum, only the time. reference_norm: the gradient's norm at the prior, which
-    is the same for every lam, where an earlier solve has found it (`Solution.start_gradient_norm`): saves a pass.
-    device: where the sums are made; it needs float64.
+    The solve has converged when the norm of the gradient over all positions is at most `tolerance` times its norm *at
+    the prior*, so that the required precision doesn't depend on the start. `peak_bytes` bounds the memory.
 
-    Converged means: the gradient's norm over all positions is at most `tolerance` times its norm *at the prior*, so
-    that a good start is not asked for more than a bad one. The default is 1e-5 for problems of up to 2^28
-    multiplications an evaluation (positions x tools x d; KAMEL-30 has 2.2e8), and 1e-4 for larger ones. Stopping for
-    any other reason is warned about with the norms (ConvergenceWarning) and leaves `converged` False. max_iterations:
-    L-BFGS steps, all models together; of the stochastic solver, epochs.
+    lam=0 is allowed, with a warning: with more dimensions than positions there are many optima or, if the positions can
+    be separated perfectly, none.
 
-    solver: "stochastic" (`stochastic`) for what doesn't fit: slower, to the same optimum. "auto" is `choose_solver`'s.
-    Peak memory: `peak_bytes`.
+    Args:
+        features: The features.
+        prior: W0, (K, d) float32.
+        lam: λ, the weight of the pull to the prior.
+        bias: b, added to every toolken's logit and held fixed.
+        start: Where to start, (K, d); None: at the prior. It changes the time, not the optimum; for warm starts along a
+            path of λ.
+        reference_norm: The gradient's norm at the prior, if an earlier solve found it (`Solution.start_gradient_norm`);
+            it is the same for every λ. Saves a pass.
+        tolerance: See above. None: 1e-5 for problems of up to 2^28 multiplications per evaluation (positions x tools x
+            d), 1e-4 for larger ones.
+        max_iterations: Most L-BFGS steps, on all models together, or most epochs of the stochastic solver.
+        solver: "stochastic" is for problems that L-BFGS has no memory for; it is slower and finds the same optimum.
+            "auto" chooses by size (`choose_solver`).
+        device: Where to compute; it needs float64.
+        progress: Called with (done, total, what).
 
-    lam=0 is allowed, and warned about: with more dimensions than positions there are many optima or, if the positions
-    can be told apart perfectly, none.
+    Raises:
+        SolveError: The shapes don't fit together, `lam` is negative, or there are values that aren't finite.
 
-    Raises SolveError for shapes that don't fit, a negative lam, or values that aren't finite.
+    Warns:
+        ConvergenceWarning: The solve stopped for another reason than convergence, or `lam` is 0.
     """
     began = time.perf_counter()
     if lam == 0:
         warnings.warn(
-            "lam=0 takes the pull to the prior away: there may be no unique optimum, and toolkens may grow without "
+            "lam=0 removes the pull to the prior: there may be no unique optimum, and toolkens may grow without "
             "bound. Use a small lam such as 1e-6 instead.",
             ConvergenceWarning,
             stacklevel=2,
@@ -218,10 +246,10 @@ def solve(
         most_words = min(words, max(_LEAST_WORDS, _MODEL_ELEMENTS // tools - calls))
         share = 0 if norm <= _NEAR * reference_norm else _LEAST_SHARE
         words = min(most_words, max(_LEAST_WORDS, calls, int(share * len(features))))
-    curvature = Curvature(_pairs(tools, size))
+    curvature = CurvaturePairs(_pairs(tools, size))
     iterations = failures = sampled = 0
-    # Where the largest model fails too (shares that float32 can't hold, far from any optimum), L-BFGS gets the
-    # objective's own gradients until one round goes well.
+    # If even the largest model fails (far from the optimum, shares may not fit into float32), L-BFGS gets the
+    # objective's own gradients until a round succeeds.
     exact = False
 
     def step_done() -> None:
@@ -239,8 +267,8 @@ def solve(
                 lambda change, at=matrix: objective(at + change)[1],  # type: ignore[misc]
                 torch.zeros_like(matrix),
                 max(_AIM * target, _MODEL_TOLERANCE * norm),
-                # Of float64, and beside the others: a quarter as many, for rounds that end soon.
-                Curvature(max(_LEAST_PAIRS, curvature.most // 4)),
+                # These pairs are float64 and in addition to the others; a quarter as many do for such short rounds.
+                CurvaturePairs(max(_LEAST_PAIRS, curvature.most // 4)),
                 max_steps=max_iterations - iterations,
                 step_done=step_done,
             )
@@ -344,7 +372,7 @@ def _solve_stochastically(
 def _warn(after: str, norm: float, reference_norm: float, tolerance: float) -> None:
     warnings.warn(
         f"the solve stopped after {after} with a gradient norm of {norm:.3g}, {norm / reference_norm:.3g} of that at "
-        f"the prior, where {tolerance:.3g} was asked for. Raise max_iterations or lam.",
+        f"the prior; the tolerance is {tolerance:.3g}. Raise max_iterations or lam.",
         ConvergenceWarning,
         stacklevel=3,
     )

@@ -1,21 +1,20 @@
 """A solver for toolken matrices too large for L-BFGS: minibatches of positions with variance reduction.
 
-SVRG (Johnson and Zhang 2013) on the objective of `objective`: an epoch begins with the exact gradient G at an anchor A;
-then each step draws a batch B of positions, without replacement within the epoch, and goes along
+This is SVRG (Johnson and Zhang 2013) on `objective.Objective`. An epoch begins with the exact gradient G at an anchor
+A. Each step then draws a batch B of positions, without replacement within the epoch, and moves W against
 
     (N / (|B| total)) sum_B v_i (p_i(W) - p_i(A)) h_i^T  +  G  +  2 lam (W - A)
 
-whose mean is the gradient at W and whose noise vanishes as W and A near the optimum: a fixed step size leads to the
-optimum that L-BFGS finds, without averaging. Every step sums over all tools; nothing is sampled among them, so there is
-nothing to correct.
+whose mean is the gradient at W and whose noise vanishes as W and A approach the optimum. So a fixed step size reaches
+the optimum that L-BFGS finds, without averaging. Every step sums over all tools; tools are not sampled.
 
-The first step size is 1/L for L = 2 lam + mean_i(v_i ||h_i||^2) / 2, a bound on the curvature. It is far too timid
-where calls are rare among words, so an epoch that brings the loss and the gradient down is followed by one of 1.5
-times the step; one that doesn't is undone and the step quartered. Only exact gradients decide when it is done.
+The first step size is 1/L for L = 2 lam + mean_i(v_i ||h_i||^2) / 2, a bound on the curvature. That is far too small
+where calls are rare among words, so after an epoch that lowers the loss and the gradient the step size grows by half.
+An epoch that doesn't is undone and the step size quartered. Only exact gradients decide about convergence.
 
-What it takes for K tools, size d, N positions, batches of m: 16 K d bytes (prior, W, A, G in float32; 4 K d more where
-a start is given), 12 m K for a batch's shares and 16 m d for its states; an epoch is 4 N K d FLOP for G and 6 N K d for
-the steps, and reads the hidden states twice, once in order and once in batches drawn at random.
+Cost for K tools, size d, N positions, batches of m: 16 K d bytes (prior, W, A, G in float32; 4 K d more with a start),
+12 m K for a batch's shares and 16 m d for its states. An epoch takes 4 N K d FLOP for G and 6 N K d for the steps, and
+reads the hidden states twice, once in order and once in random batches.
 """
 
 from __future__ import annotations
@@ -26,13 +25,31 @@ from torch import Tensor
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.solve.objective import chunk_rows, shares
 
-# Positions in a batch, and at least in a chunk of the exact gradient: with fewer, reading (K, d) matrices from memory
-# is what takes the time: 22 positions, which 2^20 logits of 47,000 tools would be, take 1.6 times as long each.
+# Positions per batch, and the fewest per chunk of the exact gradient. With fewer, reading (K, d) matrices from memory
+# dominates the time.
 BATCH = 256
 
 
 class StochasticState:
-    """One problem and where its solve stands. All matrices (K, d) float32 on one device; the prior is not copied."""
+    """One problem and the state of its solve.
+
+    All matrices are (K, d) float32 on the prior's device.
+
+    Args:
+        features: The features.
+        prior: W0; not copied.
+        lam: λ, the weight of the pull to the prior.
+        bias: b, added to every toolken's logit.
+        start: The first anchor; copied.
+        batch: Positions per step.
+        seed: Draws the batches.
+
+    Attributes:
+        anchor: A, the best matrix so far.
+        loss: The objective at the anchor.
+        norm: The norm of its gradient at the anchor.
+        step_size: Of the next epoch.
+    """
 
     def __init__(
         self,
@@ -64,14 +81,18 @@ class StochasticState:
         self.step_size = 1 / curvature
 
     def epoch(self) -> bool:
-        """One pass of steps and a measurement. False: it was for the worse and undone, the step size is quartered."""
+        """Run one epoch and move the anchor.
+
+        Returns:
+            False if the epoch made things worse; it is then undone and the step size quartered.
+        """
         matrix = self.anchor.clone()
         order = torch.randperm(len(self._features), generator=self._generator)
         for batch in order.split(self._batch):
             self._step(matrix, batch)
         self.anchor, matrix = matrix, self.anchor
         loss, norm = self._measure()
-        # `not <` rather than `>=`: a step far too long ends in values that are not numbers.
+        # `not <` rather than `>=`: far too large a step leads to nan.
         if not (loss < self.loss and norm < 2 * self.norm) and not norm < self.norm:
             self.anchor = matrix
             self.step_size /= 4
@@ -88,13 +109,13 @@ class StochasticState:
         change = shares(hidden, matrix, self._bias, words)[0]
         change -= shares(hidden, self.anchor, self._bias, words)[0]
         change *= (self._features.weight[batch].to(self._device) * scale)[:, None]
-        # In this order: the pull concerns W before the step.
+        # The pull comes first, because it is that of W before the step.
         matrix.lerp_(self.anchor, min(1.0, 2 * self._lam * self.step_size))
         matrix.addmm_(change.T, hidden, alpha=-self.step_size)
         matrix.sub_(self._gradient, alpha=self.step_size)
 
     def _measure(self) -> tuple[float, float]:
-        """The loss at the anchor, and its gradient's norm; the gradient is left in place."""
+        """Compute the gradient at the anchor, in place; return the loss and the gradient's norm."""
         features, gradient = self._features, self._gradient.zero_()
         loss = 0.0
         step = max(self._batch, chunk_rows(*self.anchor.shape))

@@ -1,1 +1,1 @@
-"""."""
+"""Synthesis: make demonstrations from tools' names and descriptions."""

@@ -1,6 +1,6 @@
-"""What a synthesised row is held against: are its arguments in its request, and is the request a new one?
+"""Check a synthesised row: are its arguments in its request, and is the request new?
 
-Plain functions of text, so that anybody's rows can be checked with them.
+These are plain functions of text and work for rows of any origin.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from zlib import crc32
 from langchain_toolken.tools.spec import ToolSpec
 
 NEAR_DUPLICATE = 0.7
-"""From this Jaccard similarity of their 4-character shingles on, two requests count as one.
+"""Two requests are near-duplicates from this Jaccard similarity of their 4-character shingles on.
 
-Measured on FuncQA's 611 training questions: the pairs at 0.7 and above that we read are one sentence with other numbers
-or things in it (433 questions are left, 377 at 0.6, 511 at 0.8). In a short sentence other values make most of the
-text, and pass: "What's the weather in Paris?" and "… in Rome?" have 0.65.
+Pairs at 0.7 and above are typically one sentence with other numbers or things in it. In a short sentence the values
+make up most of the text, so it passes with other values: "What's the weather in Paris?" and "… in Rome?" have 0.65.
 """
 
 _SHINGLE = 4
@@ -52,18 +51,18 @@ _MONTHS = (
 )
 _ISO_DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2}).*)?")
 _WORDS = re.compile(r"[^\W_]+")
-_LONG_TEXT = 5  # words; a longer value (a message to send, say) may stand in the request in another order or wrapping
+_LONG_TEXT = 5  # words; a longer value, such as a message to send, may be in the request in other words or order
 
 
 def missing_arguments(spec: ToolSpec, arguments: Mapping[str, Any], request: str) -> list[str]:
-    """The paths ("city", "guests.0.name") of those arguments whose values a reader would not find in the request.
+    """Return the paths ("city", "guests.0.name") of the arguments whose values are not in the request.
 
-    - numbers: as 1200, 1,200, 1.2k, "twelve hundred", "1.2 thousand"; 0.05 as 5% (and 5 as 5%); fractions as 1/2 or
-      "half"; whatever their sign, which words may carry ("below zero");
-    - strings and enum values: their words, whatever their case, punctuation, plural "s" or "_" between them; of a text
-      of more than 5 words, four in five; a date such as 2026-11-21 by its day and its month;
-    - lists and objects: all that is in them;
-    - booleans, null, constants and values that are the schema's default: not looked for, since a request need not say
+    - Numbers may be written as 1200, 1,200, 1.2k, "twelve hundred", "1.2 thousand"; 0.05 as 5% (and 5 as 5%); fractions
+      as 1/2 or "half". The sign is ignored, because words may express it ("below zero").
+    - Strings and enum values are found by their words, ignoring case, punctuation, plural "s" and "_". Of a text of
+      more than 5 words, four in five must be there. A date such as 2026-11-21 is found by its day and month.
+    - Lists and objects are found if everything in them is.
+    - Booleans, null, constants and the schema's default values are not looked for, because a request need not mention
       them.
     """
     text = _Text(request)
@@ -75,11 +74,17 @@ def missing_arguments(spec: ToolSpec, arguments: Mapping[str, Any], request: str
 
 
 class NearDuplicates:
-    """The requests so far, asked whether a new one is nearly among them.
+    """An index of requests that finds near-duplicates.
 
-    Exact (no hashing tricks that miss some) and fast enough for 100,000: two sets of shingles can only be similar
-    if they share one of their first few in a fixed order (prefix filtering: Bayardo, Ma & Srikant 2007, "Scaling up
-    all pairs similarity search"), and only those are compared.
+    It is exact and fast enough for 100,000 requests: two sets of shingles can only be similar if they share one of
+    their first few in a fixed order, so only those are compared (prefix filtering: Bayardo, Ma and Srikant 2007,
+    "Scaling up all pairs similarity search").
+
+    Args:
+        threshold: Similarity from which two requests are near-duplicates, in (0, 1].
+
+    Raises:
+        ValueError: The threshold is out of range.
     """
 
     def __init__(self, threshold: float = NEAR_DUPLICATE) -> None:
@@ -90,7 +95,7 @@ class NearDuplicates:
         self._by_shingle: defaultdict[str, list[int]] = defaultdict(list)
 
     def like(self, request: str) -> str | None:
-        """A request that was added before and is as good as this one; None if this one is new."""
+        """Return an earlier request that this one nearly repeats, or None if this one is new."""
         shingles = _shingles(request)
         seen: set[int] = set()
         for shingle in self._prefix(shingles):
@@ -104,7 +109,7 @@ class NearDuplicates:
         return None
 
     def add(self, request: str) -> None:
-        """Count a request among those that later ones may not repeat."""
+        """Add a request that later ones may not repeat."""
         shingles = _shingles(request)
         for shingle in self._prefix(shingles):
             self._by_shingle[shingle].append(len(self._kept))
@@ -112,17 +117,17 @@ class NearDuplicates:
 
     def _prefix(self, shingles: frozenset[str]) -> list[str]:
         ordered = sorted(shingles, key=lambda shingle: (crc32(shingle.encode()), shingle))
-        # The small allowance keeps a product like 0.7 * 10 = 7.000000000000001 from being taken for 8.
+        # The small allowance keeps ceil from rounding 0.7 * 10 = 7.000000000000001 up to 8.
         return ordered[: len(ordered) - math.ceil(self.threshold * len(ordered) - 1e-9) + 1]
 
 
 def similarity(one: str, other: str) -> float:
-    """Jaccard similarity of two requests' shingles: every 4 characters of the text without its case and punctuation."""
+    """Return the Jaccard similarity of two texts' 4-character shingles, ignoring case and punctuation."""
     return _jaccard(_shingles(one), _shingles(other))
 
 
 def numbers_in(text: str) -> set[Fraction]:
-    """The numbers in a text, in numerals or English words, each in every reading that it may have (5%: 5 and 1/20)."""
+    """Return the numbers in a text, written as numerals or in English, in all their readings (5%: 5 and 1/20)."""
     folded = _folded(text)
     found: set[Fraction] = set()
     for match in _NUMERAL.finditer(folded):
@@ -162,7 +167,7 @@ class _Text:
 
     def _holds_number(self, value: float) -> bool:
         exact = abs(Fraction(repr(value)))
-        # A third is written 0.3333 by a tool's caller: close enough is what a float can say.
+        # A third may be the argument 0.3333: non-integers only need to be close.
         near = exact.denominator != 1
         return exact in self._numbers or (near and any(abs(number - exact) <= exact / 1000 for number in self._numbers))
 
@@ -194,7 +199,7 @@ class _Text:
 
 
 def _leaves(path: str, value: object, schema: Any, root: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    """The strings and numbers in a value that a request has to mention, with their paths."""
+    """Yield the strings and numbers in a value that a request has to mention, with their paths."""
     schema = _resolved(schema, root)
     if "const" in schema or ("default" in schema and schema["default"] == value):
         return
@@ -224,7 +229,7 @@ def _resolved(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _worded_numbers(words: list[str]) -> Iterator[Fraction]:
-    """The numbers written in words: "twenty one", "three hundred and five thousand", "half"."""
+    """Yield the numbers written in words: "twenty one", "three hundred and five thousand", "half"."""
     at = 0
     while at < len(words):
         if words[at] in _WHOLE_WORDS:
@@ -240,9 +245,9 @@ def _worded_numbers(words: list[str]) -> Iterator[Fraction]:
 
 
 def _read_words(words: list[str], at: int) -> tuple[int, int]:
-    """The number that begins at `at` and where it ends; `at` itself if none begins there."""
+    """Return the number that begins at word `at`, and the index after it, which is `at` if none begins there."""
     total = group = 0
-    last: int | None = None  # what the group's last word was worth, which says what may follow
+    last: int | None = None  # value of the previous word, which decides what may follow
     end = place = at
     while place < len(words):
         word = words[place]

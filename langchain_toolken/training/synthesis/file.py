@@ -1,4 +1,4 @@
-"""Where synthesised rows go as they are made, so that a run that was stopped goes on where it was."""
+"""The file of synthesised rows, written as they are made so that a stopped run can be continued."""
 
 from __future__ import annotations
 
@@ -12,29 +12,36 @@ from pathlib import Path
 from typing import Any, Literal
 
 from langchain_toolken.training.synthesis.checks import NearDuplicates
-from langchain_toolken.training.synthesis.writers import Draft, SynthesisError
+from langchain_toolken.training.synthesis.drafts import Draft, SynthesisError
 
 Reason = Literal[
     "unreadable", "schema", "arguments", "other tool", "duplicate", "failed", "result given away", "needs a tool"
 ]
-"""Why a draft is not kept; `training.synthesis` says what each means."""
+"""Why a draft is not kept; `synthesize` explains each."""
 
 NO_TOOL = ""
-"""In counts: the requests that need no tool."""
+"""Stands for the requests that need no tool, in counts by tool."""
 
 
 class SynthesisWarning(UserWarning):
-    """Fewer rows were made than were asked for, or a file was mended."""
+    """Fewer rows were made than requested, or a torn last line was removed from a file."""
 
 
 @dataclass
 class SynthesisFile:
-    """Rows and rejections, in memory and, line by line, on disk.
+    """Rows and rejected drafts, in memory and, line by line, on disk.
 
-    path: None keeps all in memory. kept, rejected: counts by tool. requests: those of the rows, by tool.
+    Attributes:
+        path: The JSONL file; None keeps everything in memory.
+        names: The tools' names.
+        rows: The rows, those of earlier runs included.
+        kept: Number of rows by tool.
+        rejected: Number of rejected drafts by tool and reason.
+        requests: The rows' requests by tool.
+        duplicates: The rows' requests, to find near-duplicates of.
 
     Raises:
-        SynthesisError: the file holds something else.
+        SynthesisError: The file holds something else.
     """
 
     path: Path | None
@@ -58,17 +65,17 @@ class SynthesisFile:
             self._count(tool, request, row)
         for number, row in _lines(self.rejections):
             if not isinstance(row.get("tool"), str) or not isinstance(row.get("reason"), str):
-                raise SynthesisError(f"{self.rejections}, line {number} is no rejected draft; give another file")
+                raise SynthesisError(f"{self.rejections}, line {number} is not a rejected draft; choose another file")
             self.rejected.setdefault(row["tool"], Counter())[row["reason"]] += 1
 
     @property
     def rejections(self) -> Path:
-        """Where the rejected drafts stand, beside the rows."""
+        """The file of rejected drafts, next to that of the rows."""
         assert self.path is not None
         return self.path.with_suffix(f".rejected{self.path.suffix or '.jsonl'}")
 
     def drafted(self, name: str) -> int:
-        """How many of a tool's drafts are dealt with."""
+        """Return how many of a tool's drafts have been kept or rejected."""
         return self.kept[name] + sum(self.rejected[name].values())
 
     def keep(self, name: str, row: dict[str, Any]) -> None:
@@ -78,7 +85,7 @@ class SynthesisFile:
         self._count(name, row["messages"][0]["content"], row)
 
     def reject(self, name: str, draft: Draft, reason: Reason, detail: str) -> None:
-        """Write a draft down that is not kept, and why."""
+        """Record a draft that is not kept, and why."""
         if self.path is not None:
             facts = {"tool": name, "reason": reason, "detail": detail, "request": draft.request}
             _append(self.rejections, {**facts, "answer": draft.answer, "arguments": draft.arguments})
@@ -97,7 +104,7 @@ def _append(path: Path, row: dict[str, Any]) -> None:
 
 
 def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """The file's rows with their line numbers; a last line that was cut off is taken off the file."""
+    """Return the file's rows with their line numbers; remove a last line that was cut off from the file."""
     if not path.exists():
         return []
     whole = path.read_bytes()
@@ -117,16 +124,16 @@ def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
             row = json.loads(line)
         except ValueError as error:
             raise SynthesisError(
-                f"{path}, line {number} is not JSON ({error}); mend it or give another file"
+                f"{path}, line {number} is not JSON ({error}); fix it or choose another file"
             ) from error
         if not isinstance(row, dict):
-            raise SynthesisError(f"{path}, line {number} is no object; give another file")
+            raise SynthesisError(f"{path}, line {number} is not an object; choose another file")
         rows.append((number, row))
     return rows
 
 
 def _read_row(path: Path, number: int, row: dict[str, Any]) -> tuple[str, str]:
-    """(tool, request) of a row that an earlier run wrote."""
+    """Return (tool, request) of a row that an earlier run wrote."""
     try:
         user, assistant = row["messages"][:2]
         calls = assistant.get("tool_calls") or []
@@ -135,6 +142,6 @@ def _read_row(path: Path, number: int, row: dict[str, Any]) -> tuple[str, str]:
             raise ValueError("other roles")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise SynthesisError(
-            f"{path}, line {number} is not a row that synthesis writes; it was left as it is. Give another file"
+            f"{path}, line {number} was not written by synthesis; the file is unchanged. Choose another file"
         ) from error
     return str(tool), str(user["content"])

@@ -1,21 +1,21 @@
-"""Demonstrations without data: requests written from tools' names and descriptions, and only the sound ones kept.
+"""Make demonstrations from tools' names and descriptions, and keep only those that pass checks.
 
-A writer (`training.synthesis_writers`: a chat model, or the local LM) drafts a request, how the answer begins, and the
-call. A draft becomes a row if all of this holds, in this order:
+A writer (`writers`: a chat model, or the local LM) drafts a request, the beginning of the answer, and the call. A draft
+becomes a row if it passes these checks, in this order (the reason of a rejection is in quotes):
 
-1. it could be read at all ("unreadable");
-2. its arguments keep to the tool's schema ("schema");
-3. their values stand in the request (`synthesis_checks.missing_arguments`; "arguments");
-4. asked which tool the request needs, the writer says this one ("other tool"): sums of two numbers pass for all of
-   a calculator's tools otherwise;
-5. no earlier row has nearly the same request (`synthesis_checks.NearDuplicates`; "duplicate");
-6. only where running the tool was allowed: it runs ("failed"), and the answer doesn't already say what it gives
-   ("result given away"). The result goes into the row.
+1. It can be read ("unreadable").
+2. Its arguments match the tool's schema ("schema").
+3. Their values are in the request (`checks.missing_arguments`; "arguments").
+4. Asked which tool the request needs, the writer names this one ("other tool"). Otherwise a sum of two numbers would
+   pass for every tool of a calculator.
+5. No earlier row has nearly the same request (`checks.NearDuplicates`; "duplicate").
+6. If the tool may be run: it runs ("failed"), and the answer doesn't already contain its result ("result given away").
+   The result becomes part of the row.
 
-Requests that need no tool are made alike: 1, 4 (no tool chosen) and 5. Rows have OpenAI's chat form, which `fit` reads:
-the request, the assistant's words and its call, and, if the tool ran, the result and the rest of the sentence. Without
-a result a row ends with the call, because what follows depends on it: when to call is learnt, but not that no call is
-due behind the result. So let tools run where they can (measured: benchmarks/synthesis.py).
+Requests that need no tool go through 1, 4 ("needs a tool") and 5. Rows have OpenAI's chat format, which `fit` reads:
+the request, the assistant's words and its call and, if the tool ran, the result and the rest of the sentence. Without a
+result a row ends with the call, so it teaches when to call but not that no call should follow the result. So let tools
+run where possible (benchmarks/synthesis.py measures this).
 """
 
 from __future__ import annotations
@@ -41,20 +41,25 @@ from langchain_toolken.prompts.format import Style
 from langchain_toolken.tools.arguments import checked_arguments
 from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_specs
 from langchain_toolken.training.synthesis.checks import missing_arguments, similarity
+from langchain_toolken.training.synthesis.drafts import RESULT, Draft, SynthesisError, Writer
 from langchain_toolken.training.synthesis.file import NO_TOOL, Reason, SynthesisFile, SynthesisWarning
-from langchain_toolken.training.synthesis.writers import RESULT, Draft, SynthesisError, Writer, writer_for
+from langchain_toolken.training.synthesis.writers import writer_for
 
+# Other tools that a prompt describes in addition to the one meant. More would fill small LMs' contexts; those with the
+# most similar descriptions are taken first, because they are the likeliest to be confused with it.
 _RIVALS = 15
-# As many tools as a prompt describes beside the one meant: more crowd out small LMs' contexts, and the likeliest rivals
-# are those with similar descriptions, which are taken first.
 
 
 @dataclass(frozen=True)
 class Synthesis:
-    """What was made.
+    """The result of `synthesize`.
 
-    rows: in OpenAI's chat form, those that the file held before included. kept, rejected: counts by tool (`NO_TOOL` for
-    requests that need none), over all runs that wrote the file. given_up: the tools at which it was given up.
+    Attributes:
+        rows: In OpenAI's chat format, those of earlier runs included.
+        kept: Number of rows by tool (`NO_TOOL` for requests that need none), over all runs that wrote the file.
+        rejected: Number of rejected drafts by tool and reason, over all runs that wrote the file.
+        given_up: The tools that were given up.
+        file: The file of the rows, None if there is none.
     """
 
     rows: tuple[dict[str, Any], ...]
@@ -83,29 +88,37 @@ def synthesize(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Synthesis:
-    """Make `per_tool` demonstrations for each of `tools`, and some requests that need none.
+    """Make demonstrations for each tool, and requests that need no tool.
 
-    generator: who writes: a chat model, "provider:model" for LangChain's `init_chat_model`, or a `Writer` of your own;
-        None: the LM of `engine` (in `style`; None: "chat" if its tokenizer has a chat template).
-    out: JSONL that rows are appended to as they come. Rows that are there count, so that a run which was stopped goes
-        on where it was. Beside it (demos.jsonl: demos.rejected.jsonl) stands every rejected draft and why; a run goes
-        on behind the drafts that both files hold. With the local LM, the same seed and the same tools the file is the
-        same whether or not it was interrupted. A last line that a kill cut off is dropped, with a warning.
-    without_tool: how many requests that need no tool; None: half as many as there are to be calls, since toolkens
-        that never see an answer without a call fire everywhere.
-    execute: True or names: these tools may be run on the arguments drafted. Nothing is run by default, because a
-        tool may do things. Tools whose metadata carry MCP's hints `readOnlyHint: False` or `destructiveHint: True` are
-        run only if they are named.
-    give_up_after: a tool that yields no row in so many drafts in a row is given up, with a warning that names it; the
-        others go on. 80 is enough to find what passes once in 20 drafts (with 98%).
-
-    Deterministic under `seed` with the local LM. What it does for a chat model: `ChatModelWriter`.
+    Args:
+        tools: The tools.
+        per_tool: Demonstrations per tool.
+        generator: What writes them: a chat model, "provider:model" for LangChain's `init_chat_model`, or a `Writer`.
+            None: the LM of `engine`.
+        engine: The local LM, for generator None.
+        out: JSONL file that rows are appended to as they are made. Rows already in it count, so a stopped run can be
+            continued. Rejected drafts go to a file next to it (demos.jsonl: demos.rejected.jsonl), with the reasons.
+            With the local LM, the same seed and the same tools the file is the same whether or not the run was
+            interrupted. A last line that was cut off is dropped, with a warning.
+        without_tool: Requests that need no tool. None: half as many as demonstrations with a call, because toolkens
+            that never see an answer without a call fire everywhere.
+        execute: True, or names of tools that may be run on the drafted arguments. By default nothing is run, because a
+            tool may have side effects. With True, tools whose metadata have MCP's hint `readOnlyHint: False` or
+            `destructiveHint: True` are not run; name them to run them.
+        give_up_after: A tool is given up, with a warning, after this many drafts in a row without a row. 80 drafts are
+            enough to find something that passes once in 20 (with probability 98%).
+        style: How the local LM is asked. None: "chat" if its tokenizer has a chat template.
+        seed: With the local LM, makes the run deterministic. For a chat model see `ChatModelWriter`.
+        progress: Called with (done, total, what).
 
     Raises:
-        SynthesisError: no generator (as `writer_for`); `out` holds something else; the generator fails (rows made so
-            far stay in `out`); no row at all was made; a tool to run is not among the tools, or can't be run.
-        ToolError: as `tool_specs`.
-        ValueError: a count is out of range.
+        SynthesisError: There is no generator (`writer_for`), `out` holds something else, the generator fails (rows made
+            so far stay in `out`), no row was made, or a tool to run is unknown or can't be run.
+        ToolError: As `tool_specs`.
+        ValueError: A count is out of range.
+
+    Warns:
+        SynthesisWarning: A tool was given up, or a torn last line was dropped from `out`.
     """
     given = list(tools)
     specs = tool_specs(given)
@@ -124,7 +137,7 @@ def synthesize(
         reasons = sum((Counter(counts) for counts in store.rejected.values()), Counter())
         raise SynthesisError(
             f"no demonstration was made ({_counted(reasons)}). Give a stronger generator, better descriptions, or "
-            "demonstrations of your own" + (f". What was rejected stands in {store.rejections}" if store.path else "")
+            "demonstrations of your own" + (f". Rejected drafts are in {store.rejections}" if store.path else "")
         )
     if plain and not run.make(None, plain, give_up_after):
         given_up.append(NO_TOOL)
@@ -143,7 +156,7 @@ def synthesize(
 
 @dataclass
 class _Run:
-    """One run's state: makes the rows of one tool after another."""
+    """The state of one run, which makes the rows of one tool after another."""
 
     specs: list[ToolSpec]
     runnable: Mapping[str, BaseTool]
@@ -154,7 +167,7 @@ class _Run:
     total: int
 
     def make(self, spec: ToolSpec | None, wanted: int, give_up_after: int) -> bool:
-        """Draft until `wanted` rows of a tool (None: of requests without one) are there; False if it was given up."""
+        """Draft until there are `wanted` rows of a tool (None: without a tool); return False if it was given up."""
         name = NO_TOOL if spec is None else spec.name
         misses = 0
         self._report()
@@ -169,7 +182,7 @@ class _Run:
         return True
 
     def _drafts(self, spec: ToolSpec | None, name: str) -> tuple[list[Draft], int]:
-        """The next batch, and how many of its drafts an earlier run has dealt with."""
+        """Return the next batch, and how many of its drafts an earlier run has kept or rejected."""
         number, skipped = divmod(self.store.drafted(name), self.writer.batch)
         kept = self.store.requests[name]
         try:
@@ -180,7 +193,7 @@ class _Run:
             raise self._failed(error) from error
 
     def _choices(self, spec: ToolSpec | None, drafts: Sequence[Draft]) -> list[str | None]:
-        """What the writer says that each draft's request needs; asked only for drafts that are sound so far."""
+        """Ask the writer which tool each draft's request needs; only for drafts without a fault."""
         sound = [place for place, draft in enumerate(drafts) if _fault(spec, draft) is None]
         if not sound:
             return [None] * len(drafts)
@@ -203,10 +216,10 @@ class _Run:
         return among
 
     def _judged(self, spec: ToolSpec | None, name: str, draft: Draft, choice: str | None) -> bool:
-        """Keep or reject one draft, writing it down either way."""
+        """Keep or reject one draft, and record it either way."""
         fault = _fault(spec, draft)
         if fault is None and choice != (None if spec is None else spec.name):
-            chosen = f"the generator takes it for a request of {choice or 'no tool'}"
+            chosen = f"the generator says that the request needs {choice or 'no tool'}"
             fault = ("needs a tool" if spec is None else "other tool", chosen)
         if fault is None and (other := self.store.duplicates.like(draft.request)) is not None:
             fault = ("duplicate", f"like {other!r}")
@@ -230,13 +243,15 @@ class _Run:
 
     def _failed(self, error: Exception) -> SynthesisError:
         where = (
-            f"; {len(self.store.rows)} rows are in {self.store.path}: run it again to go on" if self.store.path else ""
+            f"; {len(self.store.rows)} rows are in {self.store.path}: run it again to continue"
+            if self.store.path
+            else ""
         )
         return SynthesisError(f"the generator failed ({type(error).__name__}: {error}){where}")
 
 
 def _fault(spec: ToolSpec | None, draft: Draft) -> tuple[Reason, str] | None:
-    """What is wrong with a draft by itself; None if nothing is."""
+    """Return what is wrong with a draft on its own, or None."""
     if draft.fault:
         return "unreadable", draft.fault
     if not draft.request.strip():
@@ -264,7 +279,7 @@ def _row(spec: ToolSpec | None, draft: Draft, result: str | None) -> dict[str, A
     call = {"id": "call_1", "type": "function", "function": function}
     messages: list[dict[str, Any]] = [
         user,
-        # A space before the result is the LM's own (`prompts.format.join_result`).
+        # The LM itself writes a space before the result (`prompts.format.join_result`).
         {"role": "assistant", "content": lead.strip(), "tool_calls": [call]},
     ]
     if result is not None:
@@ -277,7 +292,7 @@ def _row(spec: ToolSpec | None, draft: Draft, result: str | None) -> dict[str, A
 def _runnable(
     given: Sequence[ToolLike | ToolSpec], specs: Sequence[ToolSpec], execute: bool | Collection[str]
 ) -> dict[str, BaseTool]:
-    """The tools that may be run, by name."""
+    """Return the tools that may be run, by name."""
     if execute is False:
         return {}
     tools = {spec.name: tool for spec, tool in zip(specs, given, strict=True) if isinstance(tool, BaseTool)}
@@ -286,7 +301,7 @@ def _runnable(
     for name in execute:
         if name not in tools:
             known = ", ".join(tools) or "none"
-            raise SynthesisError(f"'{name}' is to be run and is not among the tools that can be (they are: {known})")
+            raise SynthesisError(f"'{name}' can't be run; the tools that can be run are: {known}")
     return {name: tools[name] for name in execute}
 
 
@@ -296,15 +311,15 @@ def _may_change_things(tool: BaseTool) -> bool:
 
 
 def _executed(tool: BaseTool, arguments: dict[str, Any]) -> tuple[str | None, str]:
-    """(result, "") or (None, what went wrong)."""
+    """Run the tool; return (result, "") or (None, what went wrong)."""
     call = {"type": "tool_call", "name": tool.name, "args": arguments, "id": "call_1"}
     try:
-        if getattr(tool, "func", tool) is None:  # it has a coroutine only; a thread of its own, as a loop may run here
+        if getattr(tool, "func", tool) is None:  # only a coroutine; in another thread, as an event loop may run in this
             with ThreadPoolExecutor(1) as thread:
                 message = thread.submit(lambda: asyncio.run(tool.ainvoke(call))).result()
         else:
             message = tool.invoke(call)
-    except Exception as error:  # noqa: BLE001 - somebody else's tool may raise anything
+    except Exception as error:  # noqa: BLE001 - a user's tool may raise anything
         return None, f"{type(error).__name__}: {error}"
     if not isinstance(message, ToolMessage):
         return str(message), ""

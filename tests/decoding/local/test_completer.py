@@ -12,7 +12,8 @@ import torch
 
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel
-from tests.support.engine_samples import PROMPTS, Lm, spec
+from tests.support.decoding import PROMPTS, Lm
+from tests.support.tools import spec
 
 NUMBER = {"type": "integer", "minimum": -99, "maximum": 99}
 WORD = {"type": "string", "maxLength": 6}

@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from langchain_toolken.decoding.engine import Reasoning, Sampling
+from langchain_toolken.decoding.engine import DecodingRequest, Reasoning, Sampling
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.folder import ToolkenSetError
-from langchain_toolken.toolkens.set import Calibration, ToolkenSet
-from tests.support.engine_samples import GREEDY, PROMPTS, TOOLS, Lm, comparable, spec
-from tests.support.tiny import ARCHITECTURES, CONTEXT_LENGTH, WINDOW, make_model, make_toolkens
+from langchain_toolken.toolkens.errors import ToolkenSetError
+from langchain_toolken.toolkens.provenance import Calibration
+from langchain_toolken.toolkens.set import ToolkenSet
+from tests.support.decoding import GREEDY, PROMPTS, TOOLS, Lm, comparable
+from tests.support.tiny import ARCHITECTURES, CONTEXT_LENGTH, WINDOW, make_model
+from tests.support.toolken_sets import make_toolkens
+from tests.support.tools import spec
 
 
 def generate(lm: LanguageModel, prompt: Sequence[int], max_tokens: int) -> tuple[int, ...]:
@@ -55,9 +58,9 @@ def test_reasoning_equals_generate_without_toolkens_and_with_masked_ones(
     toolkens = make_toolkens(lm, TOOLS, scale=10, bias=100)
     expected = [generate(lm, prompt, GREEDY.max_tokens) for prompt in PROMPTS]
     assert any(len(prompt) + len(words) > WINDOW for prompt, words in zip(PROMPTS, expected, strict=True))
-    for bound, active in ((None, None), (toolkens, ())):
-        alone = [engine.reason([p], toolkens=bound, active=active, sampling=GREEDY)[0] for p in PROMPTS]
-        together = engine.reason(PROMPTS, toolkens=bound, active=active, sampling=GREEDY)
+    for bound, active in ((None, None), (toolkens, frozenset())):
+        alone = [engine.reason([p], DecodingRequest(GREEDY, toolkens=bound, active=active))[0] for p in PROMPTS]
+        together = engine.reason(PROMPTS, DecodingRequest(GREEDY, toolkens=bound, active=active))
         assert [r.token_ids for r in alone] == expected
         assert [r.token_ids for r in together] == expected
         assert all(r.trigger is None and r.runners_up == () for r in together)
@@ -70,13 +73,13 @@ def test_end_of_text_stops_a_row_and_is_not_part_of_it(tiny_lm: Lm) -> None:
     third = words[2]
     assert third not in words[:2]
     engine.lm.__dict__["eos_ids"] = frozenset({third})  # the cached property of this copy alone
-    long, short = engine.reason([PROMPTS[1], PROMPTS[0]], toolkens=None, sampling=GREEDY)
+    long, short = engine.reason([PROMPTS[1], PROMPTS[0]], DecodingRequest(GREEDY))
     assert (short.token_ids, short.finish_reason) == (words[:2], "stop")
     assert len(long.token_ids) > 2
 
 
 def test_length_is_reported(tiny_llama: LanguageModel) -> None:
-    result = TransformersEngine(tiny_llama).reason([PROMPTS[0]], toolkens=None, sampling=Sampling(max_tokens=3))[0]
+    result = TransformersEngine(tiny_llama).reason([PROMPTS[0]], DecodingRequest(Sampling(max_tokens=3)))[0]
     assert (len(result.token_ids), result.finish_reason) == (3, "length")
     assert result.prompt_tokens == len(PROMPTS[0])
 
@@ -108,8 +111,8 @@ def test_a_copy_of_a_words_row_fires_where_that_word_would_have_come(tiny_lm: Lm
     ranked = probabilities.argsort(descending=True).tolist()
 
     for results in (
-        TransformersEngine(lm).reason([PROMPTS[0]], toolkens=toolkens, sampling=GREEDY),
-        TransformersEngine(lm).reason(PROMPTS, toolkens=toolkens, sampling=GREEDY)[:1],
+        TransformersEngine(lm).reason([PROMPTS[0]], DecodingRequest(GREEDY, toolkens=toolkens)),
+        TransformersEngine(lm).reason(PROMPTS, DecodingRequest(GREEDY, toolkens=toolkens))[:1],
     ):
         result = results[0]
         assert result.finish_reason == "tool_calls"
@@ -124,14 +127,16 @@ def test_a_copy_of_a_words_row_fires_where_that_word_would_have_come(tiny_lm: Lm
 
 def test_a_toolken_may_fire_at_the_very_first_step(tiny_llama: LanguageModel) -> None:
     toolkens = make_toolkens(tiny_llama, TOOLS, bias=1000)
-    result = TransformersEngine(tiny_llama).reason([PROMPTS[0]], toolkens=toolkens, sampling=GREEDY)[0]
+    result = TransformersEngine(tiny_llama).reason([PROMPTS[0]], DecodingRequest(GREEDY, toolkens=toolkens))[0]
     assert (result.token_ids, result.text, result.finish_reason) == ((), "", "tool_calls")
 
 
 def test_only_active_toolkens_fire_and_count(tiny_llama: LanguageModel) -> None:
     engine = TransformersEngine(tiny_llama)
     toolkens = make_toolkens(tiny_llama, TOOLS, bias=1000)
-    result = engine.reason([PROMPTS[0]], toolkens=toolkens, active=["add", "log"], sampling=GREEDY)[0]
+    result = engine.reason([PROMPTS[0]], DecodingRequest(GREEDY, toolkens=toolkens, active=frozenset({"add", "log"})))[
+        0
+    ]
     assert result.trigger is not None
     assert {result.trigger.tool, *(c.tool for c in result.runners_up)} == {"add", "log"}
     assert result.trigger.probability + result.runners_up[0].probability == pytest.approx(1)
@@ -139,7 +144,7 @@ def test_only_active_toolkens_fire_and_count(tiny_llama: LanguageModel) -> None:
 
 def test_a_single_tool_has_no_runners_up(tiny_llama: LanguageModel) -> None:
     toolkens = make_toolkens(tiny_llama, ["add"], bias=1000)
-    result = TransformersEngine(tiny_llama).reason([PROMPTS[0]], toolkens=toolkens, sampling=GREEDY)[0]
+    result = TransformersEngine(tiny_llama).reason([PROMPTS[0]], DecodingRequest(GREEDY, toolkens=toolkens))[0]
     assert result.trigger is not None
     assert result.runners_up == ()
 
@@ -148,15 +153,17 @@ def test_an_active_name_without_toolken_is_an_error(tiny_llama: LanguageModel) -
     engine = TransformersEngine(tiny_llama)
     toolkens = make_toolkens(tiny_llama, TOOLS)
     with pytest.raises(ValueError, match="modulo"):
-        engine.reason([PROMPTS[0]], toolkens=toolkens, active=["add", "modulo"], sampling=GREEDY)
+        engine.reason([PROMPTS[0]], DecodingRequest(GREEDY, toolkens=toolkens, active=frozenset({"add", "modulo"})))
     with pytest.raises(ValueError, match="add"):
-        engine.reason([PROMPTS[0]], toolkens=None, active=["add"], sampling=GREEDY)
+        engine.reason([PROMPTS[0]], DecodingRequest(GREEDY, active=frozenset({"add"})))
 
 
 def test_toolkens_of_another_lm_are_refused(tiny_llama: LanguageModel) -> None:
     other = load_language_model(make_model("llama", seed=7), tokenizer=tiny_llama.tokenizer)
     with pytest.raises(ToolkenSetError, match="output head"):
-        TransformersEngine(tiny_llama).reason([PROMPTS[0]], toolkens=make_toolkens(other, TOOLS), sampling=GREEDY)
+        TransformersEngine(tiny_llama).reason(
+            [PROMPTS[0]], DecodingRequest(GREEDY, toolkens=make_toolkens(other, TOOLS))
+        )
 
 
 # --- sampling ---------------------------------------------------------------------------------------------------------
@@ -167,7 +174,7 @@ def test_a_seed_repeats_a_batch_and_another_seed_does_not(tiny_llama: LanguageMo
     sampling = Sampling(temperature=1.5, top_p=0.95, top_k=50, seed=3, max_tokens=16)
 
     def run(sampling: Sampling) -> list[tuple[int, ...]]:
-        return [r.token_ids for r in engine.reason(PROMPTS, toolkens=None, sampling=sampling)]
+        return [r.token_ids for r in engine.reason(PROMPTS, DecodingRequest(sampling))]
 
     first = run(sampling)
     torch.manual_seed(99)
@@ -178,16 +185,16 @@ def test_a_seed_repeats_a_batch_and_another_seed_does_not(tiny_llama: LanguageMo
 def test_top_k_of_one_is_greedy_whatever_the_temperature(tiny_llama: LanguageModel) -> None:
     engine = TransformersEngine(tiny_llama)
     sampling = Sampling(temperature=5, top_k=1, max_tokens=24)
-    hot = engine.reason(PROMPTS, toolkens=None, sampling=sampling)
-    greedy = engine.reason(PROMPTS, toolkens=None, sampling=GREEDY)
+    hot = engine.reason(PROMPTS, DecodingRequest(sampling))
+    greedy = engine.reason(PROMPTS, DecodingRequest(GREEDY))
     assert [comparable(result) for result in hot] == [comparable(result) for result in greedy]
 
 
 def test_the_triggers_probability_is_untempered(tiny_llama: LanguageModel) -> None:
     engine = TransformersEngine(tiny_llama)
     toolkens = make_toolkens(tiny_llama, TOOLS, bias=1000)
-    greedy = engine.reason([PROMPTS[0]], toolkens=toolkens, sampling=GREEDY)[0]
-    hot = engine.reason([PROMPTS[0]], toolkens=toolkens, sampling=Sampling(temperature=9, seed=0))[0]
+    greedy = engine.reason([PROMPTS[0]], DecodingRequest(GREEDY, toolkens=toolkens))[0]
+    hot = engine.reason([PROMPTS[0]], DecodingRequest(Sampling(temperature=9, seed=0), toolkens=toolkens))[0]
     assert greedy.trigger is not None
     assert hot.trigger is not None
     by_tool = {c.tool: c.probability for c in (greedy.trigger, *greedy.runners_up)}
@@ -216,7 +223,7 @@ def test_an_agents_steps_are_the_same_with_the_prefix_cache_and_without(tiny_lm:
     def steps(engine: TransformersEngine) -> list[Any]:
         text, done = list(PROMPTS[2]), []
         for bound in (None, toolkens, None, toolkens):
-            reasoning = engine.reason([text], toolkens=bound, sampling=Sampling(max_tokens=10))[0]
+            reasoning = engine.reason([text], DecodingRequest(Sampling(max_tokens=10), toolkens=bound))[0]
             text += reasoning.token_ids
             completion = engine.complete([[*text, *card]], [numbers])[0]
             done += [reasoning, completion]
@@ -237,11 +244,11 @@ def test_an_agents_steps_are_the_same_with_the_prefix_cache_and_without(tiny_lm:
 
 def test_a_stream_closed_early_leaves_the_engine_usable(tiny_llama: LanguageModel) -> None:
     engine = TransformersEngine(tiny_llama)
-    expected = TransformersEngine(tiny_llama).reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)[0]
-    stream = engine.stream(PROMPTS[0], toolkens=None, sampling=GREEDY)
+    expected = TransformersEngine(tiny_llama).reason([PROMPTS[0]], DecodingRequest(GREEDY))[0]
+    stream = engine.stream(PROMPTS[0], DecodingRequest(GREEDY))
     next(stream)
     stream.close()  # type: ignore[attr-defined]
-    again = engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)[0]
+    again = engine.reason([PROMPTS[0]], DecodingRequest(GREEDY))[0]
     assert replace(again, reused_tokens=0) == expected
     assert again.reused_tokens == len(PROMPTS[0]) - 1
 
@@ -250,7 +257,7 @@ def test_an_error_in_the_middle_of_a_pass_leaves_no_broken_cache(
     tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = TransformersEngine(tiny_llama)
-    expected = TransformersEngine(tiny_llama).reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)
+    expected = TransformersEngine(tiny_llama).reason([PROMPTS[0]], DecodingRequest(GREEDY))
     last_layer = tiny_llama.model.get_decoder().layers[-1]
 
     def fail(*_: Any, **__: Any) -> None:
@@ -259,34 +266,34 @@ def test_an_error_in_the_middle_of_a_pass_leaves_no_broken_cache(
     with monkeypatch.context() as patch:
         patch.setattr(last_layer, "forward", fail)
         with pytest.raises(RuntimeError, match="out of memory"):
-            engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)
-    assert engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY) == expected
+            engine.reason([PROMPTS[0]], DecodingRequest(GREEDY))
+    assert engine.reason([PROMPTS[0]], DecodingRequest(GREEDY)) == expected
 
 
 def test_two_streams_and_a_call_with_other_toolkens_do_not_disturb_each_other(tiny_llama: LanguageModel) -> None:
     engine = TransformersEngine(tiny_llama)
     toolkens = make_toolkens(tiny_llama, TOOLS, bias=1000)
-    plain = TransformersEngine(tiny_llama).reason(PROMPTS[:2], toolkens=None, sampling=GREEDY)
-    first = engine.stream(PROMPTS[0], toolkens=None, sampling=GREEDY)
-    second = engine.stream(PROMPTS[1], toolkens=None, sampling=GREEDY)
+    plain = TransformersEngine(tiny_llama).reason(PROMPTS[:2], DecodingRequest(GREEDY))
+    first = engine.stream(PROMPTS[0], DecodingRequest(GREEDY))
+    second = engine.stream(PROMPTS[1], DecodingRequest(GREEDY))
     ends: list[Reasoning] = []
     while len(ends) < 2:
         for stream in (first, second):
             piece = next(stream, None)
             if isinstance(piece, Reasoning):
                 ends.append(piece)
-        fired = engine.reason([PROMPTS[2]], toolkens=toolkens, sampling=GREEDY)[0]
+        fired = engine.reason([PROMPTS[2]], DecodingRequest(GREEDY, toolkens=toolkens))[0]
         assert fired.finish_reason == "tool_calls"
     assert {end.text for end in ends} == {result.text for result in plain}
 
 
 def test_threads_share_an_engine(tiny_llama: LanguageModel) -> None:
     engine = TransformersEngine(tiny_llama)
-    expected = [r.token_ids for r in engine.reason(PROMPTS, toolkens=None, sampling=GREEDY)]
+    expected = [r.token_ids for r in engine.reason(PROMPTS, DecodingRequest(GREEDY))]
     found: dict[int, tuple[int, ...]] = {}
 
     def run(i: int) -> None:
-        found[i] = engine.reason([PROMPTS[i % 3]], toolkens=None, sampling=GREEDY)[0].token_ids
+        found[i] = engine.reason([PROMPTS[i % 3]], DecodingRequest(GREEDY))[0].token_ids
 
     threads = [threading.Thread(target=run, args=(i,)) for i in range(9)]
     for thread in threads:
@@ -303,29 +310,29 @@ def test_a_streams_pieces_join_to_its_text(tiny_llama: LanguageModel) -> None:
     engine = TransformersEngine(tiny_llama)
     for seed in range(5):
         sampling = Sampling(temperature=3, seed=seed, max_tokens=40)
-        *pieces, last = engine.stream(PROMPTS[0], toolkens=None, sampling=sampling, stop=("ab", "e t"))
+        *pieces, last = engine.stream(PROMPTS[0], DecodingRequest(sampling, stop=("ab", "e t")))
         assert isinstance(last, Reasoning)
         assert "".join(str(piece) for piece in pieces) == last.text
         assert last == replace(
-            engine.reason([PROMPTS[0]], toolkens=None, sampling=sampling, stop=("ab", "e t"))[0],
+            engine.reason([PROMPTS[0]], DecodingRequest(sampling, stop=("ab", "e t")))[0],
             reused_tokens=last.reused_tokens,
         )
 
 
 def test_text_ends_before_a_stop_string_and_so_do_the_tokens(tiny_llama: LanguageModel) -> None:
     engine = TransformersEngine(tiny_llama)
-    plain = engine.reason([PROMPTS[1]], toolkens=None, sampling=GREEDY)[0]
+    plain = engine.reason([PROMPTS[1]], DecodingRequest(GREEDY))[0]
     ends = [len(engine.tokenizer.decode(list(plain.token_ids[:n]))) for n in range(len(plain.token_ids) + 1)]
     stop = plain.text[ends[3] : ends[5]]
     cut = plain.text.index(stop)
-    result = engine.reason([PROMPTS[1]], toolkens=None, sampling=GREEDY, stop=(stop,))[0]
+    result = engine.reason([PROMPTS[1]], DecodingRequest(GREEDY, stop=(stop,)))[0]
     assert (result.text, result.finish_reason) == (plain.text[:cut], "stop")
     assert result.token_ids == plain.token_ids[: max(n for n, end in enumerate(ends) if end <= cut)]
 
 
 def test_an_empty_stop_string_is_an_error(tiny_llama: LanguageModel) -> None:
     with pytest.raises(ValueError, match="stop string"):
-        TransformersEngine(tiny_llama).reason([PROMPTS[0]], toolkens=None, sampling=GREEDY, stop=("",))
+        TransformersEngine(tiny_llama).reason([PROMPTS[0]], DecodingRequest(GREEDY, stop=("",)))
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
@@ -337,27 +344,27 @@ def test_a_prompt_longer_than_the_context_is_an_error_with_both_numbers(tiny_lla
     prompt = [5] * (CONTEXT_LENGTH + 3)
     with pytest.raises(ValueError, match=rf"{CONTEXT_LENGTH + 3}.*{CONTEXT_LENGTH}"):
         if call == "reason":
-            engine.reason([PROMPTS[0], prompt], toolkens=None, sampling=GREEDY)
+            engine.reason([PROMPTS[0], prompt], DecodingRequest(GREEDY))
         elif call == "stream":
-            engine.stream(prompt, toolkens=None, sampling=GREEDY)
+            engine.stream(prompt, DecodingRequest(GREEDY))
         else:
             engine.complete([prompt], [spec(a={"type": "boolean"})])
 
 
 def test_an_empty_prompt_is_an_error(tiny_llama: LanguageModel) -> None:
     with pytest.raises(ValueError, match="no tokens"):
-        TransformersEngine(tiny_llama).reason([[]], toolkens=None, sampling=GREEDY)
+        TransformersEngine(tiny_llama).reason([[]], DecodingRequest(GREEDY))
 
 
 def test_decoding_ends_at_the_end_of_the_context(tiny_llama: LanguageModel) -> None:
     prompt = [5 + i % 200 for i in range(CONTEXT_LENGTH - 4)]
-    result = TransformersEngine(tiny_llama).reason([prompt], toolkens=None, sampling=GREEDY)[0]
+    result = TransformersEngine(tiny_llama).reason([prompt], DecodingRequest(GREEDY))[0]
     assert (len(result.token_ids), result.finish_reason) == (4, "length")
 
 
 def test_no_prompts_give_no_results(tiny_llama: LanguageModel) -> None:
     engine = TransformersEngine(tiny_llama)
-    assert engine.reason([], toolkens=None, sampling=GREEDY) == []
+    assert engine.reason([], DecodingRequest(GREEDY)) == []
     assert engine.complete([], []) == []
 
 
@@ -375,7 +382,7 @@ def test_calibration_changes_the_reported_probabilities_and_not_the_calls(tiny_l
         max_false_call_rate=None,
     )
     results = [
-        TransformersEngine(tiny_llama).reason([PROMPTS[0]], toolkens=toolkens, sampling=GREEDY)[0]
+        TransformersEngine(tiny_llama).reason([PROMPTS[0]], DecodingRequest(GREEDY, toolkens=toolkens))[0]
         for toolkens in (plain, replace(plain, calibration=calibration))
     ]
     logits = step_logits(tiny_llama, PROMPTS[0], replace(plain, bias=0.0))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from langchain_toolken.decoding.engine import Sampling
+from langchain_toolken.decoding.engine import DecodingRequest, Sampling
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.decoding.local.result_guard import ResultGuard
 from langchain_toolken.lm.model import LanguageModel
@@ -57,8 +57,8 @@ def test_an_lm_that_would_go_on_with_digits_for_ever_leaves_a_result_as_it_is(
         lm.head.weight.data[digits[3]] = 50 * hidden / hidden.norm()
         engine = TransformersEngine(lm, cached_prefixes=0)
         sampling = Sampling(max_tokens=1)
-        (free,) = engine.reason([prompt], toolkens=None, sampling=sampling)
-        (guarded,) = engine.reason([prompt], toolkens=None, sampling=sampling, after_result=True)
+        (free,) = engine.reason([prompt], DecodingRequest(sampling))
+        (guarded,) = engine.reason([prompt], DecodingRequest(sampling, after_result=True))
     finally:
         lm.head.weight.data.copy_(before)
     assert free.token_ids == (digits[3],)

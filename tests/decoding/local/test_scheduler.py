@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,16 +15,19 @@ import torch
 from torch import Tensor
 
 from langchain_toolken.decoding.cancellation import Cancellation, DecodingCancelledError, current_cancellation
-from langchain_toolken.decoding.engine import OutOfMemoryError, Reasoning, Sampling
+from langchain_toolken.decoding.engine import DecodingRequest, OutOfMemoryError, Reasoning, Sampling
 from langchain_toolken.decoding.local import scheduler
 from langchain_toolken.decoding.local.batch import Batch, Row
 from langchain_toolken.decoding.local.cache import PrefixCache
 from langchain_toolken.decoding.local.engine import TransformersEngine
-from langchain_toolken.decoding.local.scheduler import Call, Scheduler
+from langchain_toolken.decoding.local.reasoner import PlacedToolkens
+from langchain_toolken.decoding.local.scheduler import Job, Scheduler
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.tools.spec import ToolSpec
+from tests.support.head_oracle import all_logits
 from tests.support.passes import Passes, wait_until
-from tests.support.tiny import ARCHITECTURES, PROMPTS, make_toolkens
+from tests.support.tiny import ARCHITECTURES, PROMPTS
+from tests.support.toolken_sets import make_toolkens
 
 Lm = Callable[..., LanguageModel]
 
@@ -37,7 +41,7 @@ SPEC = ToolSpec(
 
 
 def alone(lm: LanguageModel, prompt: Sequence[int], sampling: Sampling = GREEDY) -> Reasoning:
-    (result,) = TransformersEngine(lm, cached_prefixes=0).reason([prompt], toolkens=None, sampling=sampling)
+    (result,) = TransformersEngine(lm, cached_prefixes=0).reason([prompt], DecodingRequest(sampling))
     return result
 
 
@@ -115,17 +119,17 @@ def test_callers_share_passes_and_answer_as_alone(tiny_lm: Lm, architecture: str
     hot = Sampling(temperature=1.3, top_p=0.9, seed=5, max_tokens=24)
 
     def calls(engine: TransformersEngine) -> list[Callable[[], Any]]:
-        settings = [
-            {"toolkens": None, "sampling": GREEDY},
-            {"toolkens": toolkens[0], "sampling": GREEDY},
-            {"toolkens": toolkens[0], "active": ["log"], "sampling": Sampling(max_tokens=5)},
-            {"toolkens": toolkens[1], "sampling": hot},
-            {"toolkens": None, "sampling": hot},
+        requests = [
+            DecodingRequest(GREEDY),
+            DecodingRequest(GREEDY, toolkens=toolkens[0]),
+            DecodingRequest(Sampling(max_tokens=5), toolkens=toolkens[0], active=frozenset({"log"})),
+            DecodingRequest(hot, toolkens=toolkens[1]),
+            DecodingRequest(hot),
         ]
         return [
-            *(lambda p=p, s=s: engine.reason([p], **s)[0] for p, s in zip(PROMPTS, settings, strict=True)),
+            *(lambda p=p, r=r: engine.reason([p], r)[0] for p, r in zip(PROMPTS, requests, strict=True)),
             lambda: engine.complete([PROMPTS[0]], [SPEC])[0],
-            lambda: list(engine.stream(PROMPTS[1], toolkens=None, sampling=GREEDY))[-1],
+            lambda: list(engine.stream(PROMPTS[1], DecodingRequest(GREEDY)))[-1],
         ]
 
     expected = [call() for call in calls(TransformersEngine(lm, cached_prefixes=0))]
@@ -144,30 +148,63 @@ def test_callers_share_passes_and_answer_as_alone(tiny_lm: Lm, architecture: str
 def test_no_more_rows_run_than_allowed_and_the_others_follow(tiny_llama: LanguageModel, passes: Passes) -> None:
     expected = [alone(tiny_llama, prompt).token_ids for prompt in PROMPTS]
     engine = TransformersEngine(tiny_llama, max_batch_size=2)
-    calls = [lambda p=p: engine.reason([p], toolkens=None, sampling=GREEDY)[0].token_ids for p in PROMPTS]
+    calls = [lambda p=p: engine.reason([p], DecodingRequest(GREEDY))[0].token_ids for p in PROMPTS]
     assert together(calls, engine, passes) == expected
     assert passes.most_rows == 2
-    assert [r.token_ids for r in engine.reason(PROMPTS, toolkens=None, sampling=GREEDY)] == expected
+    assert [r.token_ids for r in engine.reason(PROMPTS, DecodingRequest(GREEDY))] == expected
     assert passes.most_rows == 2
 
 
 def test_a_seed_draws_the_same_alone_and_beside_others(tiny_llama: LanguageModel) -> None:
     sampling = Sampling(temperature=1.5, top_k=50, seed=3, max_tokens=20)
     expected = [alone(tiny_llama, prompt, sampling).token_ids for prompt in PROMPTS]
-    results = TransformersEngine(tiny_llama).reason(PROMPTS, toolkens=None, sampling=sampling)
+    results = TransformersEngine(tiny_llama).reason(PROMPTS, DecodingRequest(sampling))
     assert [r.token_ids for r in results] == expected
 
 
 def test_each_row_of_a_batch_goes_on_from_its_own_cached_prefix(tiny_llama: LanguageModel, passes: Passes) -> None:
     engine = TransformersEngine(tiny_llama)
-    told = [
-        [*p, *r.token_ids] for p, r in zip(PROMPTS, engine.reason(PROMPTS, toolkens=None, sampling=GREEDY), strict=True)
-    ]
+    told = [[*p, *r.token_ids] for p, r in zip(PROMPTS, engine.reason(PROMPTS, DecodingRequest(GREEDY)), strict=True)]
     passes.shapes.clear()
-    following = engine.reason([[*ids, 33, 34] for ids in told], toolkens=None, sampling=GREEDY)
+    following = engine.reason([[*ids, 33, 34] for ids in told], DecodingRequest(GREEDY))
     assert passes.shapes[0] == (len(PROMPTS), 3)  # the last word, which had ended the row before it was run, and two
     assert [r.reused_tokens for r in following] == [len(ids) - 1 for ids in told]
     assert [r.token_ids for r in following] == [alone(tiny_llama, [*ids, 33, 34]).token_ids for ids in told]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "cohere"])
+def test_callers_see_the_lms_words_and_their_own_active_toolkens(
+    tiny_lm: Lm, architecture: str, passes: Passes
+) -> None:
+    lm = tiny_lm(architecture)
+    toolkens = make_toolkens(lm, ["add", "log", "root"], scale=20, bias=-0.5)
+    toolkens = replace(toolkens, tool_biases=torch.tensor([0.0, 2.0, -1.0]))
+    engine = TransformersEngine(lm)
+    shared = Scheduler(lm, PrefixCache(0), 3)
+    masks = [None, torch.tensor([True, False, True]), torch.tensor([False, False, False])]
+    seen: list[Tensor] = [torch.empty(0)] * 3
+
+    def look(caller: int, logits: Tensor) -> list[list[int]]:
+        seen[caller] = logits.clone()
+        return [[]]
+
+    def placed(mask: Tensor | None) -> PlacedToolkens | None:
+        active = None if mask is None else {name for name, on in zip(toolkens.names, mask, strict=True) if on}
+        return engine.place(toolkens, active)
+
+    jobs = [
+        Job([PROMPTS[caller]], lambda _, logits, caller=caller: look(caller, logits), placed(mask))
+        for caller, mask in enumerate(masks)
+    ]
+    passes.before = lambda number: wait_until(lambda: shared.size == 3) if number == 1 else None
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(shared.run, jobs))
+    passes.before = None
+    for prompt, mask, (logits,) in zip(PROMPTS, masks, seen, strict=False):
+        hidden = last_state(lm, prompt)
+        expected = all_logits(lm.head, hidden, toolkens.matrix, toolkens.biases, mask)
+        assert expected.shape == (lm.vocab_size + 3,)
+        torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_an_error_in_one_callers_choice_is_only_his(tiny_llama: LanguageModel, passes: Passes) -> None:
@@ -184,14 +221,14 @@ def test_an_error_in_one_callers_choice_is_only_his(tiny_llama: LanguageModel, p
 
     passes.before = lambda number: wait_until(lambda: shared.size == 2) if number == 1 else None
     with ThreadPoolExecutor(2) as pool:
-        fine = pool.submit(shared.run, Call([PROMPTS[0]], good, None))
-        failing = pool.submit(shared.run, Call([PROMPTS[1]], bad, None))
+        fine = pool.submit(shared.run, Job([PROMPTS[0]], good, None))
+        failing = pool.submit(shared.run, Job([PROMPTS[1]], bad, None))
         fine.result(timeout=60)
         with pytest.raises(LookupError, match="no such word"):
             failing.result(timeout=60)
     assert shared.size == 0
     passes.before = None
-    assert tuple(chosen) == engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)[0].token_ids
+    assert tuple(chosen) == engine.reason([PROMPTS[0]], DecodingRequest(GREEDY))[0].token_ids
 
 
 # --- ending early -----------------------------------------------------------------------------------------------------
@@ -204,7 +241,7 @@ def test_a_cancelled_call_ends_with_the_pass_that_it_is_at(tiny_llama: LanguageM
 
     def call() -> None:
         current_cancellation.set(cancellation)
-        engine.reason(PROMPTS[:2], toolkens=None, sampling=GREEDY)
+        engine.reason(PROMPTS[:2], DecodingRequest(GREEDY))
 
     with ThreadPoolExecutor(1) as pool, pytest.raises(DecodingCancelledError):
         pool.submit(call).result(timeout=60)
@@ -213,10 +250,7 @@ def test_a_cancelled_call_ends_with_the_pass_that_it_is_at(tiny_llama: LanguageM
     with ThreadPoolExecutor(1) as pool, pytest.raises(DecodingCancelledError):  # nothing begins under it any more
         pool.submit(call).result(timeout=60)
     assert len(passes) == 3
-    assert (
-        engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)[0].token_ids
-        == alone(tiny_llama, PROMPTS[0]).token_ids
-    )
+    assert engine.reason([PROMPTS[0]], DecodingRequest(GREEDY))[0].token_ids == alone(tiny_llama, PROMPTS[0]).token_ids
 
 
 def test_a_stream_that_is_closed_stops_and_frees_its_slot(tiny_llama: LanguageModel, passes: Passes) -> None:
@@ -225,12 +259,12 @@ def test_a_stream_that_is_closed_stops_and_frees_its_slot(tiny_llama: LanguageMo
     permits = threading.Semaphore(3)
     passes.shapes.clear()
     passes.before = lambda _: permits.acquire() and None
-    stream = engine.stream(PROMPTS[0], toolkens=None, sampling=GREEDY)
+    stream = engine.stream(PROMPTS[0], DecodingRequest(GREEDY))
     next(stream)
     wait_until(lambda: len(passes) == 4)  # the fourth pass waits for its permit
     stream.close()  # type: ignore[attr-defined]
     permits.release(1000)
-    assert engine.reason([PROMPTS[1]], toolkens=None, sampling=GREEDY)[0].token_ids == expected.token_ids
+    assert engine.reason([PROMPTS[1]], DecodingRequest(GREEDY))[0].token_ids == expected.token_ids
     assert len(passes) == 4 + len(expected.token_ids)
 
 
@@ -240,11 +274,11 @@ def test_a_stream_that_nobody_reads_waits_without_a_slot(tiny_llama: LanguageMod
     assert len(expected.token_ids) == 120
     engine = TransformersEngine(tiny_llama, max_batch_size=1)
     passes.shapes.clear()
-    stream = engine.stream(PROMPTS[0], toolkens=None, sampling=sampling)
+    stream = engine.stream(PROMPTS[0], DecodingRequest(sampling))
     first = next(stream)
     assert isinstance(first, str)
     # There is one slot: this call ends only because the stream has left it.
-    assert engine.reason([PROMPTS[1]], toolkens=None, sampling=GREEDY)[0] == alone(tiny_llama, PROMPTS[1])
+    assert engine.reason([PROMPTS[1]], DecodingRequest(GREEDY))[0] == alone(tiny_llama, PROMPTS[1])
     assert len(passes) < 100
     assert engine.running == 1
     *pieces, last = stream
@@ -263,7 +297,7 @@ def test_an_idle_engine_keeps_no_thread_and_can_be_collected(
     others = decoding()
     engine = TransformersEngine(tiny_llama)
     for _ in range(2):  # and it comes back
-        engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)
+        engine.reason([PROMPTS[0]], DecodingRequest(GREEDY))
         wait_until(lambda: not decoding() - others)
     gone = weakref.ref(engine)
     del engine
@@ -287,7 +321,7 @@ def test_short_memory_drops_the_caches_and_tries_once_more(
 ) -> None:
     expected = [alone(tiny_llama, prompt).token_ids for prompt in PROMPTS]
     engine = TransformersEngine(tiny_llama)
-    engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)
+    engine.reason([PROMPTS[0]], DecodingRequest(GREEDY))
     passes.shapes.clear()
 
     def fail(number: int) -> None:
@@ -295,7 +329,7 @@ def test_short_memory_drops_the_caches_and_tries_once_more(
             raise shortage
 
     passes.before = fail
-    results = engine.reason(PROMPTS, toolkens=None, sampling=GREEDY)
+    results = engine.reason(PROMPTS, DecodingRequest(GREEDY))
     assert [result.token_ids for result in results] == expected
     assert passes.shapes[-1][0] == 1
     if at > 1:  # all rows were in the pass that failed
@@ -303,7 +337,7 @@ def test_short_memory_drops_the_caches_and_tries_once_more(
         assert {rows for rows, _ in passes.shapes[at:]} == {1}
     passes.before = None
     passes.shapes.clear()
-    assert [r.token_ids for r in engine.reason(PROMPTS, toolkens=None, sampling=GREEDY)] == expected
+    assert [r.token_ids for r in engine.reason(PROMPTS, DecodingRequest(GREEDY))] == expected
     assert passes.most_rows > 1
 
 
@@ -317,16 +351,16 @@ def test_memory_that_stays_short_is_an_error_and_the_next_call_works(tiny_llama:
 
     passes.before = fail
     with pytest.raises(OutOfMemoryError, match=r"out of memory.*12 tokens, twice.*smaller"):
-        engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)
+        engine.reason([PROMPTS[0]], DecodingRequest(GREEDY))
     assert len(passes) == 2
     passes.before = None
-    assert engine.reason([PROMPTS[0]], toolkens=None, sampling=GREEDY)[0] == expected
+    assert engine.reason([PROMPTS[0]], DecodingRequest(GREEDY))[0] == expected
 
 
 def test_one_caller_too_many_for_memory_costs_nobody_his_answer(tiny_llama: LanguageModel, passes: Passes) -> None:
     expected = [alone(tiny_llama, prompt).token_ids for prompt in PROMPTS]
     engine = TransformersEngine(tiny_llama)
-    calls = [lambda p=p: engine.reason([p], toolkens=None, sampling=GREEDY)[0].token_ids for p in PROMPTS]
+    calls = [lambda p=p: engine.reason([p], DecodingRequest(GREEDY))[0].token_ids for p in PROMPTS]
     # Three rows are one too many for this machine.
     hidden_states = LanguageModel.hidden_states
 

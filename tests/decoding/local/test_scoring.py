@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from langchain_toolken.decoding.engine import PromptTooLongError, Sampling
+from langchain_toolken.decoding.engine import DecodingRequest, PromptTooLongError, Sampling
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
@@ -37,9 +37,9 @@ def test_scoring_leaves_the_cache_as_the_prompts_own() -> None:
     lm = load_language_model(make_model("llama"), tokenizer=make_tokenizer())
     engine = TransformersEngine(lm)
     sampling = Sampling(max_tokens=6)
-    expected = TransformersEngine(lm).reason([PROMPT], toolkens=None, sampling=sampling)[0]
+    expected = TransformersEngine(lm).reason([PROMPT], DecodingRequest(sampling))[0]
     engine.score(PROMPT, CONTINUATIONS)
-    after = engine.reason([PROMPT], toolkens=None, sampling=sampling)[0]
+    after = engine.reason([PROMPT], DecodingRequest(sampling))[0]
     assert after.token_ids == expected.token_ids
     assert after.reused_tokens == len(PROMPT) - 1
 

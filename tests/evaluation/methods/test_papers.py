@@ -10,13 +10,14 @@ import torch
 from langchain_toolken.evaluation.methods.papers import (
     RECIPES,
     Recipe,
+    fit_by_recipe,
     random_rows,
     train_on_features,
     train_through_lm,
 )
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.demonstrations.form import Demonstration
+from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
 from langchain_toolken.training.features.compute import compute_features
 
@@ -26,6 +27,23 @@ TEXTS = [
     ("Q: What is 4 * 9?\nA: Well, it is 4 * 9 = 36 in all.", "multiply", "36"),
     ("Q: What is 5 + 2?\nA: 7.", "add", "7"),
 ]
+
+
+SPECS = [
+    ToolSpec(name=name, description=f"Do {name}.", json_schema={"type": "object", "properties": {}})
+    for name in ("add", "multiply")
+]
+
+
+def rows() -> list[dict[str, object]]:
+    made = []
+    for a in range(2, 8):
+        for sign, name, result in (("+", "add", a + 9), ("*", "multiply", 9 * a)):
+            text = f"Q: What is {a} {sign} 9?\nA: It is {a} {sign} 9 = {result}."
+            made.append(
+                {"text": text, "calls": [{"start": text.index(f"= {result}") + 2, "tool": name, "result": result}]}
+            )
+    return made
 
 
 def demonstrations() -> tuple[Demonstration, ...]:
@@ -99,3 +117,30 @@ def test_training_that_is_cut_short_says_how_much_is_left(tiny_llama: LanguageMo
 def test_a_recipe_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(ValueError, match="recipe 'mine': 0 epochs"):
         Recipe("mine", "random", 0.0, epochs=0)
+
+
+def test_a_papers_recipe_makes_ordinary_toolkens_that_say_where_they_come_from(tiny_llama: LanguageModel) -> None:
+    recipe = Recipe("toolkengpt", "random", 0.0, learning_rate=1e-2, epochs=2)
+    result = fit_by_recipe(tiny_llama, SPECS, rows(), recipe, seed=3)
+    assert result.toolkens.provenance.prior == "toolkengpt: head/name/average"
+    assert result.toolkens.provenance.lam == 0
+    assert (result.lm_passes, result.solution, result.selection) == (3, None, None)
+    assert result.features is not None
+    again = train_on_features(result.features, result.toolkens.prior, recipe, seed=3)
+    assert torch.allclose(again.matrix, result.toolkens.matrix, atol=1e-4)
+
+
+def test_a_recipe_is_named_right_and_calibrates_nothing(tiny_llama: LanguageModel) -> None:
+    with pytest.raises(ValueError, match="must be one of toolkengpt, tokenlearning"):
+        fit_by_recipe(tiny_llama, SPECS, rows(), "adam")
+    with pytest.raises(ValueError, match="calibrates no bias"):
+        fit_by_recipe(tiny_llama, SPECS, rows(), "tokenlearning", max_false_call_rate=0.01)
+
+
+def test_a_recipe_takes_a_lam_and_a_bias_of_ones_own(tiny_llama: LanguageModel) -> None:
+    recipe = Recipe("mine", "prior", 1e-3, epochs=1)
+    plain, own = (
+        fit_by_recipe(tiny_llama, SPECS, rows(), recipe, **given) for given in ({}, {"lam": 0.5, "bias": -1.5})
+    )
+    assert (plain.toolkens.provenance.lam, plain.toolkens.bias, plain.bias) == (1e-3, 0.0, None)
+    assert (own.toolkens.provenance.lam, own.toolkens.bias) == (0.5, -1.5)

@@ -1,4 +1,4 @@
-"""Chat histories to demonstrations, and that they are learnt where ToolkenChat decodes."""
+"""Chat histories become demonstrations that are learned at the very ids ToolkenChat decodes from."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.demonstrations.form import Demonstration, DemonstrationError
+from langchain_toolken.training.demonstrations.demonstration import Demonstration, DemonstrationError
 from langchain_toolken.training.demonstrations.histories import history_demonstrations
 from langchain_toolken.training.demonstrations.load import check_demonstrations, load_demonstrations
 from langchain_toolken.training.features.layout import render_answer
-from tests.support.tiny_chat import ScriptedEngine, make_tokenizer, reasoning
+from tests.support.scripted_engine import ScriptedEngine, reasoning
+from tests.support.tiny import make_tokenizer
 
 NUMBERS = {"a": {"type": "number"}, "b": {"type": "number"}}
 SPECS = [
@@ -121,7 +122,7 @@ def changed(place: int, **fields: Any) -> list[dict[str, Any]]:
         (changed(2, tool_calls="add"), "message 3 can't be read"),
         (changed(2, tool_calls=None, content=[{"type": "tool_use", "name": "add", "input": {}}]), "in its content"),
         (changed(3, tool_call_id="2"), "the call of 'multiply' .* has no result"),
-        (changed(2, tool_calls=None), "answers no call"),
+        (changed(2, tool_calls=None), "belongs to no call"),
         (changed(0, role="narrator"), "narrator"),
         (changed(1, content=[{"type": "image_url", "image_url": {"url": "x"}}]), "image_url"),
         (OPENAI[:2], "no assistant message"),
@@ -140,7 +141,7 @@ def test_histories_that_cannot_be_used_are_dropped_with_the_reason(messages: Any
 def decoded_prompt(
     engine: ScriptedEngine, demonstration: Demonstration, style: Style, reinjection: Reinjection
 ) -> list[int]:
-    """The ids that ToolkenChat feeds where the demonstration's call is decoded."""
+    """Return the ids that ToolkenChat feeds to the LM when it decodes the demonstration's call."""
     chat = ToolkenChat.from_engine(engine, style=style, reinjection=reinjection)
     engine.reasonings.append(reasoning("x"))
     said = [AIMessage(demonstration.text)] if demonstration.text else []

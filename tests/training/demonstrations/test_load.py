@@ -1,4 +1,4 @@
-"""Which rows of a demonstrations file are used, and what is said about the others."""
+"""Which rows of a demonstrations file are used, and which reasons are given for the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.demonstrations.form import Call, Demonstration, DemonstrationError, result_end
+from langchain_toolken.training.demonstrations.demonstration import (
+    DemonstratedCall,
+    Demonstration,
+    DemonstrationError,
+    result_end,
+)
 from langchain_toolken.training.demonstrations.load import check_demonstrations, load_demonstrations
 
 GOOD = {"text": "Q: 2+3?\nA: 2+3=5.", "calls": [{"start": 15, "tool": "<add>", "args": ["2", "3"], "result": "5"}]}
@@ -90,14 +95,14 @@ SPACE = st.text(" \t\n", max_size=3)
 @given(before=st.text(st.characters(blacklist_categories=["Cs"])), gap=SPACE, result=WORDS, around=SPACE, after=WORDS)
 def test_whitespace_around_a_result_never_matters(before: str, gap: str, result: str, around: str, after: str) -> None:
     text = before + gap + result + " " + after
-    call = Call(start=len(before), tool="add", result=around + result + around)
+    call = DemonstratedCall(start=len(before), tool="add", result=around + result + around)
     assert result_end(text, call) == len(before + gap + result)
 
 
 @given(before=st.text("abc", max_size=5), result=st.text("xyz", min_size=1, max_size=4), shift=st.integers(1, 5))
 def test_a_result_that_stands_elsewhere_is_found_out(before: str, result: str, shift: int) -> None:
     text = before + "." * shift + result
-    assert result_end(text, Call(start=len(before), tool="add", result=result)) is None
+    assert result_end(text, DemonstratedCall(start=len(before), tool="add", result=result)) is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Inline markup to a text with spans, and calls as people write them."""
+"""Inline markup becomes a text with spans, and calls are read as people write them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PARTS = st.lists(st.tuples(st.text(WRITABLE), CALLS), max_size=4)
 
 
 def escaped(text: str, *, before_call: bool) -> str:
-    """`text` as it stands in markup: each "<" behind a backslash, and backslashes before a "<" twice."""
+    """Escape `text` for markup: a backslash before each "<", and backslashes before a "<" doubled."""
     pieces = text.split("<")
     doubled = [piece + "\\" * (len(piece) - len(piece.rstrip("\\"))) for piece in pieces]
     doubled[-1] = doubled[-1] if before_call else pieces[-1]
@@ -58,7 +58,7 @@ def test_spans_written_as_markup_and_read_back_are_the_same(
         if result is not None:
             call["result"] = result
         shown = "" if result is None else "=" + json.dumps(result)
-        if before.startswith(("(", "=")):  # what would be read as the call's before it
+        if before.startswith(("(", "=")):  # would be read as part of the call before it
             before = " " + before
             call["start"] += 1
         markup += escaped(before, before_call=True) + f"<{tool}>" + written(args) + shown

@@ -1,4 +1,4 @@
-"""Which positions are learnt from, and that what is kept of the LM is the LM's own."""
+"""Which positions are learned from, and that the features are the LM's own numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.training.demonstrations.form import Call, Demonstration, DemonstrationError
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration, DemonstrationError
 from langchain_toolken.training.features.compute import Features, compute_features
 
 TEXT = "Q: A box holds 12 pens. How many are in 7 boxes?\nA: There are 12 * 7 = 84 pens in 7 boxes."
@@ -18,7 +18,9 @@ NAMES = ["add", "multiply"]
 def demonstration(
     text: str = TEXT, result: str = "84", tool: str = "multiply", line: int | None = None
 ) -> Demonstration:
-    return Demonstration(text=text, calls=(Call(start=text.index(result), tool=tool, result=result),), line=line)
+    return Demonstration(
+        text=text, calls=(DemonstratedCall(start=text.index(result), tool=tool, result=result),), line=line
+    )
 
 
 def tokens(lm: LanguageModel, text: str) -> tuple[list[int], list[tuple[int, int]]]:
@@ -27,7 +29,7 @@ def tokens(lm: LanguageModel, text: str) -> tuple[list[int], list[tuple[int, int
 
 
 def positions(lm: LanguageModel, features: Features, text: str) -> list[int]:
-    """Which position of the text each feature row is, found by its hidden state."""
+    """Find the position in the text of each feature row by its hidden state."""
     ids, _ = tokens(lm, text)
     states = lm.hidden_states(torch.tensor([ids]))[0]
     return [int((states - row).norm(dim=1).argmin()) for row in features.hidden]
@@ -44,7 +46,7 @@ def test_the_call_is_learnt_at_the_last_token_that_ends_at_or_before_its_start(t
 
 
 def test_a_token_that_carries_the_space_in_front_of_the_result_comes_after_the_call(tiny_llama: LanguageModel) -> None:
-    result = Call(start=TEXT.index("pens in"), tool="add", result="pens")
+    result = DemonstratedCall(start=TEXT.index("pens in"), tool="add", result="pens")
     features = compute_features(tiny_llama, [Demonstration(text=TEXT, calls=(result,))], NAMES, "completion")
     _, offsets = tokens(tiny_llama, TEXT)
     call = positions(tiny_llama, features, TEXT)[int(features.target.argmax())]
@@ -70,7 +72,7 @@ def test_words_are_learnt_in_the_answer_and_not_within_the_result(tiny_llama: La
 
 def test_a_call_without_a_result_leaves_out_nothing_but_itself(tiny_llama: LanguageModel) -> None:
     start = TEXT.index("84")
-    bare = Demonstration(text=TEXT, calls=(Call(start=start, tool="add"),))
+    bare = Demonstration(text=TEXT, calls=(DemonstratedCall(start=start, tool="add"),))
     with_result = compute_features(tiny_llama, [demonstration()], NAMES, "completion")
     without = compute_features(tiny_llama, [bare], NAMES, "completion")
     _, offsets = tokens(tiny_llama, TEXT)
@@ -117,6 +119,7 @@ def test_logits_and_logsumexp_are_the_models_own(tiny_lm: Callable[..., Language
         torch.testing.assert_close(features.target_logit[row], word, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_sampled_negatives_stand_for_all_of_them(tiny_llama: LanguageModel) -> None:
     demos = [demonstration(), demonstration("Q: 2+3?\nA: 2+3=5, as all know who can count.", "5", "add")]
     every = compute_features(tiny_llama, demos, NAMES, "completion", negatives_per_demonstration=None)
@@ -156,7 +159,7 @@ def test_a_text_beyond_the_context_is_cut_if_its_calls_still_fit_and_dropped_if_
 
 
 def test_a_call_in_the_question_is_reported(tiny_llama: LanguageModel) -> None:
-    in_question = Demonstration(text=TEXT, calls=(Call(start=15, tool="add", result="12"),), line=4)
+    in_question = Demonstration(text=TEXT, calls=(DemonstratedCall(start=15, tool="add", result="12"),), line=4)
     features = compute_features(tiny_llama, [demonstration(), in_question], NAMES, "completion")
     assert [row.line for row in features.dropped] == [4]
     assert "outside the answer" in features.dropped[0].reason

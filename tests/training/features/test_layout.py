@@ -1,4 +1,4 @@
-"""prompts.demonstrations: a call stands where the agent would stand."""
+"""A demonstration's call is at the position where the agent would make it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.training.features.layout import render_demonstration
-from tests.support.prompt_samples import TOKENIZER, special_ids
-from tests.support.tiny_chat import make_tokenizer
+from tests.support.prompts import TOKENIZER, special_ids
+from tests.support.tiny import make_tokenizer
 
 TEXT = "Q: How many pens?\nA: The boxes hold 4096*27=110592 pens."
 

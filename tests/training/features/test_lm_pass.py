@@ -1,4 +1,4 @@
-"""Batches, shared beginnings and offloading change nothing of what the LM says at a position."""
+"""Batches, shared prefixes and offloading don't change what the LM gives at a position."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import Style
-from langchain_toolken.training.demonstrations.form import Call, Demonstration
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.demonstrations.histories import history_demonstrations
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.features.lm_pass import plan_batches, run_batch
@@ -28,7 +28,7 @@ NAMES = ["add", "multiply"]
 def demonstrations() -> list[Demonstration]:
     texts = [f"Q: A box holds {i} pens.{' So?' * (i % 5)}\nA: There are {i}*7={i * 7} pens." for i in range(14)]
     return [
-        Demonstration(text=text, calls=(Call(start=text.index("=") + 1, tool=NAMES[i % 2]),))
+        Demonstration(text=text, calls=(DemonstratedCall(start=text.index("=") + 1, tool=NAMES[i % 2]),))
         for i, text in enumerate(texts)
     ]
 
@@ -49,7 +49,7 @@ def history() -> list[Demonstration]:
 
 
 def alone(lm: LanguageModel, supervision: Supervision) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hidden states and full word logits of one demonstration by itself: no batch, no padding, the model's own head."""
+    """Hidden states and word logits of one demonstration alone: no batch, no padding, the model's own head."""
     with torch.no_grad():
         output = lm.model(torch.tensor([supervision.ids]), output_hidden_states=True)
     positions = torch.tensor(supervision.positions)
@@ -58,7 +58,7 @@ def alone(lm: LanguageModel, supervision: Supervision) -> tuple[torch.Tensor, to
 
 def assert_as_alone(lm: LanguageModel, found: Features, supervisions: list[Supervision]) -> None:
     for one in supervisions:
-        mine = found.rows(found.demonstration == one.demonstration)
+        mine = found.subset(found.demonstration == one.demonstration)
         hidden, logits = alone(lm, one)
         scale = float(hidden.abs().max())
         torch.testing.assert_close(mine.hidden[:], hidden, rtol=0, atol=1e-5 * max(scale, 1))
@@ -94,7 +94,7 @@ def test_all_answers_of_a_history_take_one_pass(tiny_llama: LanguageModel, style
 
 
 def test_an_answer_that_is_laid_out_otherwise_later_takes_a_pass_of_its_own(tiny_llama: LanguageModel) -> None:
-    """As templates do that leave earlier answers' thoughts out."""
+    """A template that leaves out the thoughts of earlier answers."""
     one = Supervision(0, (5, 6, 7, 8), (2,), (-1,), (8,), (1.0,))
     goes_on = Supervision(1, (5, 6, 7, 9, 4), (1, 3), (-1, 0), (7, 0), (1.0, 1.0))
     differs = Supervision(2, (5, 6, 8, 7, 9, 9), (4,), (-1,), (9,), (1.0,))
@@ -137,7 +137,7 @@ def test_every_position_is_in_one_batch_behind_its_own_words_and_no_batch_exceed
 
 
 def test_an_lm_partly_on_disk_gives_the_same(tiny_llama: LanguageModel, tmp_path: Path) -> None:
-    """device_map as for an LM larger than one device: here the CPU, and the disk for a layer."""
+    """A device_map as for an LM larger than one device: here the CPU, and the disk for one layer."""
     make_model("llama").save_pretrained(tmp_path / "model")
     tiny_llama.tokenizer.save_pretrained(tmp_path / "model")
     names = {"model.embed_tokens": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}

@@ -8,18 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from langchain_toolken.toolkens.set import ToolkenSet
 
 ROOT = Path(__file__).parents[3]
 
-# One interpreter that has imported everything forks three: one that fits alone, and two that fit together.
+# One interpreter imports everything and forks three processes: one fits alone, two fit together.
 SCRIPT = """
 import json, os, socket, sys
 from pathlib import Path
 import torch
-from langchain_toolken.lm.model import load_language_model
+from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.fit import fit
@@ -67,6 +68,7 @@ wait(fork("again", 0, 1, out / "features"))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_pass_and_get_the_toolkens_of_one(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path)],

@@ -1,4 +1,4 @@
-"""Features in a folder are those in memory, whatever broke off on the way, and nothing else is taken for them."""
+"""Features in a folder equal those in memory after any interruption, and other folders are rejected."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from torch import Tensor
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.demonstrations.form import Call, Demonstration
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.features.compute import Features, compute_features
-from langchain_toolken.training.features.store import FeatureStoreError, MappedStates
+from langchain_toolken.training.features.mapped_states import MappedStates
+from langchain_toolken.training.features.store import FeatureStoreError
 from langchain_toolken.training.fit import fit
 from langchain_toolken.training.selection import select_lam
 from langchain_toolken.training.solve.solver import solve
@@ -32,14 +33,16 @@ def demonstrations(count: int = 12) -> list[Demonstration]:
     for i in range(count):
         text = f"Q: A box holds {i} pens. How many are in 7 boxes?\nA: There are {'so ' * (i % 4)}{i}*7={i * 7} pens."
         made.append(
-            Demonstration(text=text, calls=(Call(start=text.index("=") + 1, tool=NAMES[i % 2], result=str(i * 7)),))
+            Demonstration(
+                text=text, calls=(DemonstratedCall(start=text.index("=") + 1, tool=NAMES[i % 2], result=str(i * 7)),)
+            )
         )
     return made
 
 
 def compute(lm: LanguageModel, folder: Path | None, demos: list[Demonstration] | None = None, **options) -> Features:
     demos = demonstrations() if demos is None else demos
-    return compute_features(lm, demos, NAMES, "completion", batch_tokens=150, folder=folder, **options)
+    return compute_features(lm, demos, NAMES, "completion", batch_tokens=100, folder=folder, **options)
 
 
 def assert_same(one: Features, other: Features) -> None:
@@ -70,6 +73,7 @@ def test_a_folder_gives_what_memory_gives_and_the_second_time_without_the_lm(
     assert widths == [1], "one token tells the states' dtype; no demonstration went through"
 
 
+@pytest.mark.slow
 def test_another_lambda_fits_from_the_folder(tiny_llama: LanguageModel, tmp_path: Path) -> None:
     rows = [demo.model_dump(exclude={"before", "line", "source"}) for demo in demonstrations()]
     specs = [ToolSpec(name=name, description=name, json_schema={}) for name in NAMES]
@@ -88,12 +92,12 @@ def test_mapped_features_are_used_as_those_in_memory_are(tiny_llama: LanguageMod
     assert mapped.hidden.shape == in_memory.hidden.shape
     assert mapped.hidden.numel() == in_memory.hidden.numel()
     kept = torch.arange(len(mapped)) % 3 != 1
-    assert_same(in_memory.rows(kept), mapped.rows(kept))
+    assert_same(in_memory.subset(kept), mapped.subset(kept))
     last = torch.tensor([5, 2, 2, 0])
-    assert_same(in_memory.rows(kept).rows(last), mapped.rows(kept).rows(last))
+    assert_same(in_memory.subset(kept).subset(last), mapped.subset(kept).subset(last))
     for part in (slice(2, 9), last, kept):
         assert torch.equal(in_memory.hidden[part], mapped.hidden[part])
-    subset = mapped.rows(kept).hidden
+    subset = mapped.subset(kept).hidden
     assert isinstance(subset, MappedStates)
     assert subset.file.data_ptr() == mapped.hidden.file.data_ptr(), "a view, not a copy"
     prior = torch.zeros(2, tiny_llama.hidden_size)
@@ -107,7 +111,7 @@ def test_a_temporary_folder_lives_as_long_as_its_features(tiny_llama: LanguageMo
     assert isinstance(mapped.hidden, MappedStates)
     assert mapped.hidden.folder is not None
     folder = Path(mapped.hidden.folder.name)
-    fold = mapped.rows(torch.tensor([1]))
+    fold = mapped.subset(torch.tensor([1]))
     del mapped
     assert folder.exists()
     assert fold.hidden[:].shape[0] == 1
@@ -127,13 +131,14 @@ def test_states_of_a_16_bit_lm_are_kept_in_16_bits_and_lose_nothing(
     assert (tmp_path / "hidden.bin").stat().st_size == 2 * stored.hidden.numel()
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_write_loses_no_finished_batch_and_changes_nothing(tmp_path: Path) -> None:
-    """kill -9 in forks of one process, after each of the writes: the states', the words', the note's."""
+    """kill -9 in forks of one process, after each write: of the states, the words and the note."""
     script = f"""
 import os, signal, sys
 from pathlib import Path
 import torch
-from langchain_toolken.lm.model import load_language_model
+from langchain_toolken.lm.load import load_language_model
 from tests.support.tiny import make_model, make_tokenizer
 from tests.training.features.test_store import compute, demonstrations
 
@@ -150,7 +155,7 @@ def forked(folder, kill_at):
             if calls[0] == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
         os.fsync = counted
-        found = compute(lm, root / folder, demonstrations(7))
+        found = compute(lm, root / folder, demonstrations(9))
         os._exit(0 if found.lm_passes == 1 else 3)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
@@ -161,7 +166,7 @@ for kill_at in range(1, writes):
     folder = f"killed-{{kill_at}}"
     assert forked(folder, kill_at) == -signal.SIGKILL, kill_at
     with open(root / folder / "done-0.jsonl", "ab") as notes:
-        notes.write(b'{{"batch": 0, "sha')  # what a kill within a write leaves
+        notes.write(b'{{"batch": 0, "sha')  # left by a kill during a write
     before = (root / folder / "done-0.jsonl").read_bytes().count(b"\\n")
     assert before == kill_at // 3
     assert forked(folder, None) == 0, kill_at
@@ -244,7 +249,7 @@ def test_features_of_something_else_are_refused_with_what_differs(tiny_llama: La
             compute(tiny_llama, tmp_path, **options)  # type: ignore[arg-type]
     with pytest.raises(FeatureStoreError, match="style \\(completion there, chat here\\)"):
         compute_features(tiny_llama, demonstrations(), NAMES, "chat", folder=tmp_path)
-    # The same head on another body, as two fine-tunings of one LM may have.
+    # The same head on another body, as in two fine-tuned versions of one LM.
     other = make_model("llama")
     with torch.no_grad():
         other.get_parameter("model.layers.0.mlp.up_proj.weight").mul_(1.01)

@@ -12,21 +12,15 @@ import torch
 from huggingface_hub import ModelCard
 
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.folder import ToolkenSetError
+from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.fit import FitResult, fit
-from langchain_toolken.training.report.figures import (
-    NO_CALL,
-    ReportError,
-    make_report,
-    nearest_tools,
-    nearest_words,
-    read_report,
-)
+from langchain_toolken.training.fit import fit
 from langchain_toolken.training.report.model_card import model_card
+from langchain_toolken.training.report.neighbours import nearest_tools, nearest_words
 from langchain_toolken.training.report.page import report_page
-from langchain_toolken.training.report.save import save_with_report
+from langchain_toolken.training.report.records import NO_CALL, ReportError, read_report
+from langchain_toolken.training.result import FitResult
 
 EVIL = "</script><script>alert(1)</script> | `x` <b>bold</b>"
 
@@ -57,7 +51,7 @@ def fitted(tiny_llama: LanguageModel) -> FitResult:
 
 
 def test_held_out_figures_equal_a_count_by_hand(fitted: FitResult) -> None:
-    report = make_report(fitted)
+    report = fitted.report()
     assert fitted.selection is not None
     assert fitted.selection.logits is not None
     assert fitted.features is not None
@@ -118,21 +112,21 @@ def test_the_nearest_words_and_tools_are_those_of_a_plain_cosine_search(
 
 
 def test_a_saved_report_is_read_back_whole_and_the_set_with_it(fitted: FitResult, tmp_path: Path) -> None:
-    report = save_with_report(fitted, tmp_path / "set")
+    report = fitted.save(tmp_path / "set")
     assert read_report(tmp_path / "set") == report
     assert ToolkenSet.load(tmp_path / "set").names == fitted.toolkens.names
     assert {file.name for file in (tmp_path / "set").iterdir()} == {
         *("toolkens.safetensors", "toolkens.json", "report.json", "report.html", "README.md")
     }
-    save_with_report(fitted, tmp_path / "set")  # its own files are replaced without fuss
+    fitted.save(tmp_path / "set")  # its own files are replaced without fuss
 
 
 def test_a_model_card_that_someone_has_edited_is_not_lost(fitted: FitResult, tmp_path: Path) -> None:
-    save_with_report(fitted, tmp_path / "set")
+    fitted.save(tmp_path / "set")
     card = tmp_path / "set" / "README.md"
     card.write_text("my own words", encoding="utf-8")
     with pytest.raises(ToolkenSetError, match=r"holds README\.md, changed since it was saved there"):
-        save_with_report(fitted, tmp_path / "set")
+        fitted.save(tmp_path / "set")
     assert card.read_text(encoding="utf-8") == "my own words"
 
 
@@ -140,8 +134,8 @@ def test_a_model_card_that_someone_has_edited_is_not_lost(fitted: FitResult, tmp
 def test_nothing_is_saved_beside_toolkens_under_a_name_that_is_not_a_plain_files(
     fitted: FitResult, tmp_path: Path, name: str
 ) -> None:
-    with pytest.raises(ValueError, match="can't be saved beside toolkens"):
-        fitted.toolkens.save(tmp_path / "set", beside={name: "x"})
+    with pytest.raises(ValueError, match="can't be saved with toolkens"):
+        fitted.toolkens.save(tmp_path / "set", extra_files={name: "x"})
     assert not (tmp_path / "set").exists()
 
 
@@ -180,7 +174,7 @@ class _Page(HTMLParser):
 
 
 def test_the_page_shows_every_tool_and_needs_no_network(fitted: FitResult) -> None:
-    page = _Page(report_page(make_report(fitted)))
+    page = _Page(report_page(fitted.report()))
     assert page.remote == []
     for heading in ("How λ and the prior were chosen", "What the probabilities mean", "Toolkens among"):
         assert heading in page.text
@@ -189,7 +183,7 @@ def test_the_page_shows_every_tool_and_needs_no_network(fitted: FitResult) -> No
 
 
 def test_names_and_descriptions_stay_text_in_page_and_card(fitted: FitResult) -> None:
-    report = make_report(fitted)
+    report = fitted.report()
     innocent = _Page(report_page(report))
     tools = [tool.model_copy(update={"name": tool.name + EVIL, "description": EVIL}) for tool in report.tools]
     assert report.confusions
@@ -213,18 +207,18 @@ def test_names_and_descriptions_stay_text_in_page_and_card(fitted: FitResult) ->
 
 
 def test_the_card_is_one_that_the_hub_reads(fitted: FitResult) -> None:
-    card = ModelCard(model_card(make_report(fitted).model_copy(update={"model_id": "Qwen/Qwen3-0.6B"})))
+    card = ModelCard(model_card(fitted.report().model_copy(update={"model_id": "Qwen/Qwen3-0.6B"})))
     assert card.data.library_name == "langchain-toolken"
     assert card.data.base_model == "Qwen/Qwen3-0.6B"
     assert "tool-calling" in (card.data.tags or [])
-    assert ModelCard(model_card(make_report(fitted))).data.base_model is None  # no Hub id
+    assert ModelCard(model_card(fitted.report())).data.base_model is None  # no Hub id
 
 
 def test_a_fit_without_demonstrations_has_a_report_too(tiny_llama: LanguageModel, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = fit(tiny_llama, specs())
-    report = save_with_report(result, tmp_path / "priors")
+    report = result.save(tmp_path / "priors")
     assert report.calibration is None
     assert [tool.f1 for tool in report.tools] == [None] * 3
     assert [tool.moved for tool in report.tools] == [0.0] * 3

@@ -1,4 +1,4 @@
-"""What makes large solves fast changes the way to the optimum, not the optimum."""
+"""What makes large solves fast doesn't change the optimum."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIZE = 12
 
 
 def rare_calls(seed: int = 0, calls: int = 60, words: int = 900, tools: int = 5) -> tuple[Features, torch.Tensor]:
-    """Calls that can be told apart in part, and words most of which no toolken ever fires at."""
+    """Calls that can partly be told apart, and words of which most never make a toolken fire."""
     generator = torch.Generator().manual_seed(seed)
     target = torch.cat([torch.arange(calls) % tools, torch.full((words,), -1)])
     hidden = torch.randn(calls + words, SIZE, generator=generator)
@@ -79,7 +79,7 @@ def test_most_words_are_left_out_of_the_model_where_they_do_not_matter() -> None
 
 
 def test_words_that_had_no_mass_at_the_start_are_found_when_they_get_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    # At the prior no toolken has any mass at the words; fitted to the calls alone, toolkens fire at half of them.
+    # At the prior no toolken has mass at the words; when fitted to the calls alone, toolkens fire at half of them.
     features, prior = rare_calls(words=2000)
     features.hidden[60:1060] = features.hidden[:60].repeat(17, 1)[:1000] + 0.1
     prior = prior - 0.0
@@ -90,7 +90,7 @@ def test_words_that_had_no_mass_at_the_start_are_found_when_they_get_some(monkey
     found = solve(features, prior, 1e-4, tolerance=1e-6)
     monkeypatch.undo()
     full = solve(features, prior, 1e-4, tolerance=1e-8)
-    calls = solve(features.rows(features.target >= 0), prior, 1e-4, tolerance=1e-6)
+    calls = solve(features.subset(features.target >= 0), prior, 1e-4, tolerance=1e-6)
     torch.testing.assert_close(found.matrix, full.matrix, rtol=0, atol=1e-3)
     assert float((calls.matrix - full.matrix).abs().max()) > 0.5
 
@@ -128,7 +128,7 @@ def test_the_sample_keeps_all_calls_and_is_unbiased_over_words(seed: int, words:
     assert int(calls.sum()) == 60
     assert torch.equal(weight[calls], features.weight[kept][calls])
     assert len(kept.unique()) == len(kept)
-    # Horvitz and Thompson: a kept word stands for 1 / its chance, so its weight never falls.
+    # Horvitz and Thompson: a kept word counts 1 / its probability, so its weight never falls.
     assert bool((weight >= features.weight[kept] * (1 - 1e-6)).all())
 
 
@@ -161,9 +161,9 @@ def test_the_model_of_all_positions_has_the_objectives_gradient_everywhere(bias:
 
 @pytest.mark.parametrize("position", [0, 100])
 def test_where_all_positions_are_alike_the_stochastic_steps_are_gradient_descent(position: int) -> None:
-    # One that calls, one where a word follows: then every batch has the gradient of all positions.
+    # One position (of a call, or of a word) 40 times: every batch has the gradient of all positions.
     features, prior = rare_calls()
-    alike = features.rows(torch.full((40,), position))
+    alike = features.subset(torch.full((40,), position))
     alike.weight.fill_(0.7)
     start = prior + 1
     state = StochasticState(alike, prior, 0.3, -0.5, start, batch=10)
@@ -210,7 +210,7 @@ def test_an_epoch_for_the_worse_is_undone_and_the_next_takes_shorter_steps() -> 
     assert not state.epoch()
     assert torch.equal(state.anchor, prior)
     assert (state.loss, state.norm, state.step_size) == (loss, norm, 2.5e5)
-    # The gradient at the anchor is back too: without it the steps go astray.
+    # The gradient at the anchor is restored too: without it the steps go wrong.
     state.step_size = timid
     assert state.epoch()
     other = StochasticState(features, prior, 1e-2, 0.0, prior)
@@ -226,7 +226,7 @@ def test_large_matrices_go_to_the_stochastic_solver_by_themselves(monkeypatch: p
 
 
 def most_allocated(run: Callable[[], object]) -> int:
-    """The most bytes that torch had allocated at once while `run` ran, beside what it had before."""
+    """Return torch's peak allocation in bytes while `run` runs, minus that before."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         run()
     events = profile.profiler.kineto_results.events()
@@ -241,9 +241,9 @@ def most_allocated(run: Callable[[], object]) -> int:
 def test_a_solve_allocates_no_more_than_is_stated(
     monkeypatch: pytest.MonkeyPatch, tools: int, size: int, method: Literal["lbfgs", "stochastic"], steps: int
 ) -> None:
-    # So that matrices (K, d) and shares (n, K) are what counts.
+    # Small chunks, so that matrices (K, d) and shares (n, K) dominate.
     for module in ("objective", "local_model", "row_curvature", "solver"):
-        monkeypatch.setattr(f"langchain_toolken.training.{module}.CHUNK_ELEMENTS", 1 << 13)
+        monkeypatch.setattr(f"langchain_toolken.training.solve.{module}.CHUNK_ELEMENTS", 1 << 13)
     monkeypatch.setattr(solver, "_SMALL", 0)
     monkeypatch.setattr(solver, "_PAIRS", 12)
     generator = torch.Generator().manual_seed(0)
@@ -293,7 +293,7 @@ def test_a_large_problem_is_held_out_once_and_chooses_as_the_small_one_does(monk
 def test_what_is_calibrated_on_was_fitted_to_all_words_where_the_choice_saw_a_sample(
     monkeypatch: pytest.MonkeyPatch, once: bool
 ) -> None:
-    # The false calls at words that no sample held would take the bias too low.
+    # Without the refit, false calls at words outside the sample would push the bias too low.
     features, prior = rare_calls(calls=100, words=4000)
     limits = {"_SAMPLED": 0, "_LEAST_WORDS": 100, **({"_HELD_OUT_ONCE": 0} if once else {})}
     for name, value in limits.items():
@@ -307,6 +307,6 @@ def test_what_is_calibrated_on_was_fitted_to_all_words_where_the_choice_saw_a_sa
         inside = found.folds == fold
         others = torch.ones(len(features), dtype=torch.bool)
         others[found.positions[inside]] = False
-        exact = solve(features.rows(others), prior, found.lam).matrix
+        exact = solve(features.subset(others), prior, found.lam).matrix
         expected = features.hidden[found.positions[inside]] @ exact.T
         assert (found.logits[inside] - expected).abs().max() < 0.02

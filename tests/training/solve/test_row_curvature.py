@@ -1,4 +1,4 @@
-"""The rows' curvature is what the Hessian's diagonal blocks say, and saves L-BFGS steps near the optimum."""
+"""The rows' curvature matches the Hessian's diagonal blocks, and saves L-BFGS steps near the optimum."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOOLS, SIZE, POSITIONS = 4, 24, 40
 
 
 def shares(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Hidden states (n, d), shares (n, K) of which few are large, and weights (n,) of a sum of one."""
+    """Hidden states (n, d), shares (n, K) of which few are large, and weights (n,) that add up to one."""
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(POSITIONS, SIZE, generator=generator) + 1
     share = (4 * torch.randn(POSITIONS, TOOLS + 1, generator=generator)).softmax(dim=1)[:, :TOOLS]
@@ -52,7 +52,7 @@ def test_with_all_positions_kept_it_inverts_the_hessians_diagonal_blocks(lam: fl
     gradient = torch.randn(TOOLS, SIZE, generator=torch.Generator().manual_seed(1))
     exact = torch.linalg.solve(blocks(hidden, share, weight, lam), gradient.double())
     torch.testing.assert_close(found(gradient).double(), exact, rtol=1e-3, atol=1e-3 * float(exact.abs().max()))
-    assert torch.equal(share, before)  # the local model's own
+    assert torch.equal(share, before)  # it belongs to the local model
 
 
 @pytest.mark.usefixtures("few_kept")
@@ -124,7 +124,7 @@ def test_shares_of_nothing_leave_the_pull_alone() -> None:
 
 
 def confused(tools: int = 8, calls: int = 240) -> tuple[Features, torch.Tensor]:
-    """Calls whose hidden states lie along few directions, some much longer than others, so that steps go astray."""
+    """Calls whose hidden states lie along few directions, some much longer than others, which is hard for L-BFGS."""
     generator = torch.Generator().manual_seed(0)
     target = torch.cat([torch.arange(calls) % tools, torch.full((calls,), -1)])
     spread = torch.logspace(0.5, -1.5, SIZE)
@@ -144,6 +144,7 @@ def confused(tools: int = 8, calls: int = 240) -> tuple[Features, torch.Tensor]:
     return features, torch.zeros(tools, SIZE)
 
 
+@pytest.mark.filterwarnings("ignore:the solve stopped")
 def test_near_the_optimum_it_saves_more_than_half_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     features, prior = confused()
     start = solve(features, prior, 2e-6).matrix

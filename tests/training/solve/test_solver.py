@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.training.demonstrations.form import Call, Demonstration
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.solve.objective import Objective, SolveError
 from langchain_toolken.training.solve.solver import ConvergenceWarning, solve
@@ -44,12 +44,12 @@ def test_objective_is_the_cross_entropy_over_all_words_and_toolkens(
 ) -> None:
     lm = tiny_lm(architecture)
     start = TEXT.index("84")
-    demo = Demonstration(text=TEXT, calls=(Call(start=start, tool="multiply", result="84"),))
+    demo = Demonstration(text=TEXT, calls=(DemonstratedCall(start=start, tool="multiply", result="84"),))
     features = compute_features(lm, [demo], ["add", "multiply"], "completion", negatives_per_demonstration=None)
     matrix = torch.randn(2, lm.hidden_size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     loss, gradient = Objective(features, torch.zeros(2, lm.hidden_size), 0.0, bias)(matrix)
 
-    # From the model's own logits at the answer's positions; the soft-cap and scales touch words only.
+    # From the model's own logits at the answer's positions; soft-cap and scales apply to words only.
     encoding = lm.tokenizer(TEXT, add_special_tokens=False, return_offsets_mapping=True)
     ids, ends = torch.tensor([encoding["input_ids"]]), [end for _, end in encoding["offset_mapping"]]
     output = lm.model(ids, output_hidden_states=True)
@@ -89,7 +89,7 @@ def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Objective(features, prior, 1e-3)(prior.double())
     solution = solve(features, prior, 1e-3, tolerance=1e-8)
     for module in ("objective", "local_model"):
-        monkeypatch.setattr(f"langchain_toolken.training.{module}.CHUNK_ELEMENTS", 21)
+        monkeypatch.setattr(f"langchain_toolken.training.solve.{module}.CHUNK_ELEMENTS", 21)
     parts = Objective(features, prior, 1e-3)(prior.double())
     assert parts[0] == pytest.approx(whole[0], rel=1e-12)
     torch.testing.assert_close(parts[1], whole[1])

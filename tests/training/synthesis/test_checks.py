@@ -1,4 +1,4 @@
-"""Are a call's arguments in its request, and is the request a new one?"""
+"""Are a call's arguments in its request, and is the request new?"""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "nin
 
 
 def in_words(number: int) -> str:
-    """English, written independently of the code under test: recursively, from the largest scale down."""
+    """Write a number in English, independently of the code under test: recursively, from the largest scale down."""
     for size, name in ((10**9, "billion"), (10**6, "million"), (1000, "thousand"), (100, "hundred")):
         if number >= size:
             rest = number % size
@@ -145,7 +145,7 @@ WORD = st.text(st.characters(categories=["Ll", "Lu", "Nd"]), min_size=1, max_siz
 @given(st.lists(WORD, min_size=1, max_size=8), st.sampled_from([str.upper, str.lower, str.title, str]))
 def test_a_text_is_found_whatever_its_case(words: list[str], cased: Any) -> None:
     request = f"Please look for {cased(' '.join(words))}, now!"
-    # Unicode has letters that change for good when their case does; what case-folds alike is what counts.
+    # Some letters of Unicode don't survive a change of case, so texts are compared by their case folding.
     if cased(" ".join(words)).casefold() == " ".join(words).casefold():
         assert missing_arguments(ANY, {"value": " ".join(words)}, request) == []
 

@@ -13,11 +13,11 @@ from langchain_core.tools import tool
 
 from langchain_toolken.tools.spec import tool_specs
 from langchain_toolken.training.demonstrations.load import check_demonstrations
+from langchain_toolken.training.synthesis.drafts import SynthesisError
 from langchain_toolken.training.synthesis.file import NO_TOOL, SynthesisWarning
 from langchain_toolken.training.synthesis.synthesize import synthesize
-from langchain_toolken.training.synthesis.writers import ChatModelWriter, SynthesisError
-from tests.support.scripted_generator import Example, ScriptedGenerator
-from tests.support.synthesis_samples import RUN, TOOLS, add, chosen, good, weather, writer
+from langchain_toolken.training.synthesis.writers import ChatModelWriter
+from tests.support.scripted_generator import RUN, TOOLS, Example, ScriptedGenerator, add, chosen, good, weather, writer
 
 
 def instead_of_first(**changed: Any) -> Callable[[str, int], list[Example]]:
@@ -44,7 +44,7 @@ def test_rows_are_what_fit_reads_and_negatives_are_among_them() -> None:
     read = check_demonstrations(made.rows, tool_specs(TOOLS), strict=True).demonstrations
     assert [len(demonstration.calls) for demonstration in read] == [1] * 8 + [0] * 4
     first = read[0]
-    assert first.text == "There are 3+20="  # the space before the result is the LM's
+    assert first.text == "There are 3+20="  # the LM writes the space before the result
     assert (first.calls[0].tool, first.calls[0].start) == ("add", len(first.text))
     assert first.calls[0].args == {"a": 3, "b": 20}
     assert read[-1].text == "Well, that is easy."
@@ -64,7 +64,7 @@ def test_results_of_tools_that_may_run_go_into_the_rows() -> None:
     assert messages[3] == {"role": "assistant", "content": " horses."}
     assert [len(row["messages"]) for row in made.rows] == [4, 4, 2, 2, 2, 2]
     read = check_demonstrations(made.rows, tool_specs(TOOLS), strict=True).demonstrations
-    assert (read[1].text, read[1].calls) == (" horses.", ())  # behind the result no call is due
+    assert (read[1].text, read[1].calls) == (" horses.", ())  # no call follows the result
     made = synthesize(TOOLS, 1, generator=writer(), execute=["weather"])
     assert [message["role"] for message in made.rows[1]["messages"]] == ["user", "assistant", "tool"]
 
@@ -186,7 +186,7 @@ def test_a_stopped_run_goes_on_where_it_was_and_makes_the_same_file(tmp_path: Pa
         raise AssertionError("unused")
 
     class Numbered(ChatModelWriter):
-        """As a writer with seeds: batch n is the same whenever it is asked for."""
+        """Like a writer with a seed: batch n is always the same."""
 
         stop_at = 10**9
         batches = 0
@@ -222,7 +222,7 @@ def test_a_stopped_run_goes_on_where_it_was_and_makes_the_same_file(tmp_path: Pa
         run(out)
         assert out.read_bytes() == whole.read_bytes()
         assert out.with_suffix(".rejected.jsonl").read_bytes() == whole.with_suffix(".rejected.jsonl").read_bytes()
-    # Killed in the middle of a batch, and of a line.
+    # Killed in the middle of a batch and of a line.
     for cut in (10, 300, 900):
         out = tmp_path / f"cut{cut}.jsonl"
         out.write_bytes(whole.read_bytes()[:-cut])
@@ -244,9 +244,9 @@ def test_a_finished_file_asks_the_generator_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"text": "a", "calls": []}\n', "line 1 is not a row that synthesis writes"),
+        ('{"text": "a", "calls": []}\n', "line 1 was not written by synthesis"),
         ('{"messages": [{"role": "user", "content": "a"}]}\n', "line 1"),
-        ('["a"]\n', "no object"),
+        ('["a"]\n', "not an object"),
         ('{"messages": \n{}\n', "line 1 is not JSON"),
     ],
 )

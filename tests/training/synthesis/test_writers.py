@@ -1,4 +1,4 @@
-"""Who writes drafts: what a generator is told, and how the local LM is asked."""
+"""The writers of drafts: what a generator is told, and how the local LM is asked."""
 
 from __future__ import annotations
 
@@ -11,18 +11,14 @@ from langchain_toolken.decoding.engine import Reasoning
 from langchain_toolken.decoding.local.shared import shared_engine
 from langchain_toolken.prompts.tool_cards import tool_card
 from langchain_toolken.tools.spec import tool_specs
+from langchain_toolken.training.synthesis.drafts import SynthesisError
 from langchain_toolken.training.synthesis.file import NO_TOOL
+from langchain_toolken.training.synthesis.local_writer import LocalWriter, with_result_marked
 from langchain_toolken.training.synthesis.synthesize import synthesize
-from langchain_toolken.training.synthesis.writers import (
-    ChatModelWriter,
-    LocalWriter,
-    SynthesisError,
-    with_result_marked,
-    writer_for,
-)
-from tests.support.scripted_generator import ScriptedGenerator, ScriptedToolCaller
-from tests.support.synthesis_samples import TOOLS, add, chosen, good, weather
-from tests.support.tiny_chat import ScriptedEngine, completion, make_tokenizer
+from langchain_toolken.training.synthesis.writers import ChatModelWriter, writer_for
+from tests.support.scripted_engine import ScriptedEngine, completion
+from tests.support.scripted_generator import TOOLS, ScriptedGenerator, ScriptedToolCaller, add, chosen, good, weather
+from tests.support.tiny import make_tokenizer
 
 
 def test_the_generator_is_told_what_there_is_already_and_which_tool() -> None:
@@ -87,7 +83,7 @@ def reasoning(text: str, **changed: Any) -> Reasoning:
 
 
 def test_the_local_lm_answers_as_it_will_be_asked() -> None:
-    """The request is sampled; arguments and answer come from the very prompts that ToolkenChat makes of it."""
+    """The request is sampled; arguments and answer are decoded from the prompts that ToolkenChat makes of it."""
     engine = ScriptedEngine(tokenizer=make_tokenizer(chat=True))
     (spec,) = tool_specs([add])
     engine.reasonings = [
@@ -104,8 +100,8 @@ def test_the_local_lm_answers_as_it_will_be_asked() -> None:
     assert all("add(a: number, b: number)\nAdd two numbers." in prompt for prompt in sampled)
     assert arguments[0] == answered[0] + tool_card(spec)
     assert answered[0].endswith("What is 12 plus 7?<|im_end|>\n<|im_start|>assistant\n")
-    assert engine.calls[0]["sampling"].temperature > 0
-    assert engine.calls[1]["sampling"].temperature == 0
+    assert engine.requests[0].sampling.temperature > 0
+    assert engine.requests[1].sampling.temperature == 0
 
 
 def test_an_lm_that_writes_calls_chooses_by_calling() -> None:
@@ -114,7 +110,7 @@ def test_an_lm_that_writes_calls_chooses_by_calling() -> None:
     engine.reasonings = [reasoning("", marker=marker, finish_reason="tool_calls"), reasoning("Because.")]
     engine.completions = [completion('{"name":"weather"}', {"name": "weather"})]
     assert LocalWriter(engine).choose(["Is it sunny?", "Why?"], tool_specs(TOOLS)) == ["weather", None]
-    assert engine.calls[0]["markers"] == (marker,)
+    assert engine.requests[0].markers == {marker}
     assert "Look up the weather in a city." in engine.decoded()[0]
 
 

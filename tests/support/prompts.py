@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from langchain_toolken.prompts.format import PromptFormat
-from tests.support.tiny_chat import SPECIALS, make_tokenizer
+from tests.support.tiny import SPECIALS, make_tokenizer
 
 TOKENIZER = make_tokenizer()
 SPECIAL_IDS = {TOKENIZER.convert_tokens_to_ids(token) for token in SPECIALS}

@@ -1,6 +1,6 @@
-"""The one form that demonstrations of every kind come to, and what is said about rows that can't be used.
+"""The typed form of demonstrations, and of rows that can't be used.
 
-Import these from `training.demonstrations`, which also reads and checks them.
+`load` reads and checks them.
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ from langchain_toolken.errors import ToolkenError
 
 
 class DemonstrationError(ToolkenError, ValueError):
-    """The demonstrations can't be used; the message says which file, which rows and what to do."""
+    """The demonstrations can't be used; the message names the file and the rows, and says what to do."""
 
 
 def plain_tool_name(name: str) -> str:
-    """The papers' data write tools as `<add>`; the tool itself is `add`."""
+    """Return the tool's name without the angle brackets of the papers' data: `add` for `<add>`."""
     if len(name) > 2 and name.startswith("<") and name.endswith(">"):
         return name[1:-1]
     return name
 
 
-class Call(BaseModel):
+class DemonstratedCall(BaseModel):
     """One tool call in a demonstration's text.
 
-    `start`: character offset in the text. `result`: what stands there (whitespace around it is not significant), None
-    if the text shows no result. `args`: checked against the tool's schema where that is known, and then an object by
-    argument names; None if the demonstration doesn't show them. Training learns where to call and doesn't use them.
+    Attributes:
+        start: Character offset of the call in the text, which is where its result begins.
+        tool: The tool's name.
+        args: The arguments, None if the demonstration doesn't show them. Checked arguments are an object by argument
+            name. Training doesn't use them: it learns which tool to call where.
+        result: The text at `start` (surrounding whitespace is ignored), None if the text shows no result.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,15 +59,19 @@ class Call(BaseModel):
 class Demonstration(BaseModel):
     """A text and the calls in it.
 
-    `before`: the messages that the text answers, laid out as ToolkenChat lays them out; the text is then one assistant
-    message's, and may be empty if the call is the first thing in it. Without any, the text stands alone.
-    `source`, `line`: where it was read from (1-based), so that later steps can report it.
+    Attributes:
+        text: The text. With `before`, one assistant message's text, which may be empty if the message begins with the
+            call.
+        calls: The calls, in order.
+        before: The messages that the text answers, laid out as ToolkenChat lays them out. Empty for a text on its own.
+        line: Where it was read from, counted from 1, for reports by later steps.
+        source: The docstring it was read from; empty for demonstrations passed by the caller.
     """
 
     model_config = ConfigDict(frozen=True)
 
     text: str
-    calls: tuple[Call, ...]
+    calls: tuple[DemonstratedCall, ...]
     before: tuple[InstanceOf[BaseMessage], ...] = ()
     line: int | None = None
     source: str = ""
@@ -80,10 +87,12 @@ class Demonstration(BaseModel):
 
 @dataclass(frozen=True)
 class DroppedRow:
-    """A demonstration that is not used.
+    """A demonstration that is not used, and why.
 
-    `line` is 1-based: in the file, in the docstring, or the place in the list that was given. `source` says which
-    docstring; it is empty for the demonstrations given.
+    Attributes:
+        line: Line in the file or docstring, or position in the list; counted from 1.
+        reason: Why it is not used.
+        source: The docstring it is from; empty for demonstrations passed by the caller.
     """
 
     line: int
@@ -94,11 +103,11 @@ class DroppedRow:
         return f"{self.source}{', ' if self.source else ''}line {self.line}: {self.reason}"
 
 
-def result_end(text: str, call: Call) -> int | None:
-    """Character offset just after the call's result, or None if the result doesn't stand at `call.start`.
+def result_end(text: str, call: DemonstratedCall) -> int | None:
+    """Return the character offset just after the call's result, or None if the result is not at `call.start`.
 
-    Whitespace around the result, and between `start` and the result, is skipped (the KAMEL rows point at the space in
-    front). A call without a result ends where it starts.
+    Whitespace around the result, and between `start` and the result, is skipped (KAMEL's rows point at the space before
+    the result). A call without a result ends where it starts.
     """
     if call.start > len(text):
         return None

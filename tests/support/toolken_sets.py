@@ -1,4 +1,4 @@
-"""Toolken sets that tests make up: small ones, and any that hypothesis draws."""
+"""Toolken sets that tests make up: of no LM, of a tiny LM, of the scripted engine, and any that hypothesis draws."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from langchain_toolken.toolkens.set import Calibration, Provenance, ToolkenSet
+from langchain_toolken.lm.identity import LMIdentity
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.toolkens.provenance import Calibration, Provenance
+from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 
 PROVENANCE = Provenance(
@@ -67,6 +70,29 @@ def same(a: ToolkenSet, b: ToolkenSet) -> bool:
         and a.calibration == b.calibration
         and a.provenance == b.provenance
     )
+
+
+def make_toolkens(
+    lm: LanguageModel, names: list[str], *, bias: float = 0.0, scale: float = 1.0, seed: int = 0
+) -> ToolkenSet:
+    """Random toolkens for tools of two numbers."""
+    numbers = {"a": {"type": "number"}, "b": {"type": "number"}}
+    schema = {"type": "object", "properties": numbers, "required": ["a", "b"]}
+    specs = tuple(ToolSpec(name=name, description=f"Compute {name}.", json_schema=schema) for name in names)
+    matrix = torch.randn(len(names), lm.hidden_size, generator=torch.Generator().manual_seed(seed)) * scale
+    return ToolkenSet(specs=specs, matrix=matrix, prior=matrix.clone(), bias=bias, provenance=provenance_of(lm))
+
+
+def provenance_of(lm: LanguageModel, style: str = "completion") -> Provenance:
+    """The provenance of toolkens that a test makes up."""
+    return Provenance.of(lm.identity, style, "random")
+
+
+def scripted_toolkens(*specs: ToolSpec, style: str = "completion") -> ToolkenSet:
+    """Toolkens for a `ScriptedEngine`, all zero."""
+    rows = torch.zeros(len(specs), 4)
+    provenance = Provenance.of(LMIdentity("scripted", None, "h", "t", hidden_size=4), style, "test")
+    return ToolkenSet(specs=specs, matrix=rows, prior=rows, bias=0.0, provenance=provenance)
 
 
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)

@@ -1,0 +1,9 @@
+"""The error of everything that handles saved or loaded toolkens."""
+
+from __future__ import annotations
+
+from langchain_toolken.errors import ToolkenError
+
+
+class ToolkenSetError(ToolkenError, ValueError):
+    """Toolkens that cannot be loaded, saved, combined or used with an LM. The message says which and what to do."""

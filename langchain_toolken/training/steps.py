@@ -1,0 +1,340 @@
+"""The steps that `fit`, `update` and the papers' recipes are made of, in the order in which they are taken.
+
+Read the tools and demonstrations, compute the priors to choose among, run the LM once, choose λ and prior, solve, build
+the set, calibrate it, and return a `FitResult`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from langchain_toolken.lm.load import load_language_model
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.progress import Progress
+from langchain_toolken.prompts.format import ANSWER, Style
+from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
+from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.tools.load import load_tools
+from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_specs
+from langchain_toolken.training.calibration import BiasChoice, choose_bias
+from langchain_toolken.training.calibration_temperature import TemperatureChoice
+from langchain_toolken.training.demonstrations.demonstration import Demonstration, DemonstrationError, DroppedRow
+from langchain_toolken.training.demonstrations.load import (
+    LoadedDemonstrations,
+    bad_rows,
+    gather_demonstrations,
+)
+from langchain_toolken.training.features.compute import Features, compute_features
+from langchain_toolken.training.features.processes import Processes, join_processes
+from langchain_toolken.training.fit_warnings import warn, warn_of_dropped, warn_of_names, warn_of_unseen
+from langchain_toolken.training.fitted_set import calibrate, share_toolkens, toolken_set
+from langchain_toolken.training.options import Demonstrations, FitOptions, Model, Tools
+from langchain_toolken.training.result import FitResult
+from langchain_toolken.training.selection import LAMS, Selection, select_lam
+from langchain_toolken.training.solve.solver import Solution, solve
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Gathered:
+    """What there is to fit on.
+
+    Attributes:
+        dropped: Rows that were not used, by source and line.
+        unseen: Names of the tools that no demonstration calls.
+        demonstrations: All that could be read.
+        used: How many of them fit the LM; the features are of these.
+        features: What the LM pass gave; None without demonstrations.
+    """
+
+    dropped: tuple[DroppedRow, ...]
+    unseen: tuple[str, ...]
+    demonstrations: tuple[Demonstration, ...] = ()
+    used: int = 0
+    features: Features | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Everything that a fit of a new set starts from.
+
+    Attributes:
+        lm: The LM.
+        specs: The K tools.
+        priors: Prior rows (K, d) to choose among, by name.
+        style: How the demonstrations are laid out.
+        gathered: The demonstrations and their features.
+        crew: The processes that fit together.
+    """
+
+    lm: LanguageModel
+    specs: tuple[ToolSpec, ...]
+    priors: dict[str, Tensor]
+    style: Style
+    gathered: Gathered
+    crew: Processes
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The prior and λ to solve with.
+
+    Attributes:
+        prior: The prior's name.
+        rows: Its rows (K, d).
+        lam: λ.
+        selection: How they were chosen; None if both were given.
+    """
+
+    prior: str
+    rows: Tensor
+    lam: float
+    selection: Selection | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """Fitted rows.
+
+    Attributes:
+        matrix: (K, d) float32.
+        seconds: Wall clock.
+        solution: The optimum; None if they come from a recipe.
+    """
+
+    matrix: Tensor
+    seconds: float
+    solution: Solution | None = None
+
+
+def prepare(
+    model: Model, tools: Tools, demonstrations: Demonstrations, options: FitOptions, load: Mapping[str, Any]
+) -> Prepared:
+    """Read tools and demonstrations, load the LM, compute the priors, and run the LM pass.
+
+    With several processes all of them call this; only the main one goes on to solve. `load` is for
+    `load_language_model`. Errors and warnings are those of `fit`.
+    """
+    made = read_tools(tools)
+    specs = tool_specs(made)
+    if not specs:
+        raise ValueError("there are no tools to fit toolkens for; give at least one")
+    names = [spec.name for spec in specs]
+    loaded = gather_demonstrations(demonstrations, made, docstrings=options.docstring_examples, strict=options.strict)
+    crew = join_processes()
+    lm = the_lm(model, load)
+    if options.prior == "auto" or options.prior.text != "description":
+        warn_of_names(specs)
+    # Without demonstrations there is nothing to choose by, and hidden states cost LM passes.
+    configs = options.priors if loaded.demonstrations else options.priors[:1]
+    priors = candidate_priors(lm, specs, configs, progress=options.progress)
+    style = options.style or style_of(loaded.demonstrations, lm)
+    gathered = run_lm_pass(lm, loaded, names, style, options, crew)
+    if crew.main and gathered.features is not None:
+        warn_of_dropped(gathered.dropped)
+        warn_of_unseen(gathered.unseen)
+    return Prepared(lm, tuple(specs), priors, style, gathered, crew)
+
+
+def read_tools(tools: Tools) -> list[ToolLike | ToolSpec]:
+    """Load a tools file or module; tools in memory are returned as they are."""
+    return [*load_tools(tools)] if isinstance(tools, str | Path) else list(tools)
+
+
+def the_lm(model: Model, load: Mapping[str, Any]) -> LanguageModel:
+    """Load the LM unless it is loaded already; `load` holds arguments of `load_language_model`."""
+    return model if isinstance(model, LanguageModel) else load_language_model(model, **load)
+
+
+def candidate_priors(
+    lm: LanguageModel,
+    specs: Sequence[ToolSpec],
+    configs: Sequence[PriorConfig],
+    *,
+    among: Sequence[ToolSpec] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Tensor]:
+    """Compute prior rows (K, d) by the names of their configurations; the first of those that give the same rows.
+
+    `among`: see `prior_rows`.
+    """
+    found: dict[str, Tensor] = {}
+    for config in configs:
+        rows = prior_rows(lm, specs, config, among=among, progress=progress)
+        if not any(torch.allclose(rows, other) for other in found.values()):
+            found[str(config)] = rows
+    return found
+
+
+def style_of(demonstrations: Sequence[Demonstration], lm: LanguageModel) -> Style:
+    """Choose the prompt style: completion if most demonstrations are "Q: … A: …" texts, else as the LM is prompted."""
+    questions = sum(d.text.startswith("Q:") and ANSWER in d.text for d in demonstrations)
+    if 2 * questions > len(demonstrations) or not lm.tokenizer.chat_template:
+        return "completion"
+    return "chat"
+
+
+def run_lm_pass(
+    lm: LanguageModel,
+    loaded: LoadedDemonstrations,
+    names: Sequence[str],
+    style: Style,
+    options: FitOptions,
+    crew: Processes | None = None,
+) -> Gathered:
+    """Run the LM over the demonstrations once, if there are any, and list what was dropped and which tools lack calls.
+
+    Raises:
+        DemonstrationError: nothing is left to supervise; or, with `options.strict`, a demonstration can't be laid out.
+    """
+    if not loaded.demonstrations:
+        return Gathered(dropped=loaded.dropped, unseen=tuple(names))
+    features = compute_features(
+        lm,
+        loaded.demonstrations,
+        names,
+        style,
+        reinjection=options.reinjection,
+        negatives_per_demonstration=options.negatives_per_demonstration,
+        batch_tokens=options.batch_tokens,
+        seed=options.seed,
+        folder=options.features_dir,
+        processes=crew,
+        progress=options.progress,
+    )
+    if options.strict and features.dropped:
+        raise DemonstrationError(bad_rows("the demonstrations, laid out for this LM", features.dropped))
+    seen = set(features.target.tolist())
+    return Gathered(
+        demonstrations=loaded.demonstrations,
+        dropped=tuple(sorted((*loaded.dropped, *features.dropped), key=lambda row: (row.source, row.line))),
+        features=features,
+        used=len(loaded.demonstrations) - len(features.dropped),
+        unseen=tuple(name for k, name in enumerate(names) if k not in seen),
+    )
+
+
+def choose(features: Features, priors: dict[str, Tensor], options: FitOptions, device: torch.device) -> Chosen:
+    """Choose λ and prior by cross-validation where one of them, or the bias, is "auto"."""
+    first = next(iter(priors))
+    if options.lam != "auto" and "auto" not in (options.prior, options.bias):
+        return Chosen(first, priors[first], options.lam)
+    selection = select_lam(
+        features,
+        priors,
+        LAMS if options.lam == "auto" else (options.lam,),
+        seed=options.seed,
+        bias=options.fitted_bias,
+        max_iterations=options.max_iterations,
+        device=device,
+        progress=options.progress,
+    )
+    if selection.note:
+        warn(selection.note)
+    return Chosen(selection.prior, priors[selection.prior], selection.lam, selection)
+
+
+def solve_chosen(features: Features, chosen: Chosen, options: FitOptions, device: torch.device) -> Fitted:
+    """Solve for the rows, starting from what cross-validation found."""
+    solution = solve(
+        features,
+        chosen.rows,
+        chosen.lam,
+        bias=options.fitted_bias,
+        start=None if chosen.selection is None else chosen.selection.start,
+        tolerance=options.tolerance,
+        max_iterations=options.max_iterations,
+        device=device,
+        progress=options.progress,
+    )
+    return Fitted(solution.matrix, solution.seconds, solution)
+
+
+def solve_device(lm: LanguageModel) -> torch.device:
+    """Where to solve: on a CUDA device if the LM is on one, else on the CPU.
+
+    Other devices have no float64, or a slower one than the CPU's.
+    """
+    return lm.device if lm.device.type == "cuda" else torch.device("cpu")
+
+
+def prior_toolkens(given: Prepared, options: FitOptions) -> FitResult:
+    """Return the first prior as the toolkens, with a warning: for a fit without demonstrations."""
+    warn_of_dropped(given.gathered.dropped)
+    warn("no demonstrations were given: these are prior toolkens, made from the tools' names or descriptions alone")
+    name, rows = next(iter(given.priors.items()))
+    toolkens = toolken_set(given.lm, given.specs, rows, rows, bias=options.fitted_bias, style=given.style, prior=name)
+    return fit_result(given.lm, toolkens, given.gathered)
+
+
+def toolkens_of_main_process(given: Prepared) -> FitResult:
+    """Wait for the main process's toolkens: for the other processes, after the LM pass."""
+    return fit_result(given.lm, share_toolkens(given.crew), given.gathered)
+
+
+def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions, *, extra_passes: int = 0) -> FitResult:
+    """Build the set, calibrate it on the held-out logits if there are any, and share it with the other processes.
+
+    `extra_passes`: passes over the demonstrations in addition to that of the features.
+    """
+    toolkens = toolken_set(
+        given.lm,
+        given.specs,
+        fitted.matrix,
+        chosen.rows,
+        bias=options.fitted_bias,
+        style=given.style,
+        prior=chosen.prior,
+        lam=chosen.lam,
+        demonstrations=given.gathered.used,
+        features=given.gathered.features,
+    )
+    bias = temperature = None
+    selection, cap = chosen.selection, options.max_false_call_rate
+    if selection is not None and selection.logits is not None and selection.held_out is not None:
+        if options.bias == "auto":
+            bias = choose_bias(selection.held_out, selection.logits, selection.folds, cap)
+        toolkens, temperature = calibrate(toolkens, selection.held_out, selection.logits, bias, cap)
+    return fit_result(
+        given.lm,
+        share_toolkens(given.crew, toolkens),
+        given.gathered,
+        fitted=fitted,
+        selection=selection,
+        bias=bias,
+        temperature=temperature,
+        extra_passes=extra_passes,
+    )
+
+
+def fit_result(
+    lm: LanguageModel,
+    toolkens: ToolkenSet,
+    gathered: Gathered,
+    *,
+    fitted: Fitted | None = None,
+    selection: Selection | None = None,
+    bias: BiasChoice | None = None,
+    temperature: TemperatureChoice | None = None,
+    extra_passes: int = 0,
+) -> FitResult:
+    """Build the result; the only place that does."""
+    return FitResult(
+        toolkens=toolkens,
+        lm=lm,
+        features=gathered.features,
+        demonstrations=gathered.used,
+        dropped=gathered.dropped,
+        unseen=gathered.unseen,
+        lm_passes=extra_passes + (0 if gathered.features is None else gathered.features.lm_passes),
+        solve_seconds=0.0 if fitted is None else fitted.seconds,
+        solution=None if fitted is None else fitted.solution,
+        selection=selection,
+        bias=bias,
+        temperature=temperature,
+    )
