@@ -1,4 +1,4 @@
-"""Tools that learn from their docstrings' examples. Run from the repository root: python examples/own_tools.py"""
+"""Tools that learn from the examples in their docstrings. Run from the root: `python examples/own_tools.py`."""
 
 from langchain_core.tools import tool
 
