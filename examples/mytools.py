@@ -1,4 +1,4 @@
-"""Three tools; fit toolkens with `toolken fit --tools examples/mytools.py --demos examples/demos.jsonl --out toolkens`."""
+"""Three tools, for `toolken fit --tools examples/mytools.py --demos examples/demos.jsonl --out my-toolkens`."""
 
 from __future__ import annotations
 
