@@ -1,11 +1,10 @@
-"""A second look at calls the toolkens are not sure of: the frozen LM judges between the candidates (DESIGN §1).
+"""Rerank: let the frozen LM judge calls that the toolkens are unsure of.
 
-"docs" is Toolken+'s way (arXiv 2410.12004): the likeliest tools' cards, and Reject, stand in the prompt, and the LM
-says which it is. "frozen" is TECTON's (arXiv 2411.04535): toolkens off and no cards; the LM says which tool's name it
-would write. Either way the candidates are scored by their mean log-probability, all in one batch behind the cached
-prompt.
+"docs" is the method of Toolken+ (arXiv 2410.12004): the LM reads the cards of the likeliest tools, and Reject, and
+chooses one. "frozen" is that of TECTON (arXiv 2411.04535): the LM reads no cards and chooses the tool's name that it
+would write. Both score the candidates by their mean log-probability, in one batch after the cached prompt.
 
-A rejected call is none: decoding goes on from the very same token, with words only for one step, and may call later.
+After a rejected call decoding continues from the same token, without a call at the next step; it may call later.
 """
 
 from __future__ import annotations
@@ -22,25 +21,27 @@ from langchain_toolken.tools.spec import ToolSpec
 RerankMethod = Literal["docs", "frozen"]
 
 REJECT = "no tool"
-"""How the LM is offered Reject. No tool is named so: names that LMs are given hold no spaces."""
+"""The name that stands for Reject in the prompt. No tool has it, because tool names contain no spaces."""
 
 DEFAULT_MARGIN = 0.5
-"""Above it the toolkens decide alone: who leads the next one by more than 0.5 has more than 0.5 itself, and is likelier
-to be right than all else together, words included."""
+"""With a larger lead the toolkens decide alone: a tool that leads by more than 0.5 has a probability above 0.5 itself,
+and so is likelier than everything else together, words included."""
 
 MOST_CANDIDATES = 5
-"""As many as a trigger reports: itself and four runners-up."""
+"""The number of tools that a trigger reports: itself and four runners-up."""
 
 
 @dataclass(frozen=True)
 class Reranking:
-    """When and how calls get a second look.
+    """When and how calls are judged.
 
-    method: None never. margin: look where the trigger's probability leads the runner-up's by less. k: how many tools
-    are weighed.
+    Attributes:
+        method: How; None judges no call.
+        margin: A call is judged if its probability leads the runner-up's by less than this.
+        k: Most tools that are judged.
 
     Raises:
-        ValueError: one of them is outside its range.
+        ValueError: A field is outside its range.
     """
 
     method: RerankMethod | None
@@ -51,12 +52,12 @@ class Reranking:
         if self.method is not None and self.method not in get_args(RerankMethod):
             raise ValueError(f"rerank must be None, 'docs' or 'frozen', not {self.method!r}")
         if not 0 <= self.margin <= 1:
-            raise ValueError(f"rerank_margin is a difference of probabilities in [0, 1], not {self.margin}")
+            raise ValueError(f"rerank_margin must be a difference of probabilities in [0, 1], not {self.margin}")
         if not 2 <= self.k <= MOST_CANDIDATES:
-            raise ValueError(f"rerank_k must lie between 2 and {MOST_CANDIDATES}, not {self.k}")
+            raise ValueError(f"rerank_k must be between 2 and {MOST_CANDIDATES}, not {self.k}")
 
     def wanted(self, reasoning: Reasoning) -> bool:
-        """Whether `reasoning` ended in a toolken's call that is to be looked at again."""
+        """Return whether `reasoning` ended in a toolken's call that has to be judged."""
         trigger = reasoning.trigger
         if self.method is None or trigger is None or reasoning.marker is not None:
             return False
@@ -73,11 +74,19 @@ def judge(
     *,
     may_reject: bool = True,
 ) -> Judgement | None:
-    """What the frozen LM says of the call that `reasoning` of `prompt` ended in.
+    """Let the frozen LM judge the call that `reasoning` ended in.
 
-    may_reject: offer Reject, which "docs" does; not where a call is forced.
+    Args:
+        engine: The engine that scores the candidates.
+        prompt: The token ids that the LM reasoned from.
+        reasoning: The reasoning that ended in a call.
+        tools: All tools that have a toolken.
+        reranking: How to judge.
+        may_reject: Whether to offer Reject (only "docs" does). False if a call is forced.
 
-    None where there is nothing to choose between, or no room for the candidates in the context: the call then stands.
+    Returns:
+        The judgement. None if there is only one option or the context has no room for the candidates; the call is then
+        kept.
     """
     assert reranking.method is not None
     assert reasoning.trigger is not None
@@ -100,11 +109,11 @@ def judge(
         scores = engine.score([*prompt, *reasoning.token_ids, *asked], answers)
     except PromptTooLongError:
         return None
-    weighed = sorted(zip((name for name, _ in options), scores, strict=True), key=lambda pair: -pair[1])
+    ranked = sorted(zip((name for name, _ in options), scores, strict=True), key=lambda pair: -pair[1])
     return Judgement(
         method=reranking.method,
-        scores=tuple(weighed),
-        chosen=weighed[0][0],
+        scores=tuple(ranked),
+        chosen=ranked[0][0],
         extra_tokens=len(asked) + sum(map(len, answers)),
     )
 
@@ -116,13 +125,18 @@ def reason(
     reranking: Reranking,
     request: DecodingRequest,
 ) -> Reasoning:
-    """`engine.reason` of one prompt, with a second look where `reranking` wants it.
+    """Run `engine.reason` for one prompt, and judge its call if `reranking` asks for it.
 
-    request: how the prompt is decoded. tools: all that have a toolken.
+    Args:
+        engine: The engine.
+        prompt: The token ids to continue from.
+        tools: All tools that have a toolken.
+        reranking: When and how to judge.
+        request: How the prompt is decoded.
     """
     before: Reasoning | None = None
     while True:
-        ids, begun = _behind(prompt, before)
+        ids, begun = _ids_after(prompt, before)
         (reasoning,) = engine.reason([ids], replace(request, begun=begun))
         reasoning, rejected = _judged(engine, prompt, _resumed(before, reasoning), tools, reranking, request)
         if not rejected:
@@ -137,9 +151,10 @@ def stream(
     reranking: Reranking,
     request: DecodingRequest,
 ) -> Iterator[str | Reasoning]:
-    """`reason`, piece by piece, the Reasoning last.
+    """Do what `reason` does, piece by piece. The last item is the Reasoning.
 
-    The last piece waits for the Reasoning: it may hold text that the next words would make a stop string.
+    Each piece is held back until the next one arrives: after a rejected call, the words that follow may turn the end of
+    the text into a stop string.
     """
     if reranking.method is None:
         yield from engine.stream(prompt, request)
@@ -147,7 +162,7 @@ def stream(
     shown = 0
     before: Reasoning | None = None
     while True:
-        ids, begun = _behind(prompt, before)
+        ids, begun = _ids_after(prompt, before)
         text = ""
         ended: Reasoning | None = None
         for piece in engine.stream(ids, replace(request, begun=begun)):
@@ -168,8 +183,8 @@ def stream(
         before = reasoning
 
 
-def _behind(prompt: Sequence[int], before: Reasoning | None) -> tuple[list[int], int | None]:
-    """The ids to decode from, and how many of them the LM wrote before a call of it was rejected."""
+def _ids_after(prompt: Sequence[int], before: Reasoning | None) -> tuple[list[int], int | None]:
+    """Return the ids to decode from, and how many of them the LM wrote before its call was rejected."""
     if before is None:
         return [*prompt], None
     return [*prompt, *before.token_ids], len(before.token_ids)
@@ -183,7 +198,7 @@ def _judged(
     reranking: Reranking,
     request: DecodingRequest,
 ) -> tuple[Reasoning, bool]:
-    """`reasoning` after a second look, its trigger the tool that was chosen, and whether its call is rejected."""
+    """Return `reasoning` with the tool that was chosen as its trigger, and whether its call was rejected."""
     judgement = None
     if reranking.wanted(reasoning):
         may_reject = not request.must_call
@@ -193,14 +208,14 @@ def _judged(
     judgements = (*reasoning.judgements, judgement)
     if judgement.chosen is None:
         return replace(reasoning, judgements=judgements), True
-    weighed = (reasoning.trigger, *reasoning.runners_up)
-    chosen = next(candidate for candidate in weighed if candidate.tool == judgement.chosen)
-    others = tuple(candidate for candidate in weighed if candidate is not chosen)
+    ranked = (reasoning.trigger, *reasoning.runners_up)
+    chosen = next(candidate for candidate in ranked if candidate.tool == judgement.chosen)
+    others = tuple(candidate for candidate in ranked if candidate is not chosen)
     return replace(reasoning, trigger=chosen, runners_up=others, judgements=judgements), False
 
 
 def _resumed(before: Reasoning | None, after: Reasoning) -> Reasoning:
-    """What the LM wrote on from a rejected call, as one text with what it had written before."""
+    """Join what the LM wrote after a rejected call with what it had written before."""
     if before is None:
         return after
     return replace(
