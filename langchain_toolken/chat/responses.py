@@ -84,8 +84,10 @@ def closing_chunks(message: AIMessage) -> Iterator[AIMessageChunk]:
         yield AIMessageChunk(content="", tool_call_chunks=[chunk])
     for cut in message.invalid_tool_calls:
         # LangChain parses merged chunks leniently and would complete cut-off JSON into a call that the LM never
-        # finished. Written as a JSON string, it stays an invalid call.
-        chunk = tool_call_chunk(name=cut["name"], args=json.dumps(cut["args"]), id=cut["id"], index=0)
+        # finished. As a JSON string without its closing quote it stays an invalid call, both there and in
+        # stream_events(version="v3"), which takes all valid JSON for a call.
+        unfinished = json.dumps(cut["args"]).removesuffix('"')
+        chunk = tool_call_chunk(name=cut["name"], args=unfinished, id=cut["id"], index=0)
         yield AIMessageChunk(content="", tool_call_chunks=[chunk])
     left_open = {OPEN_KEY: True} if message.additional_kwargs.get(OPEN_KEY) else {}
     yield AIMessageChunk(

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from langchain_core.exceptions import ContextOverflowError
+from langchain_core.exceptions import ContextOverflowError, ModelError
 
 from langchain_toolken.errors import ToolkenError
 
@@ -33,8 +33,11 @@ DEFAULT_BATCH_SIZE = 16
 """Most sequences that run through the LM together: beyond some sixteen a CPU gains little, and caches take memory."""
 
 
-class OutOfMemoryError(ToolkenError, RuntimeError):
-    """Memory did not suffice for a call, not even alone and with all caches dropped. The next call works."""
+class OutOfMemoryError(ToolkenError, ModelError, RuntimeError):
+    """Memory did not suffice for a call, not even alone and with all caches dropped. The next call works.
+
+    It is a LangChain `ModelError` that is not retryable: the same call would run out of memory again.
+    """
 
 
 @dataclass(frozen=True)

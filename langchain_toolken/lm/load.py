@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from langchain_core import exceptions
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -18,8 +19,8 @@ from langchain_toolken.nano import NANO_PATH
 NANO_ALIAS = "nano"
 
 
-class ModelNotFoundError(ToolkenError, ValueError):
-    """The model's or its tokenizer's files are not where they were looked for."""
+class ModelNotFoundError(ToolkenError, exceptions.ModelNotFoundError, ValueError):
+    """The model's or its tokenizer's files are not where they were looked for. LangChain's own type, too."""
 
 
 def load_language_model(
