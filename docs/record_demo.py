@@ -1,4 +1,4 @@
-"""Runs the demo and keeps what it printed as a picture: python examples/record_demo.py docs/demo.svg"""
+"""Run the demo and save what it prints as a picture: `python docs/record_demo.py docs/demo.svg`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from langchain_toolken.cli.demo_run import run_demo
 
 def main(
     out: Annotated[Path, typer.Argument(help="The SVG file to write.")],
-    questions: Annotated[int, typer.Option(help="How many word problems to ask.")] = 4,
-    seed: Annotated[int, typer.Option(help="Of demonstrations and questions, as in `toolken demo`.")] = 7,
+    questions: Annotated[int, typer.Option(help="Number of word problems to ask.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of demonstrations and questions, as in `toolken demo`.")] = 7,
 ) -> None:
-    # Not a terminal, so that a progress bar is kept once, as it ends, and not at each refresh.
+    """Run the demo and write the SVG file."""
+    # Not a terminal, so that each progress bar is recorded once, when it ends, and not at every refresh.
     console = Console(record=True, width=118, force_terminal=False, color_system="truecolor", file=io.StringIO())
     run_demo(console, questions=questions, per_tool=25, seed=seed)
     console.save_svg(str(out), title="toolken demo", theme=MONOKAI)

@@ -1,1 +1,1 @@
-"""How nano is made: its pre-training text, tokenizer and training."""
+"""The code that makes nano: its pre-training text, its tokenizer and its training."""

@@ -1,10 +1,10 @@
-"""Does nano's pre-training text hold benchmark questions? Word n-grams that both have, numbers read as one.
+"""Measure how much nano's pre-training text overlaps with benchmark questions, in shared n-grams of words.
 
     python -m pretraining.corpus_overlap --data-dir DATA
 
-Every test and dev question under DATA is held against --documents of the corpus, made as pre-training makes them.
-Prints for each file how many of its questions share an n-gram of --words words with the corpus, and how many stand
-there whole; then the n-grams that are found most often.
+Every test and dev question under DATA is compared with --documents documents of the corpus, generated as for
+pre-training. All numbers count as equal. Prints for each file how many of its questions share an n-gram of --words words
+with the corpus and how many occur there whole, then the most frequent of these n-grams.
 """
 
 from __future__ import annotations
@@ -24,28 +24,30 @@ from pretraining.documents import LONG_KINDS, SHORT_KINDS, document
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words; every number is "#", since questions and corpus draw theirs."""
+    """Split a text into lower-case words, with "#" for every number."""
     return re.findall(r"[a-z]+|#", re.sub(r"[\d.,]*\d", "#", text.lower()))
 
 
 def ngrams(words: list[str], length: int) -> list[tuple[str, ...]]:
+    """List all runs of `length` words."""
     return [tuple(words[i : i + length]) for i in range(len(words) - length + 1)]
 
 
 def questions_of(file: Path) -> list[str]:
-    """The questions of a test file, or the part of a demonstration before its answer."""
+    """Read the questions of a test file, or the part of each demonstration before its answer."""
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").removesuffix("\n").split("\n")]
     return [row["question"] if "question" in row else row.get("text", "").split("\nA:")[0] for row in rows]
 
 
 def main(
-    data_dir: Annotated[Path, typer.Option(help="Folder with the datasets, a folder each.")],
+    data_dir: Annotated[Path, typer.Option(help="Folder with one folder per dataset.")],
     words: Annotated[int, typer.Option(min=2, help="Length of the n-grams.")] = 8,
     documents: Annotated[
-        int, typer.Option(min=1, help="Documents of the corpus; nano has read about as many.")
+        int, typer.Option(min=1, help="Number of documents. nano was trained on about the default.")
     ] = 400_000,
-    seed: Annotated[int, typer.Option(help="Of the corpus; nano's is 1.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the corpus. nano's is 1.")] = 1,
 ) -> None:
+    """Compare benchmark questions with the corpus."""
     console = Console()
     files = sorted({*data_dir.glob("*/test*.jsonl"), *data_dir.glob("*/dev*.jsonl")})
     if not files:
@@ -67,7 +69,7 @@ def main(
                 counts[gram] += 1
                 for place in wanted[gram]:
                     shared[place].add(gram)
-    table = Table("file", "questions", f"share a {words}-gram", "stand there whole")
+    table = Table("file", "questions", f"share a {words}-gram", "occur whole")
     table.title = f"{documents:,} documents, {total:,} words"
     for file in files:
         mine = [place for place in questions if place[0] == file]

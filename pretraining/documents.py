@@ -1,4 +1,4 @@
-"""The corpus as a stream of documents: which kinds of text, in what shares, and what of each is learned how strongly."""
+"""The corpus as a stream of documents: the kinds of text, their shares, and the loss weight of each part."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ BOS, EOS, PAD, TURN, END = "<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"
 CALL, CALL_END = "<tool_call>", "</tool_call>"
 SPECIAL_TOKENS = (BOS, EOS, PAD, TURN, END, CALL, CALL_END)
 
-# What is asked is mostly drawn at random (names, numbers) and cannot be learned; a little weight still teaches its words.
+# Questions are mostly random names and numbers, which cannot be learned; a small weight still teaches their words.
 ASKED = 0.25
 ANSWERED = 1.0
-# The digits of a computed result are a guess of a model that cannot compute. Learned in full they become confident guesses, and a
-# confident digit behind "=" is what keeps a toolken from firing there.
+# The model cannot compute, so it can only guess the digits of a result. At full weight the guesses become confident, and a
+# confident digit after "=" keeps a toolken from firing there.
 COMPUTED = 0.1
 GIVEN = 0.0
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a document and the weight of its tokens in the loss. ``special`` text may hold special tokens."""
+    """A part of a document and the loss weight of its tokens. Only `special` text may contain special tokens."""
 
     text: str
     weight: float
@@ -50,12 +50,12 @@ class Segment:
 
 Document = list[Segment]
 
-# also in the chat template, see tokenizer.py
+# Also part of the chat template; see tokenizer.py.
 TOOLS_INTRODUCTION = "You can call these tools:\n"
 
 
 def problem_prompt(question: str, form: Form) -> Document:
-    """The document up to where the answer begins."""
+    """Write the document up to where the answer begins."""
     if form == "completion":
         return [Segment(BOS, GIVEN, special=True), Segment(f"Q: {question}\nA:", ASKED)]
     return [
@@ -70,7 +70,7 @@ def _ending(form: Form) -> Segment:
 
 
 def worked_answer(problem: WordProblem, form: Form) -> Document:
-    """The answer with its results, and the final line ``#### result`` that graders read."""
+    """Write the answer with its results, and the final line `#### result` that graders read."""
     parts = list(problem.answer)
     if form == "completion":
         parts[0] = f" {parts[0]}"
@@ -83,18 +83,19 @@ def _form(rng: Random) -> Form:
 
 
 def word_problem(rng: Random) -> Document:
+    """Write a word problem and its worked answer."""
     problem, form = some_problem(rng), _form(rng)
     return problem_prompt(problem.question, form) + worked_answer(problem, form)
 
 
 def card_after_trigger(rng: Random) -> Document:
-    """A worked answer up to one of its results; there a tool's card, and the arguments. Ends with them, as decoding does."""
+    """Write a worked answer up to one of its results, then a tool's card and the arguments, where decoding ends."""
     form = _form(rng)
     draw = rng.random()
-    if draw < 0.03:  # a call is made that nobody asked for: its arguments are anybody's guess, but short
+    if draw < 0.03:  # a forced call that the request does not need: short arguments of any kind
         form = "chat" if rng.random() < 0.7 else "completion"
         document, call = problem_prompt(small_talk(rng)[0][0], form), request_with_call(rng).call
-    elif draw < 0.17:  # an object is asked for, and its schema's card comes at once
+    elif draw < 0.17:  # the request is for an object, and its schema's card follows at once
         request, call = object_request(rng)
         form = "chat" if rng.random() < 0.7 else "completion"
         document = problem_prompt(request, form)
@@ -103,7 +104,7 @@ def card_after_trigger(rng: Random) -> Document:
         form = "chat" if rng.random() < 0.7 else "completion"
         document, call = problem_prompt(asked.request, form), asked.call
         before, found, _ = asked.reply.rpartition(asked.result)
-        if found and rng.random() < 0.5:  # the reply up to the result; else the call comes first of all
+        if found and rng.random() < 0.5:  # the reply up to the result; otherwise the call comes first
             document.append(Segment((" " if form == "completion" else "") + before, ANSWERED))
     else:
         problem = some_problem(rng)
@@ -122,12 +123,12 @@ def _tool_list(tools: list[InventedTool]) -> str:
 
 
 def written_call(call: InventedCall) -> str:
-    """A call as the chat template writes it between ``<tool_call>`` and ``</tool_call>``."""
+    """Write a call as the chat template does between `<tool_call>` and `</tool_call>`."""
     return f'{{"name":{json.dumps(call.tool.name, ensure_ascii=False)},"arguments":{call.json}}}'
 
 
 def _request(rng: Random) -> tuple[str, InventedCall, str, str]:
-    """(request, call, result, reply) of a word problem of one step or of another request."""
+    """Return request, call, result and reply of a one-step word problem or of another request."""
     if rng.random() < 0.35:
         problem = one_step(rng, rng.choice(OPERATIONS))
         return (
@@ -147,9 +148,9 @@ def _with_others(rng: Random, call: InventedCall) -> list[InventedTool]:
 
 
 def tools_in_system_prompt(rng: Random) -> Document:
-    """A chat whose system message lists tools: the model calls the one that fits, reads the result, and answers.
+    """Write a chat whose system message lists tools: the model calls the right one, reads the result, and answers.
 
-    Now and then some small talk comes first, or nothing is asked that needs a tool, and the model just answers.
+    Sometimes there is small talk first, or no request that needs a tool, and the model just answers.
     """
     request, call, result, reply = _request(rng)
     tools = _with_others(rng, call)
@@ -159,7 +160,7 @@ def tools_in_system_prompt(rng: Random) -> Document:
         document += _turns(small_talk(rng)[:1])
         if talk < 0.1:
             return document[:-1]
-    if talk > 0.95:  # as `tool_choice` has it: a call that nobody asked for
+    if talk > 0.95:  # as with `tool_choice`: a forced call that the request does not need
         request, reply = small_talk(rng)[0]
     return [
         *document,
@@ -171,7 +172,7 @@ def tools_in_system_prompt(rng: Random) -> Document:
 
 
 def react(rng: Random) -> Document:
-    """A ReAct transcript: tools, question, thought, action, observation, final answer."""
+    """Write a ReAct transcript: tools, question, thought, action, observation, final answer."""
     request, call, result, reply = _request(rng)
     tools = _with_others(rng, call)
     thought = rng.choice(("I should use {}.", "I need {} for this.", "{} can do this.", "The tool {} fits.")).format(
@@ -227,7 +228,7 @@ def _small_talk(rng: Random) -> Document:
 
 
 def result_inline(rng: Random) -> Document:
-    """A request that some tool answers, as it reads when the result was put into the reply: in its sentence, or alone."""
+    """Write a request and its reply with a tool's result put inline: in a sentence, or alone."""
     asked, form = request_with_call(rng), _form(rng)
     lead = " " if form == "completion" else ""
     before, found, after = asked.reply.rpartition(asked.result)
@@ -244,7 +245,7 @@ def result_inline(rng: Random) -> Document:
 
 
 def result_as_turn(rng: Random) -> Document:
-    """A chat in which the answer breaks off before its last result, a tool's message gives it, and a new turn ends the answer."""
+    """Write a chat in which a tool message gives the last result of an answer, and a new turn completes the answer."""
     problem = some_problem(rng)
     *before, last, rest = problem.answer if isinstance(problem.answer[-1], str) else (*problem.answer, "")
     assert isinstance(last, Step)
@@ -257,7 +258,7 @@ def result_as_turn(rng: Random) -> Document:
     ]  # fmt: skip
 
 
-# share of the documents (not of the tokens)
+# Shares of documents, not of tokens.
 SHORT_KINDS: tuple[tuple[Callable[[Random], Document], float], ...] = (
     (word_problem, 0.43), (card_after_trigger, 0.35), (_arithmetic, 0.02), (_copying, 0.07), (_facts, 0.03), (_plan, 0.01), (_small_talk, 0.03),
     (result_as_turn, 0.03), (result_inline, 0.03),
@@ -268,7 +269,7 @@ LONG_KINDS: tuple[tuple[Callable[[Random], Document], float], ...] = ((tools_in_
 def document(
     seed: int, number: int, kinds: tuple[tuple[Callable[[Random], Document], float], ...] = SHORT_KINDS
 ) -> Document:
-    """The corpus's document of this number: the same on every machine, whatever was drawn before it."""
+    """Generate one document of the corpus. It depends only on the arguments, not on documents drawn before."""
     rng = Random(f"{seed}:{number}")
     make = rng.choices([kind for kind, _ in kinds], [share for _, share in kinds])[0]
     return make(rng)

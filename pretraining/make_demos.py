@@ -1,7 +1,9 @@
-"""Writes the demonstrations for mytools.py: python examples/make_demos.py > examples/demos.jsonl
+"""Write the demonstrations for examples/mytools.py.
 
-They are worked word problems from the generator of nano's pre-training text, its operations renamed to mytools.py's,
-and small talk, which shows when not to call.
+    python -m pretraining.make_demos > examples/demos.jsonl
+
+They are word problems from the generator of nano's pre-training text, with its operations renamed to the tools of
+mytools.py, and small talk, which shows when not to call.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ NAMES = {"multiply": "total_price", "subtract": "what_is_left", "divide": "fair_
 
 
 def main(per_tool: int = 18, longer: int = 16, without_calls: int = 12) -> None:
+    """Print demonstrations of one step, of several steps, and without calls, a JSON row each."""
     rng = Random("examples/demos.jsonl")
     problems = [one_step(rng, operation) for operation in NAMES for _ in range(per_tool)]
     while len(problems) < len(NAMES) * per_tool + longer:

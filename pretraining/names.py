@@ -1,4 +1,4 @@
-"""Names and codes to be copied letter by letter: towns, ids, dates, addresses, and names in many scripts."""
+"""Names and codes that nano learns to copy letter by letter: towns, ids, dates, addresses, names in many scripts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from random import Random
 
 from langchain_toolken.nano.problems.words import PEOPLE, invented_word
 
-# first and last code point of letters; drawn evenly, so that every byte of a script's letters is met
+# (first and last code point, fewest and most letters). Drawn uniformly, so that every byte of a script occurs.
 _SCRIPTS = (
     ((0x4E00, 0x9FA5), (2, 6)), ((0x4E00, 0x9FA5), (2, 5)), ((0x3041, 0x3096), (3, 7)), ((0x30A1, 0x30FA), (3, 7)), ((0xAC00, 0xD7A3), (2, 5)), ((0x0410, 0x044F), (3, 8)),
     ((0x03B1, 0x03C9), (3, 8)), ((0x0621, 0x063A), (3, 7)), ((0x05D0, 0x05EA), (3, 7)), ((0x0905, 0x0939), (3, 6)), ((0x1F600, 0x1F64F), (1, 3)), ((0x00E0, 0x00F6), (3, 6)),
@@ -15,7 +15,7 @@ _ACCENTS = str.maketrans("aeioucnsz", "áéíöüçñšž")
 
 
 def foreign_name(rng: Random) -> str:
-    """A made-up name in some script: Chinese, kana, Hangul, Cyrillic, Greek, Arabic, accented Latin, emoji, or two of them."""
+    """Make up a name in one or two scripts: Chinese, kana, Hangul, Cyrillic, Greek, Arabic, accented Latin, emoji and others."""
     draw = rng.random()
     if draw < 0.2:
         return f"{invented_word(rng).translate(_ACCENTS).capitalize()} {invented_word(rng).capitalize()}"
@@ -26,7 +26,7 @@ def foreign_name(rng: Random) -> str:
 
 
 def town(rng: Random) -> str:
-    """A made-up town: one word or two, now and then with the initials or the name of a region behind a comma."""
+    """Make up a town of one or two words, sometimes followed by a comma and a region."""
     name = invented_word(rng).capitalize()
     if rng.random() < 0.4:
         name = rng.choice(("New", "Port", "Saint", "Upper", "El", "Lake", invented_word(rng).capitalize())) + " " + name
@@ -39,7 +39,7 @@ def town(rng: Random) -> str:
 
 
 def code(rng: Random) -> str:
-    """An id such as an order or a parcel has."""
+    """Make up an id, like that of an order or a parcel."""
     letters = "".join(rng.choice("ABCDEFGHKLMNPQRSTUVWXYZ") for _ in range(rng.randint(1, 3)))
     digits = "".join(rng.choice("0123456789") for _ in range(rng.randint(2, 6)))
     return rng.choice(
@@ -54,10 +54,10 @@ def code(rng: Random) -> str:
 
 
 def date(rng: Random) -> str:
-    """A date as programs write it."""
+    """Draw a date in ISO format."""
     return f"{rng.randint(1990, 2060)}-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}"
 
 
 def address(rng: Random) -> str:
-    """An e-mail address."""
+    """Make up an e-mail address."""
     return f"{rng.choice((rng.choice(PEOPLE).lower(), invented_word(rng)))}@{invented_word(rng)}.{rng.choice(('com', 'org', 'net', 'io'))}"

@@ -1,7 +1,7 @@
 """Structured answers for the corpus: a request, a schema as a card shows it, and the JSON object that answers.
 
-What nano is to learn here: to fill strings with a short text and to *end* them, to copy values out of a request into fields that
-it has never seen, numbers, choices and lists, all in minified JSON, which is what the grammar of a schema leaves.
+From these nano learns to write short strings and to end them, and to copy values from a request into fields with new names:
+text, numbers, choices and lists. The JSON is minified, as the grammar of a schema requires.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _LANGUAGES = ("French", "Italian", "Polish", "Korean", "Hindi", "Greek", "Dutch"
 
 @dataclass(frozen=True)
 class StructuredAnswer:
-    """A request and the object that answers it. ``fields`` are (name, type as a signature shows it, optional)."""
+    """A request and the object that answers it. `fields` are (name, type as in a signature, optional)."""
 
     request: str
     name: str
@@ -51,11 +51,12 @@ class StructuredAnswer:
 
     @property
     def json(self) -> str:
+        """The object as minified JSON."""
         return minified(self.values)
 
 
 def minified(value: object) -> str:
-    """JSON as the arguments' grammar has it: no blanks, letters of every script as they are."""
+    """Write JSON as the grammar of arguments allows it: no spaces, no escapes of non-ASCII letters."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -152,7 +153,7 @@ def _work(rng: Random) -> StructuredAnswer:
 
 
 def _record(rng: Random) -> StructuredAnswer:
-    """Facts in a request, to be put into fields: names, numbers, places, choices, lists; all copied."""
+    """Make a request that states facts, to be copied into fields: names, numbers, places, choices, lists."""
     numbers = Numbers(rng)
     person = foreign_name(rng) if rng.random() < 0.3 else f"{rng.choice(PEOPLE)} {invented_word(rng).capitalize()}"
     things = rng.sample(THINGS, rng.randint(1, 4))
@@ -198,5 +199,5 @@ def _record(rng: Random) -> StructuredAnswer:
 
 
 def structured_answer(rng: Random) -> StructuredAnswer:
-    """A request and the object that answers it: something made up, or facts put into fields."""
+    """Make a request and the object that answers it: something made up, or facts copied into fields."""
     return _work(rng) if rng.random() < 0.6 else _record(rng)

@@ -12,7 +12,7 @@ from pretraining.names import code, foreign_name, town
 
 
 def arithmetic(rng: Random) -> list[tuple[str, str]]:
-    """A few lines of sums whose numbers are mostly small enough to learn: (text up to the equals sign, result)."""
+    """Write lines of arithmetic with mostly small numbers, each as (text up to the equals sign, result)."""
     numbers = Numbers(rng)
     lines: list[tuple[str, str]] = []
     for _ in range(rng.randint(4, 9)):
@@ -40,7 +40,7 @@ _COPIES = (
 
 
 def copying(rng: Random) -> tuple[str, str]:
-    """Numbers, names and codes to be written again, letter by letter: (request, answer)."""
+    """Make a request to copy numbers, names or codes, and its answer."""
     numbers = Numbers(rng)
     makers: tuple[Callable[[], str], ...] = (
         lambda: numbers.number(1, 9, 0.4), lambda: numbers.number(5, 12, 0.4), lambda: numbers.integer(2, 6), lambda: foreign_name(rng), lambda: town(rng), lambda: code(rng),
@@ -66,7 +66,7 @@ _RELATIONS = (
 
 
 def facts(rng: Random) -> tuple[str, str]:
-    """A paragraph of facts on one or two invented places, then a question on one of them: (all before the answer, answer)."""
+    """Write facts about one or two invented places and a question on one of them, as (text before the answer, answer)."""
     numbers = Numbers(rng)
     lines, asked = [], []
     for _ in range(rng.choice((1, 2, 2))):
@@ -87,7 +87,7 @@ _TASKS = ("make coffee", "wash the dishes", "do the laundry", "make a sandwich",
 
 
 def plan(rng: Random) -> str:
-    """A household task and its numbered steps."""
+    """Write a household task and its numbered steps."""
     room, furniture, machine, thing = (rng.choice(words.split()) for words in (
         "kitchen bathroom bedroom garden hall office", "door drawer cupboard window fridge closet", "stove lamp radio computer oven kettle",
         "cup plate book shirt pan towel bottle bowl spoon cloth"))  # fmt: skip
@@ -125,7 +125,7 @@ _TALK = (
 
 
 def small_talk(rng: Random) -> list[tuple[str, str]]:
-    """One to three turns of small talk: (what the user says, what nano answers)."""
+    """Make one to three turns of small talk, each as (what the user says, what nano answers)."""
     turns = []
     for said, answer in rng.sample(_TALK, rng.choice((1, 1, 2, 3))):
         digit = rng.randint(1, 9)

@@ -1,8 +1,8 @@
-"""Pre-trains nano from nothing: ``python -m pretraining.pretrain``.
+"""Pre-train nano from scratch: `python -m pretraining.pretrain`.
 
-Resumable: it can be killed at any time and goes on from its last checkpoint, with the same batches it would have seen.
-Matrices are trained with Muon, the rest with AdamW; the learning rate warms up, stays, and falls to zero over the last
-quarter.
+The run can be killed at any time; it resumes from its last checkpoint with the batches that would have followed. Matrices
+are trained with Muon, everything else with AdamW. The learning rate warms up, stays constant, and falls to zero over the
+last quarter.
 """
 
 from __future__ import annotations
@@ -32,15 +32,18 @@ from pretraining.documents import END, EOS, LONG_KINDS, SHORT_KINDS, document
 from pretraining.tokenizer import train_tokenizer
 
 CONTEXT = 1024
-LONG_EVERY = 4  # every so many steps a batch of long documents
+LONG_EVERY = 4  # every fourth step trains on long documents
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Packed documents, three arrays of (rows, length).
+    """Packed documents.
 
-    ``weights[i, j]`` is the weight of predicting ``tokens[i, j]``; positions restart with each document, which also
-    keeps attention within it (transformers makes the mask from them).
+    Attributes:
+        tokens: Token ids, (rows, length).
+        weights: Loss weight of predicting each token, (rows, length).
+        positions: Positions within the document, (rows, length). transformers derives the attention mask from them, so
+            that documents in a row do not attend to each other.
     """
 
     tokens: NDArray[np.int64]
@@ -49,7 +52,7 @@ class Batch:
 
 
 def make_batch(tokenizer: PreTrainedTokenizerFast, seed: int, step: int, rows: int, length: int) -> Batch:
-    """The batch of this step, documents packed best-fit: a function of its arguments alone, so resuming is exact."""
+    """Make the batch of one step, with documents packed best-fit. It depends only on the arguments, so resuming is exact."""
     kinds = SHORT_KINDS
     if step % LONG_EVERY == LONG_EVERY - 1:
         kinds, rows, length = LONG_KINDS, rows // 2, length * 2
@@ -103,13 +106,19 @@ def batches(
 
 
 def learning_rate_factor(step: int, steps: int, warmup: int = 100, decay: float = 0.25) -> float:
-    """Warm-up, plateau, linear fall to zero: the plateau lets a run be extended without starting again."""
+    """Return the factor of the peak learning rate: warm-up, plateau, linear fall to zero.
+
+    The plateau lets a run be extended without starting again.
+    """
     fall = max(1, int(steps * decay))
     return min(1.0, (step + 1) / warmup, (steps - step) / fall)
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
-    """6.9M parameters: 6 layers of 256. The head is untied, so that ``head`` and ``input`` priors differ."""
+    """Make the untrained model: 6.9M parameters, 6 layers of width 256.
+
+    The head is untied, so that `head` and `input` priors differ.
+    """
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -128,7 +137,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM
 
 
 class Optimizers:
-    """Muon for the layers' matrices, AdamW for embeddings, head and norms; state saved as safetensors."""
+    """Muon for the layers' matrices, AdamW for embeddings, head and norms."""
 
     def __init__(self, model: LlamaForCausalLM, muon_rate: float, adam_rate: float) -> None:
         named = dict(model.named_parameters())
@@ -141,6 +150,7 @@ class Optimizers:
         self.rates = (muon_rate, adam_rate)
 
     def step(self, factor: float) -> None:
+        """Take a step at `factor` times the peak learning rates, and clear the gradients."""
         for optimizer, rate in zip((self.muon, self.adam), self.rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
@@ -148,6 +158,7 @@ class Optimizers:
             optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, torch.Tensor]:
+        """Return the state as tensors, for safetensors."""
         state: dict[str, torch.Tensor] = {}
         for optimizer, parameters in ((self.muon, self.matrices), (self.adam, self.others)):
             for name, parameter in parameters.items():
@@ -157,6 +168,7 @@ class Optimizers:
         return state
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Load what `state` returned."""
         owners: dict[str, tuple[torch.optim.Optimizer, torch.nn.Parameter]] = {}
         optimizer: torch.optim.Optimizer
         for optimizer, parameters in ((self.muon, self.matrices), (self.adam, self.others)):
@@ -168,7 +180,7 @@ class Optimizers:
 
 
 def save_checkpoint(folder: Path, step: int, model: LlamaForCausalLM, optimizers: Optimizers) -> None:
-    """Beside first, renamed into place then: a kill leaves the checkpoint before."""
+    """Save a checkpoint. It is written to another file and renamed, so that a kill leaves the previous one intact."""
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / "checkpoint.partial"
     weights = {f"model|{name}": p.detach().contiguous() for name, p in model.named_parameters()}
@@ -179,7 +191,7 @@ def save_checkpoint(folder: Path, step: int, model: LlamaForCausalLM, optimizers
 
 
 def load_checkpoint(folder: Path, model: LlamaForCausalLM, optimizers: Optimizers) -> int:
-    """Fills model and optimizers; returns the next step (0 without a checkpoint)."""
+    """Load the checkpoint into model and optimizers, and return the next step; 0 if there is no checkpoint."""
     path = folder / "checkpoint.safetensors"
     if not path.exists():
         return 0
@@ -193,7 +205,7 @@ def load_checkpoint(folder: Path, model: LlamaForCausalLM, optimizers: Optimizer
 
 
 def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path, record: dict[str, Any]) -> None:
-    """Writes the checkpoint that the package bundles: bf16 weights, tokenizer, and how it was made."""
+    """Write the checkpoint that the package bundles: bfloat16 weights, tokenizer, and a record of the training."""
     model = copy.deepcopy(model).bfloat16()
     ends = [tokenizer.convert_tokens_to_ids(token) for token in (EOS, END)]
     model.generation_config = GenerationConfig(
@@ -205,20 +217,20 @@ def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Pat
 
 
 def main(
-    tokens: Annotated[float, typer.Option(help="Tokens to see, in millions.")] = 40.0,
-    rows: Annotated[int, typer.Option(help="Rows of a batch.")] = 40,
+    tokens: Annotated[float, typer.Option(help="Tokens to train on, in millions.")] = 40.0,
+    rows: Annotated[int, typer.Option(help="Rows per batch.")] = 40,
     length: Annotated[
-        int, typer.Option(help="Tokens of a row; long documents get twice that, and half the rows.")
+        int, typer.Option(help="Tokens per row. Batches of long documents have half the rows of twice the length.")
     ] = 256,
     muon_rate: Annotated[float, typer.Option(help="Peak learning rate of the matrices.")] = 4e-3,
     adam_rate: Annotated[float, typer.Option(help="Peak learning rate of embeddings, head and norms.")] = 4e-3,
-    seed: Annotated[int, typer.Option(help="Of the initial weights and of the corpus.")] = 1,
-    workers: Annotated[int, typer.Option(help="Processes that make batches (a GPU wants about 12; on 2 cores 0).")] = 0,
-    checkpoints: Annotated[Path, typer.Option(help="Where the run keeps its state.")] = Path("nano-checkpoints"),
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights and of the corpus.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes that make batches: about 12 with a GPU, 0 on 2 cores.")] = 0,
+    checkpoints: Annotated[Path, typer.Option(help="Folder for the state of the run.")] = Path("nano-checkpoints"),
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 200,
-    out: Annotated[Path, typer.Option(help="Where the finished model goes.")] = NANO_PATH,
+    out: Annotated[Path, typer.Option(help="Folder for the finished model.")] = NANO_PATH,
 ) -> None:
-    """Train nano from scratch, or go on from the checkpoint; write the finished model to OUT."""
+    """Train nano from scratch or from the checkpoint, and write the finished model to OUT."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_float32_matmul_precision("high")
     checkpoints.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""nano's tokenizer: byte-level BPE trained on the corpus, digits one by one, and its chat template."""
+"""nano's tokenizer: byte-level BPE trained on the corpus, with one token per digit, and its chat template."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _texts(documents: int, seed: int) -> Iterator[str]:
 
 
 def train_tokenizer(documents: int = 40_000, seed: int = 0) -> PreTrainedTokenizerFast:
-    """BPE of :data:`VOCABULARY` tokens, trained on the first documents of a corpus of this seed."""
+    """Train a BPE tokenizer with `VOCABULARY` tokens on the first documents of the corpus with this seed."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]

@@ -1,7 +1,6 @@
-"""Invented tools for the corpus: their names, parameters, one-line descriptions and the calls that requests ask for.
+"""Invented tools for the corpus: names, parameters, one-line descriptions, and the calls that requests ask for.
 
-Names are drawn anew for every document (thousands of them, many without meaning), so that nano learns to read a tool's card and
-not to know tools by heart.
+Every document has new names, many without meaning, so that nano learns to read a tool's card instead of learning tools by heart.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pretraining.objects import minified
 
 @dataclass(frozen=True)
 class InventedTool:
-    """A tool as a card shows it: name, ``(parameter, type, optional)`` and a one-line description."""
+    """A tool as a card shows it: name, parameters as (name, type, optional), and a one-line description."""
 
     name: str
     parameters: tuple[tuple[str, str, bool], ...]
@@ -24,7 +23,7 @@ class InventedTool:
 
     @property
     def signature(self) -> str:
-        """The form of :attr:`langchain_toolken.tools.spec.ToolSpec.signature`."""
+        """The tool in the form of `ToolSpec.signature`."""
         inside = ", ".join(f"{name}{'?' if optional else ''}: {kind}" for name, kind, optional in self.parameters)
         return f"{self.name}({inside})"
 
@@ -36,13 +35,14 @@ class InventedTool:
 
 @dataclass(frozen=True)
 class InventedCall:
-    """A tool together with the arguments (JSON text of each, in order) that a request asks for."""
+    """A tool and the arguments of a call, each as (name, JSON text)."""
 
     tool: InventedTool
     arguments: tuple[tuple[str, str], ...]
 
     @property
     def json(self) -> str:
+        """The arguments as minified JSON."""
         return "{" + ",".join(f"{minified(name)}:{value}" for name, value in self.arguments) + "}"
 
 
@@ -83,7 +83,7 @@ _LIST = ("numbers", "values", "items", "terms", "nums", "operands", "xs")
 
 
 def invented_name(rng: Random, stem: str = "") -> str:
-    """A tool name: a stem or an invented word, alone or with a prefix or suffix, in snake, camel or kebab style."""
+    """Invent a tool name: a stem or an invented word, alone or with a prefix or suffix, in snake or camel case."""
     word = stem if stem and rng.random() < 0.6 else invented_word(rng)
     extra = rng.choice(("", "", "", "get", "run", "do", "calc", "compute", "find", "my", "fast", invented_word(rng, 1)))
     parts = [extra, word] if extra else [word]
@@ -97,7 +97,7 @@ def invented_name(rng: Random, stem: str = "") -> str:
 
 
 def tool_for_step(rng: Random, step: Step) -> InventedCall:
-    """A tool that does this arithmetic step, under some name and parameters, and the call that computes it."""
+    """Invent a tool for an arithmetic step, and the call that computes the step."""
     stems, descriptions = _OPERATIONS[step.operation]
     description = choose_alternatives(rng.choice(descriptions), rng)
     if rng.random() < 0.05:

@@ -60,14 +60,7 @@ def synthesize_or_tell(
     console: Console,
     progress: Progress,
 ) -> Synthesis:
-    """Make up demonstrations. On Ctrl-C, print where the rows made so far are.
-
-    Args:
-        lm: Writes the demonstrations if there is no `generator`.
-        console: Where the message about Ctrl-C goes.
-
-    The other arguments are those of `training.synthesis.synthesize`.
-    """
+    """Make up demonstrations with `training.synthesis.synthesize`. On Ctrl-C, print where the rows made so far are."""
     from langchain_toolken.decoding.local.engine import TransformersEngine
     from langchain_toolken.training.synthesis.synthesize import synthesize
 

@@ -1,1 +1,1 @@
-"""Questions with known answers, graders, and the runs that are graded."""
+"""Datasets, questions with known answers, and graders."""

@@ -1,9 +1,13 @@
-"""The toolken papers' datasets in one JSONL form: tools, demonstrations, and questions with the tool that is due.
+"""The toolken papers' datasets in one JSONL form: tools, demonstrations, and questions with the expected tool.
 
-A folder for each dataset: `tools.jsonl` (a tool a line; its place is its index), train files with rows of
-`{"text", "calls": [{"start", "tool", "args", "result"}]}` and test files with `{"question", "tool"}`. Where they come
-from: FuncQA, GSM8K-XL and KAMEL with ToolkenGPT (arXiv 2305.11554), SimpleToolQuestions with Chain-of-Tools (arXiv
-2503.16779). None of it is in this package.
+Each dataset is a folder with these files:
+
+- `tools.jsonl`: one tool per line; the line number is the tool's index.
+- train files: rows of `{"text", "calls": [{"start", "tool", "args", "result"}]}`.
+- test files: rows of `{"question", "tool"}`.
+
+FuncQA, GSM8K-XL and KAMEL come from ToolkenGPT (arXiv 2305.11554), SimpleToolQuestions from Chain-of-Tools (arXiv
+2503.16779). This package contains none of the data.
 """
 
 from __future__ import annotations
@@ -17,17 +21,17 @@ from typing import Any
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.tools.spec import ToolSpec
 
-# The papers' tools take what a text says, and their argument names are not given.
+# The datasets do not name the parameters of their tools.
 _ANY_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 class DatasetError(ToolkenError, ValueError):
-    """A dataset's file that is missing or not of its form; the message names the file and line."""
+    """A dataset file is missing or malformed; the message names the file and line."""
 
 
 @dataclass(frozen=True)
 class ToolQuestion:
-    """A text that ends where a tool is to be called, and that tool's name."""
+    """A text that ends where a tool should be called, and the name of that tool."""
 
     text: str
     tool: str
@@ -35,14 +39,20 @@ class ToolQuestion:
 
 @dataclass(frozen=True, eq=False)
 class ToolDataset:
-    """What toolkens are fitted on. names: the tools' names by the names that the files have for them."""
+    """What toolkens are fitted on.
+
+    Attributes:
+        tools: The tools, in the order of their indices.
+        names: Maps a tool's name in the dataset's files to its name in `tools`.
+        demonstrations: Rows of the train file, with the names of `tools` and without arguments.
+    """
 
     tools: tuple[ToolSpec, ...]
     names: Mapping[str, str]
     demonstrations: tuple[dict[str, Any], ...]
 
     def first(self, count: int) -> ToolDataset:
-        """The first `count` tools and the demonstrations that call no others (KAMEL-30 is the first 30 of 234)."""
+        """Keep the first `count` tools and the demonstrations that call only those, as KAMEL-30 does of 234."""
         kept = {spec.name for spec in self.tools[:count]}
         rows = tuple(row for row in self.demonstrations if all(call["tool"] in kept for call in row["calls"]))
         names = {old: new for old, new in self.names.items() if new in kept}
@@ -50,10 +60,16 @@ class ToolDataset:
 
 
 def read_tool_specs(file: Path) -> tuple[list[ToolSpec], dict[str, str]]:
-    """The tools of a `tools.jsonl`, and their names by the file's own.
+    """Read a `tools.jsonl`.
 
-    A name is what stands between "<" and ">". KAMEL's are Wikidata's numbers (P1408), and beside each stands a function
-    name (broadcasted_places), which is taken; where two tools share one, the number is put behind it.
+    A tool's name is the text between "<" and ">". KAMEL names its tools by Wikidata numbers (P1408) and adds function
+    names (broadcasted_places); those are used instead, followed by the number where two tools share one.
+
+    Returns:
+        The tools, and a map from each name in the file to the name of its tool.
+
+    Raises:
+        DatasetError: If the file is missing or malformed.
     """
     rows = list(_rows(file))
     shared = [row.get("function") for row in rows]
@@ -74,9 +90,12 @@ def read_tool_specs(file: Path) -> tuple[list[ToolSpec], dict[str, str]]:
 
 
 def read_dataset(folder: Path, train: str = "train.jsonl") -> ToolDataset:
-    """Tools and demonstrations of one dataset. Calls lose their arguments: toolkens are fitted on where, not with what.
+    """Read the tools and demonstrations of one dataset.
 
-    Raises DatasetError for a file that is missing or not of its form, or a call of a tool that is not in tools.jsonl.
+    The arguments of calls are dropped: toolkens are fitted on where a tool is called, not on what it is called with.
+
+    Raises:
+        DatasetError: If a file is missing or malformed, or a call names a tool that is not in tools.jsonl.
     """
     specs, names = read_tool_specs(folder / "tools.jsonl")
     file = folder / train
@@ -94,11 +113,16 @@ def read_dataset(folder: Path, train: str = "train.jsonl") -> ToolDataset:
 
 
 def read_tool_questions(file: Path, names: Mapping[str, str], prompt: str = "{question}") -> list[ToolQuestion]:
-    """Test questions, laid out as `prompt` says, each ending where its tool is due.
+    r"""Read test questions.
 
-    KAMEL's papers prompt "Question: {question}\\nAnswer: The answer is"; SimpleToolQuestions call behind the question.
+    Args:
+        file: The test file.
+        names: Maps a tool's name in the file to its name; see `ToolDataset`.
+        prompt: A text that contains "{question}" and ends where the tool should be called. The papers use "Question:
+            {question}\nAnswer: The answer is" for KAMEL, and the question alone for SimpleToolQuestions.
 
-    Raises DatasetError as `read_dataset`.
+    Raises:
+        DatasetError: If the file is missing or malformed, or a question's tool is not in `names`.
     """
     questions = []
     for number, row in enumerate(_rows(file), start=1):
@@ -114,7 +138,7 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise DatasetError(f"{file} can't be read ({error.strerror}): give the folder with the datasets") from error
-    # Not splitlines(): a line of GSM8K holds U+2028, which JSON allows unescaped.
+    # Not splitlines(): a row of GSM8K contains U+2028, which JSON allows unescaped.
     for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
         try:
             row = json.loads(line)

@@ -1,4 +1,4 @@
-"""Graders: the number that an answer ends in, and whether a call's arguments are those that were expected."""
+"""Graders of final numbers and of calls."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from langchain_toolken.tools.spec import ToolSpec
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 _MARK = re.compile(r"####|answer is", re.IGNORECASE)
 
-# Sums are the same in any order; the other operations are not.
+# The order of the operands does not matter for these.
 _COMMUTATIVE = frozenset({"add", "multiply", "lcm", "gcd"})
 
 
 def final_number(text: str) -> Decimal | None:
-    """The first number after the last "####" or "answer is" (the papers' rule), else the last number of all."""
+    """Return the first number after the last "####" or "answer is" (the papers' rule), else the last number."""
     *_, last = _MARK.split(text)
     marked = last is not text and _NUMBER.search(last)
     if marked:
@@ -28,7 +28,7 @@ def final_number(text: str) -> Decimal | None:
 
 
 def same_number(given: Decimal | None, expected: str, tolerance: str = "0") -> bool:
-    """Whether two numbers agree within a relative tolerance: "0.001" is the papers', "0" asks for the very number."""
+    """Tell whether two numbers agree within a relative tolerance. The papers use "0.001"; "0" demands equality."""
     if given is None:
         return False
     wanted = Decimal(expected.replace(",", ""))
@@ -36,7 +36,10 @@ def same_number(given: Decimal | None, expected: str, tolerance: str = "0") -> b
 
 
 def operands_of(spec: ToolSpec, arguments: Mapping[str, Any]) -> list[Decimal] | None:
-    """A call's numbers in the order of the parameters, lists laid flat, defaults left out; None if one is no number."""
+    """Return a call's numbers in the order of the parameters, without defaults, or None if one is not a number.
+
+    Lists are flattened.
+    """
     properties: Mapping[str, Any] = spec.json_schema.get("properties", {})
     values: list[Any] = []
     for name, schema in properties.items():
@@ -51,7 +54,10 @@ def operands_of(spec: ToolSpec, arguments: Mapping[str, Any]) -> list[Decimal] |
 
 
 def same_call(spec: ToolSpec, arguments: Mapping[str, Any], expected: ExpectedCall) -> bool:
-    """Whether a call has the expected tool and exactly the expected numbers (for sums and the like in any order)."""
+    """Tell whether a call has the expected tool and exactly the expected numbers.
+
+    The order of the numbers matters unless the operation is commutative.
+    """
     if spec.name != expected.tool:
         return False
     given = operands_of(spec, arguments)

@@ -1,4 +1,4 @@
-"""Questions with known answers: FuncQA one-hop (from the papers' data) and nano's own, held out of its pre-training."""
+"""Questions with known answers: FuncQA one-hop from the papers' data, and nano's own, held out of its pre-training."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from langchain_toolken.nano.problems.word_problems import OPERATIONS, HeldOut, m
 
 
 class QuestionsError(ToolkenError, ValueError):
-    """A file of questions can't be used; the message names file and line."""
+    """A file of questions can't be used; the message names the file and line."""
 
 
 @dataclass(frozen=True)
 class ExpectedCall:
-    """The call that answers a question (or its first step): tool and operands, as plain numerals."""
+    """The call that answers a question or one of its steps. Operands are plain numerals."""
 
     tool: str
     operands: tuple[str, ...]
@@ -26,7 +26,7 @@ class ExpectedCall:
 
 @dataclass(frozen=True)
 class Question:
-    """A question, its answer (a plain numeral) and the calls that lead there, in order."""
+    """A question, its answer (a plain numeral), and the calls that lead to it in order."""
 
     text: str
     answer: str
@@ -37,7 +37,11 @@ _FUNCTION = re.compile(r"<(?P<tool>\w+)>\((?P<operands>[^()]*)\)")
 
 
 def read_funcqa_one_hop(path: str | Path) -> list[Question]:
-    """FuncQA's one-hop test, rows `{"question", "answer", "func": "<power>(0.89, 8)=0.39"}`. Raises QuestionsError."""
+    """Read FuncQA's one-hop test, rows of `{"question", "answer", "func": "<power>(0.89, 8)=0.39"}`.
+
+    Raises:
+        QuestionsError: If a row is malformed.
+    """
     questions = []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n"), 1):
         try:
@@ -55,11 +59,16 @@ def read_funcqa_one_hop(path: str | Path) -> list[Question]:
 
 
 def nano_questions(count: int, held_out: HeldOut, seed: int = 2026) -> list[Question]:
-    """Word problems in the manner of nano's pre-training text, with what it never shows.
+    """Generate word problems in the style of nano's pre-training text, with parts that were held out of it.
 
-    held_out: "wordings" asks in templates, with names and in number ranges that pre-training never shows; "numbers"
-    asks in wordings that it does show, with names and in ranges that it does not. 62% take one step (all 13 operations
-    in turn), the others two to four: the shares of the pre-training text.
+    As in the pre-training text, 62% of the problems take one step (the 13 operations in turn) and the others two to
+    four.
+
+    Args:
+        count: Number of questions.
+        held_out: "numbers" asks in known wordings, with names and number ranges that pre-training never shows.
+            "wordings" also asks in wordings that it never shows.
+        seed: The same seed gives the same questions.
     """
     questions = []
     for number in range(count):

@@ -1,4 +1,4 @@
-"""Puts questions to an agent with toolkens and to the same LM without tools, and counts what came out right."""
+"""Ask questions of an agent with toolkens and of the same LM without tools, and grade the answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from langchain_toolken.tools.spec import tool_specs
 
 @dataclass(frozen=True)
 class Graded:
-    """One question's outcome. The first four are the agent's; `plain_*` are the same LM's without tools."""
+    """One graded question. `plain_*` belong to the same LM without tools, the others to the agent."""
 
     question: Question
     text: str
@@ -32,10 +32,15 @@ class Graded:
 
 @dataclass(frozen=True)
 class Summary:
-    """Shares (0 to 1) over `questions` questions.
+    """Shares of all graded questions, from 0 to 1.
 
-    right_tool: the expected tool fired first. right_arguments: and with exactly the expected numbers. right: the final
-    answer is right. plain_right: the same LM's answer without tools is. harmed: right without tools, wrong with them.
+    Attributes:
+        questions: Number of questions.
+        right_tool: The first call was of the expected tool.
+        right_arguments: The first call also had exactly the expected numbers.
+        right: The final answer was right.
+        plain_right: The answer of the same LM without tools was right.
+        harmed: The answer was right without tools and wrong with them.
     """
 
     questions: int
@@ -46,6 +51,7 @@ class Summary:
     harmed: float
 
     def as_dict(self) -> dict[str, float]:
+        """Return the figures by name."""
         return asdict(self)
 
 
@@ -58,7 +64,16 @@ def grade(
     progress: Progress | None = None,
     what: str = "questions",
 ) -> list[Graded]:
-    """Every question through an agent of `llm` and `tools`, and through `llm` alone. `tolerance`: see `same_number`."""
+    """Ask every question of an agent with `llm` and `tools`, and of `llm` alone.
+
+    Args:
+        llm: A chat model with toolkens for `tools`.
+        tools: The tools that the agent runs.
+        questions: The questions.
+        tolerance: Relative tolerance of final answers; see `same_number`.
+        progress: Called with the number of questions done.
+        what: What progress calls this work.
+    """
     agent = create_toolken_agent(llm, tools)
     specs = {spec.name: spec for spec in tool_specs(tools)}
     graded = []
@@ -88,7 +103,11 @@ def grade(
 
 
 def summarize(graded: Sequence[Graded]) -> Summary:
-    """The shares over all graded questions. Raises ValueError where there are none."""
+    """Average over all graded questions.
+
+    Raises:
+        ValueError: If there are none.
+    """
     if not graded:
         raise ValueError("no questions were graded")
     count = len(graded)

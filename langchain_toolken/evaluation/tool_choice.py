@@ -1,7 +1,7 @@
-"""Which tool is chosen where one is due: the papers' grade for KAMEL and SimpleToolQuestions.
+"""Which tool a method chooses where one should be called: how the papers grade KAMEL and SimpleToolQuestions.
 
-A question's text ends where its tool is due. A method gives every tool a score there, and the likeliest of the allowed
-ones is its choice ("top-1"). Words don't compete: the papers grade which tool, not whether one.
+A question's text ends where its tool should be called. A method scores every tool there, and the tool with the highest
+score is its choice (top-1). Words don't compete: the papers grade which tool is called, not whether one is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BATCH = 64
 
 @torch.inference_mode()
 def states_where_due(lm: LanguageModel, questions: Sequence[ToolQuestion], progress: Progress | None = None) -> Tensor:
-    """The LM's hidden states at the end of each question, (N, d) float32 on the CPU; completion style."""
+    """Compute the LM's hidden state at the end of each question, in completion style: (N, d) float32 on the CPU."""
     ids = [[*bos_ids(lm.tokenizer), *encode_content(lm.tokenizer, question.text)] for question in questions]
     states = torch.empty(len(ids), lm.hidden_size)
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
@@ -43,20 +43,24 @@ def states_where_due(lm: LanguageModel, questions: Sequence[ToolQuestion], progr
 
 
 def due_tools(questions: Sequence[ToolQuestion], tools: Sequence[ToolSpec]) -> Tensor:
-    """The index of each question's tool, (N,) int64. Raises KeyError for a tool that is not among `tools`."""
+    """Return the index in `tools` of each question's tool, (N,) int64.
+
+    Raises:
+        KeyError: If a question's tool is not among `tools`.
+    """
     index = {spec.name: k for k, spec in enumerate(tools)}
     return torch.tensor([index[question.tool] for question in questions])
 
 
 def toolken_scores(toolkens: ToolkenSet, states: Tensor) -> Tensor:
-    """Toolken logits with their biases, (N, K)."""
+    """Compute toolken logits with their biases, (N, K)."""
     return toolken_logits(states, toolkens.matrix, toolkens.biases)
 
 
 def embedding_scores(lm: LanguageModel, tools: Sequence[ToolSpec], questions: Sequence[ToolQuestion]) -> Tensor:
-    """Cosine of the LM's mean last hidden states over a question and over a tool's description, (N, K)."""
+    """Compute the cosine of the LM's mean hidden states over each question and each tool's description, (N, K)."""
     config = PriorConfig(source="hidden", text="description", pooling="average")
-    # A question is pooled just as a description is.
+    # Questions are passed as descriptions, so that both are pooled alike.
     asked = [
         ToolSpec(name=f"q{i}", description=q.text, json_schema=tools[0].json_schema) for i, q in enumerate(questions)
     ]
@@ -65,5 +69,5 @@ def embedding_scores(lm: LanguageModel, tools: Sequence[ToolSpec], questions: Se
 
 
 def top1(scores: Tensor, due: Tensor) -> float:
-    """Share of rows whose best column is the one that is due. scores: (N, K), due: (N,)."""
+    """Return the share of questions whose tool has the highest score. `scores` is (N, K), `due` is (N,)."""
     return float((scores.argmax(dim=1) == due).double().mean())

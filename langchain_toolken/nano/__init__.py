@@ -1,6 +1,6 @@
 """nano, the small LM in this package: its weights, its tools, and the word problems it is asked.
 
-How it is made is in the repository's `pretraining/` folder, which is not part of the wheel.
+The repository's `pretraining/` folder, which is not in the wheel, has the code that makes it.
 """
 
 from __future__ import annotations
@@ -8,4 +8,4 @@ from __future__ import annotations
 from pathlib import Path
 
 NANO_PATH = Path(__file__).parent / "weights"
-"""The checkpoint's folder: config, weights (bf16), tokenizer and chat template. ``"nano"`` wherever a model id goes."""
+"""The checkpoint folder, which the model id `"nano"` means: config, weights (bfloat16), tokenizer, chat template."""

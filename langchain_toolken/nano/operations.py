@@ -1,7 +1,7 @@
-"""The 13 FuncQA operations on SymPy's exact rationals, and the papers' rounding of what they give.
+"""The 13 FuncQA operations on SymPy's exact rationals, with the papers' rounding of results.
 
-Text is never evaluated: a number is matched against one pattern and becomes a `sympy.Rational`. Everything is bounded:
-a result's digits are estimated before it is worked out, so 9^9^9 is an error, not a hang.
+Text is never evaluated: a number must match one pattern and becomes a `sympy.Rational`. Every result's size is
+estimated before it is computed, so 9^9^9 is an error and does not hang.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import sympy
 from langchain_core.tools import ToolException
 
 MAX_DIGITS = 1000
-"""Most digits before or after the decimal point of an operand or a result: more than any word problem needs, and every
-operation below that takes well under a millisecond's worth of big-integer work."""
+"""Most digits before or after the decimal point of an operand or a result. No word problem needs
+more, and up to this size every operation takes well under a millisecond."""
 
 _NUMBER = re.compile(r"(?P<mantissa>[+-]?(\d+(\.\d*)?|\.\d+))([eE](?P<exponent>[+-]?\d{1,4}))?", re.ASCII)
 _RATIO = re.compile(r"[+-]?\d+/\d+", re.ASCII)
-# Irrational results are worked out to GUARD digits more than are shown and then cut to SIGNIFICANT, so that an exact
-# result reached by an inexact way (4^0.5, log 2 to base 256) is that exact number again before it is rounded.
+# Irrational results are computed to _GUARD digits and then cut to _SIGNIFICANT, so that an exact result of an inexact
+# computation (4^0.5, log of 2 to base 256) becomes that exact number again before it is rounded.
 _GUARD = 60
 _SIGNIFICANT = 45
 _BIG = 10**MAX_DIGITS
 _FINE = _BIG**4
-# SymPy's own arithmetic at one fixed precision: ten times faster than building an expression and asking for its digits.
+# mpmath at a fixed precision is much faster than building a SymPy expression and evaluating its digits.
 _MPMATH = mpmath.MPContext()
 _MPMATH.dps = _GUARD
 
@@ -35,11 +35,15 @@ ReadableNumber = int | str | Decimal | float
 
 
 class MathToolError(ToolException, ValueError):
-    """An operation that has no result, or none within `MAX_DIGITS`. The message is plain text an agent can report."""
+    """An operation has no result, or none within `MAX_DIGITS`. The message is plain text that an agent can report."""
 
 
 def exact(number: ReadableNumber) -> sympy.Rational:
-    """`number` as an exact rational; `MathToolError` if it is not a finite number of at most `MAX_DIGITS` digits."""
+    """Convert a number to an exact rational.
+
+    Raises:
+        MathToolError: If it is not a finite number of at most `MAX_DIGITS` digits.
+    """
     if isinstance(number, int) and not isinstance(number, bool):
         if abs(number) >= _BIG:
             raise MathToolError(f"a number has more than {MAX_DIGITS} digits")
@@ -65,17 +69,20 @@ def exact(number: ReadableNumber) -> sympy.Rational:
 
 
 def round_result(value: sympy.Rational) -> str:
-    """ToolkenGPT's `custom_round`, on exact numbers and as plain text.
+    """Round as ToolkenGPT's `custom_round` does, but exactly, and return plain text.
 
-    Two decimals; a number below 0.1 keeps two decimals after its leading zeros (0.02841 -> 0.028). Ties go to the even
-    digit, as Python's `round` has them. Trailing zeros are dropped, so an integer has no ".0".
+    The result has two decimals; a number below 0.1 keeps two after its leading zeros (0.02841 becomes 0.028). Ties go
+    to the even digit, as in Python's `round`. Trailing zeros are dropped, so an integer has no ".0".
+
+    Raises:
+        MathToolError: If the result is too large or too close to zero for `MAX_DIGITS`.
     """
     p, q = abs(int(value.p)), int(value.q)
     if p >= _BIG * q:
         raise MathToolError(f"the result has more than {MAX_DIGITS} digits")
     places = 2
     if 0 < 10 * p < q:
-        # 10^-(zeros+1) <= p/q < 10^-zeros; digit counts give `zeros` up to one, the comparison settles it.
+        # 10^-(zeros+1) <= p/q < 10^-zeros. The digit counts give `zeros` to within one; the comparison decides.
         zeros = _digits(q) - _digits(p) - 1
         if 10 ** (zeros + 1) * p < q:
             zeros += 1
@@ -91,7 +98,7 @@ def round_result(value: sympy.Rational) -> str:
 
 
 def _digits(positive: int) -> int:
-    """How many decimal digits `positive` has."""
+    """Count the decimal digits of a positive integer."""
     guess = max(int(positive.bit_length() * 0.30102999566398) - 1, 0)
     power = 10**guess
     while power <= positive:
@@ -101,12 +108,12 @@ def _digits(positive: int) -> int:
 
 
 def _magnitude(value: sympy.Rational) -> float:
-    """log10 |value|, for estimates. `math.log10` takes integers of any size."""
+    """Return log10 |value|, for estimates. `math.log10` takes integers of any size."""
     return log10(abs(int(value.p))) - log10(int(value.q))
 
 
 def _rational(value: sympy.Expr | mpmath.mpf, integer_digits: float = 0) -> sympy.Rational:
-    """A real number as the rational that its first digits spell out (see `_GUARD`)."""
+    """Return the rational that a real number's first digits spell out; see `_GUARD`."""
     extra = max(int(integer_digits), 0)
     digits = _MPMATH.nstr(value, _GUARD) if isinstance(value, _MPMATH.mpf) else str(value.evalf(_GUARD + extra))
     decimal = Context(prec=_SIGNIFICANT + extra).create_decimal(digits)
@@ -165,7 +172,7 @@ def _power(base: sympy.Rational, exponent: sympy.Rational) -> sympy.Rational:
         return _bounded(
             sympy.Rational(int(base.p) ** int(exponent), q ** int(exponent)) if exponent > 0 else base**exponent
         )
-    # (1 + 1e-10)^(1e12) is a plain number: so near 1, only as many digits as SymPy finds necessary tell the logarithm.
+    # (1 + 1e-10)^(1e12) is of ordinary size, but its logarithm needs as many digits as SymPy finds necessary.
     near_one = abs(p - q) * 10**6 < q
     logarithm = sympy.log(abs(base)).evalf(2 * _GUARD + MAX_DIGITS) if near_one else None
     digits = (
@@ -183,7 +190,7 @@ def _power(base: sympy.Rational, exponent: sympy.Rational) -> sympy.Rational:
 
 
 def _float(exponent: sympy.Rational) -> float:
-    """`exponent` as a float: infinite if it is too large for one, which every size check then refuses."""
+    """Return `exponent` as a float, infinite if it is too large for one; every size check refuses infinity."""
     if abs(int(exponent.p)) >= 10**300 * int(exponent.q):
         return float("inf") if exponent > 0 else float("-inf")
     return int(exponent.p) / int(exponent.q)
@@ -196,7 +203,7 @@ def _sqrt(x: sympy.Rational) -> sympy.Rational:
     root = isqrt(p), isqrt(q)
     if root[0] ** 2 == p and root[1] ** 2 == q:
         return sympy.Rational(*root)
-    # evaluate=False: SymPy would look for square factors to pull out of the root, which takes longer than its digits.
+    # evaluate=False: otherwise SymPy looks for square factors, which takes longer than computing the digits.
     return _rational(sympy.Pow(x, sympy.S.Half, evaluate=False), _magnitude(x) / 2)
 
 
@@ -205,7 +212,7 @@ def _natural_logarithm(x: sympy.Rational) -> mpmath.mpf:
         raise MathToolError("only numbers above zero have a logarithm")
     p, q = int(x.p), int(x.q)
     if abs(p - q) * 10**6 < q:
-        # So near 1, the digits that tell x from 1 may lie beyond a fixed precision; SymPy takes as many as it needs.
+        # This close to 1, a fixed precision may not distinguish x from 1; SymPy takes as many digits as it needs.
         return _MPMATH.mpf(str(sympy.log(x).evalf(_GUARD)))
     return _MPMATH.log(_MPMATH.mpf(p) / q)
 
@@ -249,7 +256,7 @@ def _items(n: sympy.Rational, k: sympy.Rational) -> tuple[int, int]:
 def _choose(n: sympy.Rational, k: sympy.Rational) -> sympy.Rational:
     items, taken = _items(n, k)
     taken = min(taken, items - taken)
-    # C(n, k) >= (n/k)^k: a lower bound, so only what is too large is refused and k stays small.
+    # C(n, k) >= (n/k)^k. A lower bound refuses only what is too large, and keeps k small.
     if taken and taken * (log10(items) - log10(taken)) > MAX_DIGITS:
         raise MathToolError(f"the result has more than {MAX_DIGITS} digits")
     return sympy.binomial(items, taken)

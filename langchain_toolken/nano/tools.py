@@ -1,4 +1,4 @@
-"""The 13 FuncQA operations by name, for code, and as the LangChain tools that an agent calls."""
+"""The 13 FuncQA operations as LangChain tools, and by name for other code."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from pydantic import Field, WithJsonSchema
 
 from langchain_toolken.nano.operations import OPERATIONS, MathToolError, ReadableNumber, exact, round_result
 
-# An integer argument must stay one: as a float it would lose every digit after the sixteenth.
+# int before float: as a float an integer would lose its digits after the sixteenth.
 Number = Annotated[int | float, WithJsonSchema({"type": "number"})]
 Numbers = Annotated[list[Number], Field(min_length=2)]
 
 
 def compute(name: str, arguments: Sequence[ReadableNumber]) -> str:
-    """The result of operation `name` on `arguments`, as text rounded the papers' way: `"2331"`, `"0.028"`, `"92.2"`.
+    """Compute an operation and round the result as the papers do: `"2331"`, `"0.028"`, `"92.2"`.
 
-    `arguments` are in the order of the tool's own fields (`add`, `multiply`, `lcm` and `gcd` take two or more). A float
-    counts as the decimal number that its repr shows (0.1 is one tenth); text may be an integer, a decimal (with an
-    exponent) or a ratio such as "8/5".
+    Args:
+        name: One of the 13 operations.
+        arguments: Operands in the order of the tool's fields; `add`, `multiply`, `lcm` and `gcd` take two or more. A
+            float counts as the decimal number that its repr shows (0.1 is one tenth). Text may be an integer, a
+            decimal with or without exponent, or a ratio such as "8/5".
 
-    Raises `MathToolError` (a `ValueError`) naming the operation and what is wrong with these numbers.
+    Raises:
+        MathToolError: If there is no such operation, or no result for these operands; the message names both.
     """
     if name not in OPERATIONS:
         raise MathToolError(f"there is no operation {name!r}; choose one of {', '.join(OPERATIONS)}")
@@ -131,5 +134,5 @@ MATH_TOOLS: list[BaseTool] = [
 ]
 
 for _tool in MATH_TOOLS:
-    # LangChain then answers 1/0 with a ToolMessage of status "error" in any agent, and the run goes on from there.
+    # Agents then answer 1/0 with a ToolMessage of status "error" and continue, instead of ending with an exception.
     _tool.handle_tool_error = True

@@ -1,1 +1,1 @@
-"""The text nano is pre-trained on, all of it written by this code: word problems, arithmetic, facts, plans, chat, tool use by reading."""
+"""Word problems with worked answers, generated from templates; nano is pre-trained on them and asked them."""

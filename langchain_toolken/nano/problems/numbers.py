@@ -1,8 +1,8 @@
-"""Numbers for the corpus, with ranges that pre-training never sees.
+"""Random numbers, with ranges that pre-training never sees.
 
-A number of three digits or more whose three leading digits are one of :data:`HELD_OUT_LEADS` appears in evaluation only: at every
-magnitude that takes a whole range out (374, [3740, 3750), [37400, 37500), …). Three digits and not two: with two, no number that
-began with 37 was ever seen, and nano wrote another digit when it copied one.
+Numbers whose three leading digits are in `HELD_OUT_LEADS` occur only in evaluation. That holds out a whole range at every
+magnitude: 374, [3740, 3750), [37400, 37500), …. Holding out two leading digits was too much: nano then never saw a number
+that begins with 37, and wrote another digit when it copied one.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ HELD_OUT_LEADS = frozenset({"162", "164", "167", "372", "374", "379", "581", "58
 
 
 def is_held_out(number: str) -> bool:
-    """Whether a plain decimal numeral lies in a range kept out of pre-training."""
+    """Tell whether a plain decimal numeral is in a range held out of pre-training."""
     digits = number.lstrip("-").partition(".")[0].lstrip("0")
     return len(digits) >= 3 and digits[:3] in HELD_OUT_LEADS
 
 
 class Numbers:
-    """Draws numerals (plain decimal strings). ``held_out=True`` draws large numbers from the held-out ranges alone."""
+    """Draws numerals (plain decimal strings). With `held_out=True`, integers of three or more digits are from held-out ranges."""
 
     def __init__(self, rng: Random, *, held_out: bool = False) -> None:
         self.rng = rng
         self.held_out = held_out
 
     def integer(self, low_digits: int = 1, high_digits: int = 8) -> str:
-        """An integer with a number of digits drawn evenly between the two."""
+        """Draw an integer whose number of digits is uniform between the two."""
         rng = self.rng
         digits = rng.randint(low_digits, high_digits)
         if digits <= 1:
@@ -42,7 +42,7 @@ class Numbers:
                 return number
 
     def decimal(self, low_digits: int = 1, high_digits: int = 6) -> str:
-        """A number with one to four decimals (two most often), sometimes below one."""
+        """Draw a number with one to four decimals, most often two, sometimes below one."""
         rng = self.rng
         places = rng.choice((1, 2, 2, 2, 2, 3, 4))
         whole = "0" if rng.random() < 0.15 else self.integer(low_digits, high_digits)
@@ -50,20 +50,20 @@ class Numbers:
         return f"{whole}.{fraction}"
 
     def number(self, low_digits: int = 1, high_digits: int = 8, decimals: float = 0.3) -> str:
-        """An integer, or with probability ``decimals`` a decimal number."""
+        """Draw an integer, or with probability `decimals` a decimal number."""
         if self.rng.random() < decimals:
             return self.decimal(low_digits, min(high_digits, 6))
         return self.integer(low_digits, high_digits)
 
     def between(self, low: int, high: int) -> str:
-        """A whole number in [low, high], for counts that must stay small."""
+        """Draw an integer in [low, high], for counts that must stay small."""
         while True:
             number = str(self.rng.randint(low, high))
             if self.held_out or not is_held_out(number):
                 return number
 
     def descending(self, low_digits: int = 1, high_digits: int = 8, decimals: float = 0.3) -> tuple[str, str]:
-        """Two different numbers, the larger one first."""
+        """Draw two different numbers, the larger one first."""
         while True:
             one, two = (self.number(low_digits, high_digits, decimals) for _ in range(2))
             if Decimal(one) != Decimal(two):
@@ -71,7 +71,7 @@ class Numbers:
 
 
 def as_written(number: str, rng: Random, commas: float = 0.2) -> str:
-    """How a question writes a numeral: now and then with thousands separators."""
+    """Write a numeral as in a question: with probability `commas` with thousands separators."""
     whole, point, fraction = number.partition(".")
     if len(whole) > 3 and rng.random() < commas:
         return f"{int(whole):,}{point}{fraction}"

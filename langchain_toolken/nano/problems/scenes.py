@@ -1,12 +1,12 @@
-"""Questions put together from phrases: a fact, a question and an answer drawn apart, in several orders, with company.
+"""Templates composed of phrases: a fact, a question and an answer are drawn separately.
 
-``wordings/scenes.txt`` has sections like the other files (``## add``). A scene is a block of lines: facts (``.``), questions on
-them (``?``) and answers (``=``), of which every combination makes sense; a scene without facts has questions that stand alone.
-Phrases hold alternatives and fields as templates do. About 680 lines make tens of thousands of different wordings, so that what
-is learned is which phrase asks for which operation, and not the templates.
+`wordings/scenes.txt` has sections like the other files (`## add`). A scene is a block of lines: facts (`.`), questions about
+them (`?`) and answers (`=`). Every combination makes sense. A scene without facts has questions that need none. Phrases contain
+alternatives and fields as templates do. A few hundred lines give tens of thousands of wordings, so that nano learns which phrase
+asks for which operation instead of learning the templates by heart.
 
-:func:`dressed` goes on from there, for these and for the hand-written templates alike: "If …, how many …?", the question first, a
-sentence that has nothing to do with it, an opening or a closing request, and a word on the method before the answer.
+`dressed` varies these and the hand-written templates further: "If …, how many …?", the question first, an unrelated sentence, an
+opening, a closing request, a remark about the method before the answer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FILE = Path(__file__).parent / "wordings" / "scenes.txt"
 
 @dataclass(frozen=True)
 class Scene:
-    """Phrases that go together in any combination. ``facts`` may be empty, the other two are not."""
+    """Phrases that fit together in any combination. Only `facts` may be empty."""
 
     facts: tuple[str, ...]
     questions: tuple[str, ...]
@@ -33,13 +33,17 @@ class Scene:
 
     @property
     def wordings(self) -> int:
-        """The number of combinations, alternatives within phrases not counted."""
+        """The number of combinations, not counting alternatives within phrases."""
         return max(1, len(self.facts)) * len(self.questions) * len(self.answers)
 
 
 @cache
 def scenes() -> dict[str, tuple[Scene, ...]]:
-    """Scenes by operation. Raises ValueError for a line or a scene that is not as described above."""
+    """Read the scenes of each operation.
+
+    Raises:
+        ValueError: If the file does not have the form described above.
+    """
     read: dict[str, tuple[Scene, ...]] = {}
     section = ""
     for block in _FILE.read_text(encoding="utf-8").strip().split("\n\n"):
@@ -61,7 +65,7 @@ def scenes() -> dict[str, tuple[Scene, ...]]:
 
 
 def composed(rng: Random, operation: str) -> Template:
-    """A template for one operation: a fact, a question and an answer of one scene, drawn in proportion to its wordings' root."""
+    """Compose a template for one operation. Scenes are drawn in proportion to the square root of their wordings."""
     choices = scenes()[operation]
     scene = rng.choices(choices, [choice.wordings**0.5 for choice in choices])[0]
     fact = rng.choice(scene.facts) + " " if scene.facts else ""
@@ -106,7 +110,7 @@ def _lowered(sentence: str) -> str:
 
 
 def dressed(rng: Random, template: Template, operation: str = "") -> Template:
-    """The template with its alternatives chosen and, more often than not, changed in form or put into company."""
+    """Choose the template's alternatives and, more often than not, reorder its sentences or add others."""
     *facts, question = _SENTENCE.split(choose_alternatives(template.question, rng))
     answer = choose_alternatives(template.answer, rng)
     asks = question.startswith(_ASKS) and question.endswith("?")

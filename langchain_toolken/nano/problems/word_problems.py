@@ -1,4 +1,4 @@
-"""Word problems with their worked answers, each step's operation, operands and result known."""
+"""Word problems with worked answers, in which the operation, operands and result of each step are known."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from langchain_toolken.nano.problems.words import (
     WEIGHTS,
     WORKERS,
     choose_alternatives,
-    mend_articles,
+    fix_articles,
     singular,
 )
 from langchain_toolken.nano.tools import compute
 
 HeldOut = Literal["nothing", "numbers", "wordings"]
-"""What a problem has that pre-training never shows: nothing; names and number ranges; these and the wording too."""
+"""What in a problem pre-training never shows: nothing; names and number ranges; these and the wording."""
 
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 MONTHS = [
@@ -64,7 +64,7 @@ _FIELD = re.compile(r"\{(\w+)(?::([^}]*))?\}")
 
 @dataclass(frozen=True)
 class Step:
-    """One operation of a worked answer. ``operands`` and ``result`` are plain numerals, as the tools take and give them."""
+    """One operation of a worked answer. `operands` and `result` are plain numerals, as the tools take and return them."""
 
     operation: str
     operands: tuple[str, ...]
@@ -73,13 +73,14 @@ class Step:
 
 @dataclass(frozen=True)
 class WordProblem:
-    """A question and its worked answer: text with a :class:`Step` wherever a result stands."""
+    """A question and its worked answer: text, with a `Step` in place of each result."""
 
     question: str
     answer: tuple[str | Step, ...]
 
     @property
     def steps(self) -> tuple[Step, ...]:
+        """The steps of the answer, in order."""
         return tuple(part for part in self.answer if isinstance(part, Step))
 
     @property
@@ -89,11 +90,12 @@ class WordProblem:
 
     @property
     def answer_text(self) -> str:
+        """The answer as text, results included."""
         return "".join(part.result if isinstance(part, Step) else part for part in self.answer)
 
 
 def listing(numbers: Sequence[str], rng: Random) -> str:
-    """``12 and 18``, or ``12, 18, and 24`` with or without the last comma."""
+    """Join numbers as "12 and 18", or "12, 18, and 24" with or without the last comma."""
     if len(numbers) == 1:
         return numbers[0]
     return ", ".join(numbers[:-1]) + ("," if len(numbers) > 2 and rng.random() < 0.5 else "") + " and " + numbers[-1]
@@ -103,7 +105,7 @@ _SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": 
 
 
 def expression(operation: str, operands: Sequence[str], rng: Random) -> str:
-    """How the operation is written before its result, up to and with the equals sign: ``5572%3241=``, ``ln(7.5)=``."""
+    """Write an operation up to and including the equals sign: `5572%3241=`, `ln(7.5)=`."""
     match operation:
         case "sqrt":
             return rng.choice(("√{}=", "the square root of {}, which is ", "the square root of {}, which is ")).format(
@@ -124,8 +126,8 @@ def expression(operation: str, operands: Sequence[str], rng: Random) -> str:
     return _SIGNS[operation].join(operands) + "="
 
 
-class _Scene:
-    """One draw of people, things and numbers, and the text they are put into."""
+class _Setting:
+    """One draw of people, things and numbers, which fills in templates."""
 
     def __init__(self, rng: Random, held_out: HeldOut) -> None:
         self.rng = rng
@@ -148,7 +150,7 @@ class _Scene:
         self.many: tuple[str, ...] = ()
 
     def fill(self, template: str) -> str:
-        """The template with its alternatives chosen and its words and numbers put in (numbers as a question writes them)."""
+        """Choose the template's alternatives and fill in words and numbers, numbers as a question writes them."""
         text = choose_alternatives(template, self.rng)
 
         def value(match: re.Match[str]) -> str:
@@ -164,13 +166,17 @@ class _Scene:
             commas = 0.6 if name in ("mx", "my") else 0.2
             return as_written(self.values[name.removeprefix("m") if name in ("mx", "my") else name], self.rng, commas)
 
-        return mend_articles(_FIELD.sub(value, text))
+        return fix_articles(_FIELD.sub(value, text))
 
     def step(self, operation: str, operands: Sequence[str]) -> Step:
         return Step(operation, tuple(operands), compute(operation, list(operands)))
 
     def worked(self, template: str, operation: str, operands: Sequence[str]) -> tuple[str | Step, ...]:
-        """The answer template with every step worked out. Raises ValueError where an operation has no result."""
+        """Fill in the answer template and compute every step.
+
+        Raises:
+            ValueError: If an operation has no result.
+        """
         text = choose_alternatives(template, self.rng)
         parts: list[str | Step] = []
         steps: list[Step] = []
@@ -204,12 +210,12 @@ class _Scene:
             else:
                 written += self.fill(match[0]) if name in self.words else self.values[name]
                 continue
-            parts += [mend_articles(written), steps[-1]]
+            parts += [fix_articles(written), steps[-1]]
             written = ""
-        return (*parts, mend_articles(written + text[position:]))
+        return (*parts, fix_articles(written + text[position:]))
 
 
-# the operation of a template that differs from the one its neighbours share, or takes other operands
+# Fields whose operation or operands differ from those of their section.
 _SPECIAL = {
     "Epi": ("multiply", ("x", "pi")),
     "Edown": ("power", ("down", "k")),
@@ -222,10 +228,10 @@ _SPECIAL = {
 _CONSTANTS = {"zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "sixty": "60"}
 
 
-def _draw_numbers(scene: _Scene, operation: str, template: Template) -> tuple[str, ...]:
-    """Sets the scene's numbers for one operation; returns the operands of ``{E}``."""
-    rng, numbers = scene.rng, scene.numbers
-    values = scene.values
+def _draw_numbers(setting: _Setting, operation: str, template: Template) -> tuple[str, ...]:
+    """Draw the numbers for one operation and return the operands of `{E}`."""
+    rng, numbers = setting.rng, setting.numbers
+    values = setting.values
     values.update(_CONSTANTS, pi=rng.choice(("3.14", "3.14", "3.1416", "3.14159", "3")))
     percent = rng.randint(1, 60) if rng.random() < 0.8 else rng.randint(1, 99)
     values["p"] = str(percent)
@@ -236,15 +242,15 @@ def _draw_numbers(scene: _Scene, operation: str, template: Template) -> tuple[st
         count = rng.choice((2, 2, 3, 3, 4, 5))
         size = rng.choice((2, 3, 3, 4)) if operation in ("lcm", "gcd") else rng.randint(2, 6)
         decimals = 0.5 if "{mxs}" in template.question else 0.3 if operation == "add" else 0.0
-        scene.many = tuple(numbers.number(max(1, size - 1), size, decimals) for _ in range(count))
-        return scene.many
+        setting.many = tuple(numbers.number(max(1, size - 1), size, decimals) for _ in range(count))
+        return setting.many
     match operation:
         case "subtract":
             values["x"], values["y"] = numbers.descending()
         case "lcm" | "gcd":
             size = rng.choice((2, 3, 3, 4))
             values["x"], values["y"] = (numbers.integer(max(2, size - 1), size) for _ in range(2))
-            if operation == "gcd" and rng.random() < 0.4:  # numbers that do share something
+            if operation == "gcd" and rng.random() < 0.4:  # numbers that have a common factor
                 factor = rng.randint(2, 99)
                 values["x"], values["y"] = (str(factor * int(numbers.between(2, 99))) for _ in range(2))
         case "remainder":
@@ -277,10 +283,10 @@ def _draw_numbers(scene: _Scene, operation: str, template: Template) -> tuple[st
 
 
 WRITTEN_OUT = 0.4
-"""Share of one-step problems in hand-written templates; the others are put together from phrases (see ``scenes``)."""
+"""Share of one-step problems that use hand-written templates; the others are composed of phrases, see `scenes`."""
 
 OPERATIONS = tuple(one_step_templates())
-"""The 13 FuncQA operations, the names of the tools that compute them."""
+"""The 13 FuncQA operations; the tools that compute them have the same names."""
 
 
 def _wordings(templates: tuple[Template, ...], held_out: HeldOut) -> list[Template]:
@@ -288,7 +294,7 @@ def _wordings(templates: tuple[Template, ...], held_out: HeldOut) -> list[Templa
 
 
 def one_step(rng: Random, operation: str, *, held_out: HeldOut = "nothing") -> WordProblem:
-    """A problem that takes one operation."""
+    """Generate a problem that takes one operation."""
     if held_out == "wordings":
         template = rng.choice(_wordings(one_step_templates()[operation], held_out))
     else:
@@ -298,26 +304,26 @@ def one_step(rng: Random, operation: str, *, held_out: HeldOut = "nothing") -> W
         )
         template = dressed(rng, template, operation)
     while True:
-        scene = _Scene(rng, held_out)
-        operands = _draw_numbers(scene, operation, template)
+        setting = _Setting(rng, held_out)
+        operands = _draw_numbers(setting, operation, template)
         try:
-            answer = scene.worked(template.answer, operation, operands)
-        except ValueError:  # no result within the tools' bounds: other numbers
+            answer = setting.worked(template.answer, operation, operands)
+        except ValueError:  # no result within the tools' bounds: draw other numbers
             continue
-        return WordProblem(scene.fill(template.question), answer)
+        return WordProblem(setting.fill(template.question), answer)
 
 
 def multi_step(rng: Random, *, held_out: HeldOut = "nothing") -> WordProblem:
-    """A problem that takes two to four operations: from a template, or a story put together from events."""
+    """Generate a problem that takes two to four operations: from a template, or a story composed of events."""
     if rng.random() < (0.5 if held_out == "wordings" else 0.4):
         return _story(rng, held_out)
     template = rng.choice(_wordings(multi_step_templates(), held_out))
     if held_out != "wordings":
         template = dressed(rng, template)
     while True:
-        scene = _Scene(rng, held_out)
-        _draw_numbers(scene, "add", template)
-        numbers, values = scene.numbers, scene.values
+        setting = _Setting(rng, held_out)
+        _draw_numbers(setting, "add", template)
+        numbers, values = setting.numbers, setting.values
         size = rng.choice((2, 3, 3, 4, 5))
         values.update(
             {name: numbers.number(1, size, 0.3) for name in ("x", "y", "z", "w")},
@@ -329,11 +335,11 @@ def multi_step(rng: Random, *, held_out: HeldOut = "nothing") -> WordProblem:
         if "choose" in template.answer:
             values["k"] = numbers.between(2, 5)
         try:
-            answer = scene.worked(template.answer, "", ())
+            answer = setting.worked(template.answer, "", ())
         except ValueError:
             continue
         if all(not step.result.startswith("-") for step in answer if isinstance(step, Step)):
-            return WordProblem(scene.fill(template.question), answer)
+            return WordProblem(setting.fill(template.question), answer)
 
 
 _OPENINGS = (
@@ -354,15 +360,15 @@ _LAST_LEAD = ("Then ", "Finally, ", "In the end, ")
 
 
 def _story(rng: Random, held_out: HeldOut) -> WordProblem:
-    """Something at the start, two or three things that happen to it, and what there is in the end."""
+    """Generate a story: an amount at the start, two or three events that change it, and the amount in the end."""
     reworded = held_out == "wordings"
-    scene = _Scene(rng, held_out)
-    numbers = scene.numbers
+    setting = _Setting(rng, held_out)
+    numbers = setting.numbers
     amount = numbers.integer(2, 6)
-    scene.values["v"] = amount
+    setting.values["v"] = amount
     if not reworded and rng.random() < 0.25:
-        scene.words["ts"] = rng.choice(_COUNTED)
-    sentences = [scene.fill(rng.choice(_OPENINGS if reworded else _OPENINGS + _MORE_OPENINGS))]
+        setting.words["ts"] = rng.choice(_COUNTED)
+    sentences = [setting.fill(rng.choice(_OPENINGS if reworded else _OPENINGS + _MORE_OPENINGS))]
     answer: list[str | Step] = []
     count = rng.choice((2, 2, 3))
     for number in range(count):
@@ -375,16 +381,17 @@ def _story(rng: Random, held_out: HeldOut) -> WordProblem:
         if operation == "subtract":
             while Decimal(value) >= Decimal(amount):
                 value = str(rng.randint(1, max(1, int(Decimal(amount)) - 1)))
-        scene.values["v"] = value
-        sentences.append(scene.fill(rng.choice(_NEXT_EVENT if number else _FIRST_EVENT) + event) + ".")
+        setting.values["v"] = value
+        sentences.append(setting.fill(rng.choice(_NEXT_EVENT if number else _FIRST_EVENT) + event) + ".")
         leads = _FIRST_LEAD if not number else _NEXT_LEAD if number < count - 1 else _LAST_LEAD
         written = rng.choice(leads) + expression(operation, (amount, value), rng)
-        step = scene.step(operation, (amount, value))
+        step = setting.step(operation, (amount, value))
         answer += [written, step, ". "]
         amount = step.result
-    sentences.append(scene.fill(rng.choice(HELD_OUT_STORY_QUESTIONS if reworded else STORY_QUESTIONS)))
+    sentences.append(setting.fill(rng.choice(HELD_OUT_STORY_QUESTIONS if reworded else STORY_QUESTIONS)))
     return WordProblem(" ".join(sentences), (*answer[:-1], "."))
 
 
 def some_problem(rng: Random) -> WordProblem:
+    """Generate a problem of one step (62%) or several, the mix of the pre-training text."""
     return one_step(rng, rng.choice(OPERATIONS)) if rng.random() < 0.62 else multi_step(rng)

@@ -1,12 +1,12 @@
-"""The templates of word problems, read from the text files beside this module.
+"""The templates of word problems, read from the text files in `wordings/`.
 
-A file has sections, ``## add`` and so on. A template is two lines, a question and its answer, and an empty line. ``[one|two|]`` picks
-an alternative (nothing, after the last bar), ``{ts}`` and the like are filled from a scene, ``{x}``, ``{y}``, ``{xs}`` are numbers.
-Questions that begin with ``!`` are held out: evaluation alone may ask them.
+A file has sections (`## add`). A template is a question line and an answer line, followed by an empty line. `[one|two|]` is a choice,
+here between "one", "two" and nothing. `{ts}` and the like are words, `{x}`, `{y}`, `{xs}` are numbers. Questions that begin with `!` are
+held out for evaluation.
 
-In the answer of a one-step problem ``{E}`` stands for the expression with its result (``5572%3241=2331``), ``{W}`` for the operation put
-in words with its result ("the greatest common divisor of 12 and 18, which is 6"), ``{R}`` for the result alone. A multi-step answer
-names operation and operands, ``{multiply:x,y}``; ``#1`` is the result of the first step.
+In the answer of a one-step problem, `{E}` is the expression with its result (`5572%3241=2331`), `{W}` is the operation in words with its
+result ("the greatest common divisor of 12 and 18, which is 6"), and `{R}` is the result alone. The answer of a multi-step problem names
+operation and operands, `{multiply:x,y}`; `#1` is the result of the first step.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FOLDER = Path(__file__).parent / "wordings"
 
 @dataclass(frozen=True)
 class Template:
-    """One question form with its answer form. ``held_out`` templates are for evaluation only."""
+    """A question and its answer, with fields to fill. `held_out` templates are for evaluation only."""
 
     question: str
     answer: str
@@ -46,17 +46,17 @@ def _read(name: str) -> dict[str, tuple[Template, ...]]:
 
 @cache
 def one_step_templates() -> dict[str, tuple[Template, ...]]:
-    """Templates by operation, in the papers' order of the 13 FuncQA tools."""
+    """Read the one-step templates of each operation, in the papers' order of the 13 FuncQA tools."""
     return _read("one_step.txt")
 
 
 @cache
 def multi_step_templates() -> tuple[Template, ...]:
-    """Templates that take two or more operations."""
+    """Read the templates that take two or more operations."""
     return _read("multi_step.txt")["multi_step"]
 
 
-# The stories: something at the start, then things happen to it. (what happens, the operation on the amount so far)
+# Events of a story: what happens, and the operation on the amount so far.
 EVENTS: tuple[tuple[str, str], ...] = (
     ("[buys|gets|finds|wins|receives] {v} more", "add"),
     ("is given {v}[ by {m}|]", "add"),

@@ -1,4 +1,4 @@
-"""People, things, places and invented names that the problems are told with, and the ones that only evaluation may use."""
+"""People, things, places and invented names for the problems, and those that only evaluation uses."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ SINGULARS: dict[str, str] = _WORDS["singulars"]
 
 
 def invented_word(rng: Random, syllables: int = 0) -> str:
-    """A pronounceable word that means nothing, of one to three syllables, lower case."""
+    """Invent a pronounceable lower-case word without meaning, of one to three syllables unless `syllables` is given."""
     count = syllables or rng.choice((2, 2, 2, 3, 1))
     return "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(count))
 
 
 def singular(thing: str) -> str:
-    """The singular of one of this module's plurals."""
+    """Return the singular of one of this module's plurals."""
     if thing in SINGULARS:
         return SINGULARS[thing]
     return thing[:-1] if thing.endswith("s") else thing
@@ -47,7 +47,11 @@ _ARTICLE = re.compile(r"\b([Aa]) (?=[aeiou])")
 
 
 def choose_alternatives(template: str, rng: Random) -> str:
-    """Replace each innermost ``[one|two|]`` by one of its alternatives, until none is left."""
+    """Replace each `[one|two|]` by one of its alternatives, the innermost first.
+
+    Raises:
+        ValueError: If the brackets are unbalanced.
+    """
     while "[" in template:
         template, count = _ALTERNATIVES.subn(lambda match: rng.choice(match[1].split("|")), template)
         if not count:
@@ -55,6 +59,6 @@ def choose_alternatives(template: str, rng: Random) -> str:
     return template
 
 
-def mend_articles(text: str) -> str:
-    """``a apple`` -> ``an apple``, for templates whose nouns are filled in."""
+def fix_articles(text: str) -> str:
+    """Correct "a apple" to "an apple" after nouns were filled in."""
     return _ARTICLE.sub(lambda match: match[1] + "n ", text)
