@@ -14,8 +14,8 @@ class JobQueue:
     """The rows of all jobs that have not ended. A row waits for room, is held back for its reader, or runs.
 
     Attributes:
-        changed: Held by whoever reads or changes the queue, and notified where the thread that runs the rows should
-            look again. Only that thread removes rows, so it may look up a row's job without it.
+        changed: Hold it to read or change the queue, and notify it to make the thread that runs the rows look again.
+            Only that thread removes rows, so it may look up a row's job without holding it.
     """
 
     def __init__(self) -> None:

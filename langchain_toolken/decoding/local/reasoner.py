@@ -30,8 +30,8 @@ class Reasoner:
         guard: Keeps the results at the prompts' ends from being lengthened; None where the prompts end with no result.
 
     Attributes:
-        prompts: As given.
-        toolkens: As given.
+        prompts: Token ids of each row's prompt.
+        toolkens: The request's toolkens; None for words alone.
         texts: What each row has written so far.
 
     Raises:
