@@ -1,4 +1,4 @@
-# make demo    make .venv, install, and show toolkens at work on the bundled LM
+# make demo    make .venv, install, and show toolkens at work with the bundled LM
 # make test    the same with the test extras, then lint, types and the whole test suite
 # make lint    lint and types only
 # make clean   remove .venv and everything else that was made
@@ -28,7 +28,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Stamps: a second run installs again only if what is to be installed has changed.
+# Stamps: a second run installs again only if pyproject.toml or constraints.txt has changed.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(make-venv)
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e . -c constraints.txt
@@ -52,4 +52,4 @@ endef
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find langchain_toolken pretraining tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find langchain_toolken benchmarks docs examples integrations pretraining tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,1 +1,1 @@
-"""Messages to token ids: prompt styles, chat templates, re-injection of results, the tool card (DESIGN §3)."""
+"""Messages to token ids: prompt styles, chat templates, re-injected results, and what the LM reads of a tool."""

@@ -1,8 +1,8 @@
-"""Chat templates: turns to token ids, in a template that no content can break out of (DESIGN §3).
+"""Render turns in a chat template that no content can break out of.
 
-A template is rendered with private-use characters standing in for every content, and cut at them: the template's own
-text may hold special tokens, contents may not. A template that trims what it is given trims only the stand-in, because
-a sentence that stops at "4096*27= " has to go on from exactly there.
+The template is rendered with a private-use character in place of every content, and then cut at these stand-ins: the
+template's own text may contain special tokens, contents may not. A template that trims its input trims only the
+stand-in. That matters because a sentence that stops at "4096*27= " has to continue from exactly there.
 """
 
 from __future__ import annotations
@@ -35,14 +35,17 @@ _ESCAPED = re.compile(r"\\U000f[0-9a-f]{4}|\\udb[89ab][0-9a-f]\\ud[c-f][0-9a-f]{
 
 
 def encode_chat(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], tools: Sequence[ToolSpec] = ()) -> list[int]:
-    """Token ids of `turns` in the tokenizer's chat template, up to where the LM goes on.
+    """Tokenise `turns` in the tokenizer's chat template, up to where the LM continues.
 
-    tools: described in the prompt, by the template where it knows tools, otherwise as a list in the system message
-        (or the first user message, where the template knows no system message either).
+    Args:
+        tokenizer: The LM's tokenizer.
+        turns: The conversation, at least one turn.
+        tools: Tools to describe in the prompt. A template that supports tools describes them itself. Otherwise they are
+            listed in the system message, or in the first user message if the template has no system message either.
 
     Raises:
-        ValueError: the template is missing, or refuses or drops a role (the error names the role); there are tools, and
-            the tokenizer has no way to call them.
+        ValueError: The template is missing, or it refuses or drops a role (the error names the role). Also if there are
+            tools and the tokenizer has no marker token for calls.
     """
     if tools:
         knows = _knowledge(tokenizer, str(tokenizer.chat_template))
@@ -55,11 +58,12 @@ def encode_chat(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], tools
 
 @dataclass(frozen=True)
 class AnsweredChat:
-    """The token ids of a chat with its last answer, which is closed.
+    """The token ids of a chat that ends in a complete answer.
 
-    before: what stands in front of the answer, as `encode_chat` lays it out.
-    answer: (id, end of the token in the answer's text).
-    after: the template's end of turn.
+    Attributes:
+        before: The ids in front of the answer, as `encode_chat` lays them out.
+        answer: An (id, end of the token in the answer's text) pair for each token of the answer.
+        after: The ids of the template's end of turn.
     """
 
     before: tuple[int, ...]
@@ -68,10 +72,10 @@ class AnsweredChat:
 
 
 def encode_answered_chat(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], answer: str) -> AnsweredChat:
-    """`turns` (there may be none) with the assistant's `answer` behind them, and where its tokens end in its text.
+    """Tokenise `turns`, which may be empty, followed by the assistant's `answer`.
 
     Raises:
-        ValueError: as `encode_chat`; or the tokenizer has no offsets to give.
+        ValueError: See `encode_chat`. Also if the tokenizer can't give offsets.
     """
     before = _before_answer(tokenizer, turns)
     segments = [*before, _Segment(answer, content=True), _Segment(_template_ends(tokenizer)[1], content=False)]
@@ -84,11 +88,11 @@ def encode_answered_chat(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Tur
 
 
 def answer_lead(tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat) -> str:
-    """The whitespace that stands between a prompt and an answer, and that the LM therefore writes itself.
+    """Return the whitespace between a prompt and an answer, which the LM writes itself.
 
-    completion: one space ("A: …"). chat: what the template puts between its generation prompt and an assistant's
-    content, if that is whitespace (" " after Mistral's "[/INST]"; most have none). A chat model takes this off what
-    an answer begins with; `messages.render` puts it back.
+    In completion style this is one space ("A: …"). In chat style it is the whitespace that the template puts between
+    its generation prompt and an assistant's content: " " after Mistral's "[/INST]", none in most templates. A chat
+    model strips it from its answers, and `messages.render` puts it back.
     """
     if prompt_format.style == "completion":
         return " "
@@ -104,9 +108,12 @@ class _Segment:
 def _encode_segments(
     tokenizer: PreTrainedTokenizerBase, segments: Sequence[_Segment], *, offsets: bool
 ) -> list[tuple[int, int | None, int]]:
-    """(id, end within its content or None for template text, number of its segment) for each token.
+    """Tokenise the segments.
 
-    A space that the template puts before a content is encoded with it: LMs know " Hello" as one token.
+    A space that the template puts before a content is encoded together with it: LMs know " Hello" as one token.
+
+    Returns:
+        For each token its id, its end within its content (None for template text), and the number of its segment.
     """
     encoded: list[tuple[int, int | None, int]] = []
     carried = ""
@@ -135,7 +142,7 @@ def _unescaped(match: re.Match[str]) -> str:
 
 
 class _StandIns:
-    """Hands out private-use characters that stand for contents while a template is rendered."""
+    """Replaces contents by private-use characters while a template is rendered."""
 
     def __init__(self, taken: str) -> None:
         self.contents: dict[str, str] = {}
@@ -147,12 +154,12 @@ class _StandIns:
     def stand_in(self, content: str) -> str:
         character = next(self._free, None)
         if character is None:
-            raise ValueError("The messages hold more texts than there are private-use characters to stand for them.")
+            raise ValueError("The messages hold more texts than there are private-use characters to replace them with.")
         self.contents[character] = content
         return character
 
     def hide(self, value: object) -> object:
-        """`value` (a call's arguments) with every string in it replaced, keys included."""
+        """Replace every string in a call's arguments, keys included."""
         if isinstance(value, str):
             character = self.stand_in(value)
             self._in_arguments.add(character)
@@ -164,7 +171,7 @@ class _StandIns:
         return value
 
     def of_tool(self, text: str) -> str:
-        """The stand-in for a line of a tool's description: always the same one for the same text."""
+        """Return the stand-in for a line of a tool's description, always the same one for the same text."""
         if text not in self._in_tools:
             self._in_tools[text] = self.stand_in(text)
         return self._in_tools[text]
@@ -199,7 +206,7 @@ def _apply_template(
     *,
     add_generation_prompt: bool,
 ) -> list[_Segment]:
-    """The template's rendering of `turns` and `tools`, cut at their contents."""
+    """Render `turns` and `tools` in the template and cut the result at their contents."""
     taken = [turn.text + turn.thought + repr(turn.tool_calls) for turn in turns]
     taken += [spec.name + spec.description + str(spec.json_schema) for spec in tools]
     stand_ins = _StandIns("".join(taken) + str(tokenizer.chat_template))
@@ -210,7 +217,7 @@ def _apply_template(
         text = stand_ins.stand_in(turn.text) if turn.text or not turn.tool_calls else ""
         texts.append(text)
         message: dict[str, Any] = {"role": turn.role, "content": text}
-        if turn.thought:  # whether it is shown again is the template's business
+        if turn.thought:  # the template decides whether the LM sees it again
             message[THOUGHT_KEY] = stand_ins.stand_in(turn.thought)
         if turn.tool_calls:
             message["tool_calls"] = [
@@ -237,13 +244,13 @@ def _apply_template(
 
 
 def _short_id(call_id: str) -> str:
-    """Nine letters and digits for a tool call's id: what Mistral's templates insist on, and nothing that can forge."""
+    """Hash a call's id to nine letters and digits, which Mistral's templates insist on and which can forge nothing."""
     return hashlib.sha256(call_id.encode("utf-8", "replace")).hexdigest()[:9]
 
 
 def _advice(role: str) -> str:
     if role in ("system", "developer"):
-        return "This LM knows no such role: put the text into the first user message."
+        return "This LM has no such role: put the text into the first user message."
     if role == "tool":
         return "Use reinjection='inline', which needs no tool role."
     return "Check the order of the messages: most templates want user and assistant in turn."
@@ -274,7 +281,7 @@ def _render_template(
 
 
 def _refused_role(tokenizer: PreTrainedTokenizerBase, chat: Sequence[dict[str, Any]]) -> str:
-    """The role of the message that ends the shortest prefix of `chat` that the template refuses."""
+    """Return the role of the last message in the shortest prefix of `chat` that the template refuses."""
     for count in range(1, len(chat)):
         try:
             tokenizer.apply_chat_template(list(chat[:count]), tokenize=False, add_generation_prompt=False)
@@ -291,15 +298,18 @@ def _chat_segments(
         turns = turns[:-1]  # nothing written yet: the LM begins the answer
     if turns[-1].role != "assistant":
         return _apply_template(tokenizer, turns, tools, add_generation_prompt=True)
-    # An open answer stands behind the very prompt that it was generated from. The template's own rendering of an
-    # assistant message is not always that: Qwen3's puts an empty <think> block before it.
+    # An open answer must follow exactly the prompt that it was generated from. The template's own rendering of an
+    # assistant message can differ: Qwen3's puts an empty <think> block before it.
     return [*_before_answer(tokenizer, turns[:-1], tools), *_open_answer(tokenizer, last, first=len(turns) == 1)]
 
 
 def _open_answer(tokenizer: PreTrainedTokenizerBase, turn: Turn, *, first: bool) -> list[_Segment]:
-    """An answer as the LM has written it so far, its thought included.
+    """Return an answer as the LM has written it so far, with its thought.
 
-    first: no prompt stands before it that could have opened the thought.
+    Args:
+        tokenizer: The LM's tokenizer.
+        turn: The assistant's turn.
+        first: Whether no prompt precedes it that could have opened the thought.
     """
     layout = thought_layout(tokenizer)
     text = _Segment(turn.text, content=True)
@@ -328,7 +338,7 @@ def _before_answer(
 
 @dataclass(frozen=True)
 class _Knowledge:
-    """What a chat template has a place for."""
+    """What a chat template supports."""
 
     tools: bool
     system: bool
@@ -362,5 +372,5 @@ def _ends_of(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> tuple[st
 
 
 def _template_ends(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """(whitespace before an answer, text behind it) in the tokenizer's chat template."""
+    """Return the whitespace before an answer and the text after it in the tokenizer's chat template."""
     return _ends_of(tokenizer, str(tokenizer.chat_template))

@@ -1,8 +1,8 @@
-"""Text that came from outside as token ids: content never yields a special token (DESIGN §3).
+"""Tokenise text from outside so that it never becomes a special token.
 
-Everything that came from outside (a user, a tool, the LM itself) is *content* and goes through `encode_content` or
-`encode_with_ends`. Only a chat template's own text may hold special tokens, and goes through `encode_template_text`.
-Contents are kept character for character.
+Text from a user, a tool or the LM itself is *content*. It goes through `encode_content` or `encode_with_ends`, which
+keep it character for character. Only a chat template's own text may contain special tokens; it goes through
+`encode_template_text`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class _ContentRules:
-    """What `encode_content` must know of one tokenizer; made once per tokenizer and vocabulary size."""
+    """What `encode_content` needs to know about a tokenizer, computed once per tokenizer and vocabulary size."""
 
     size: int
     markers: dict[str, tuple[str, ...]]  # added tokens of two characters or more, by first character
     first: re.Pattern[str] | None  # any character that a marker begins with
     forbidden: frozenset[int]  # ids that content must never contain
-    lead: tuple[int, ...] | None  # ids of "\n", for tokenizers that put a space of their own in front of a text
+    lead: tuple[int, ...] | None  # ids of "\n", for tokenizers that put a space in front of every text
 
 
 _RULES: WeakKeyDictionary[PreTrainedTokenizerBase, _ContentRules] = WeakKeyDictionary()
@@ -71,17 +71,20 @@ def _tokenize(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def encode_content(tokenizer: PreTrainedTokenizerBase, text: str, *, continued: bool = False) -> list[int]:
-    """Token ids of `text` in which special and added tokens stay text.
+    """Tokenise `text`, keeping special and added tokens in it as plain text.
 
-    continued: the ids will stand behind others; a tokenizer that opens every text with a space of its own
-        (SentencePiece, as in Llama 2) then leaves it out.
+    Each occurrence of an added token's string is cut after its first character and the pieces are encoded separately,
+    so "<|im_end|>" in a user's message becomes about eight ordinary tokens. Added tokens that are only whitespace are
+    ordinary text and stay whole. Lone surrogates, which tokenizers reject, become U+FFFD.
 
-    Each occurrence of an added token's string is cut after its first character and the pieces are encoded apart, so
-    "<|im_end|>" in a user's message is eight or so ordinary tokens. Added tokens of nothing but whitespace are
-    ordinary text and stay whole. Lone surrogates, which no tokenizer takes, become U+FFFD.
+    Args:
+        tokenizer: The LM's tokenizer.
+        text: The content.
+        continued: Whether the ids will follow other ids. A tokenizer that starts every text with a space
+            (SentencePiece, as in Llama 2) then leaves the space out.
 
     Raises:
-        ValueError: a special token of a single character stands in the text, which therefore can't be cut.
+        ValueError: The text contains a special token of a single character, which can't be cut.
     """
     return [index for index, _ in encode_with_ends(tokenizer, text, continued=continued, offsets=False)]
 
@@ -89,13 +92,19 @@ def encode_content(tokenizer: PreTrainedTokenizerBase, text: str, *, continued: 
 def encode_with_ends(
     tokenizer: PreTrainedTokenizerBase, text: str, *, continued: bool, offsets: bool
 ) -> list[tuple[int, int]]:
-    """`encode_content` as (id, end of the token in `text`); ends are right only with `offsets`.
+    """Tokenise `text` as `encode_content` does, with the position where each token ends.
 
-    continued: other text stands before this one, so a tokenizer's own leading space would be a character too many.
-    offsets: work the ends out, which not every tokenizer can.
+    Args:
+        tokenizer: The LM's tokenizer.
+        text: The content.
+        continued: Whether other text precedes this one, so that the tokenizer's leading space must go.
+        offsets: Whether to compute the ends, which not every tokenizer can.
+
+    Returns:
+        An (id, end of the token in `text`) pair for each token. Without `offsets` the ends mean nothing.
 
     Raises:
-        ValueError: as `encode_content`; or the tokenizer has no offsets to give.
+        ValueError: See `encode_content`. Also if the tokenizer can't give offsets.
     """
     rules = _rules(tokenizer)
     text = _SURROGATES.sub("\ufffd", text)
@@ -111,7 +120,7 @@ def encode_with_ends(
             continue
         piece = _encode_piece(tokenizer, rules, text[start:end], continued or start > 0, offsets)
         if any(index in rules.forbidden for index, _ in piece):
-            # A tokenizer that normalises text first (full-width forms, case) can find a marker that is not spelled so.
+            # A tokenizer that normalises text (full-width forms, case) can find a marker that was spelled differently.
             piece = []
             for i, character in enumerate(text[start:end]):
                 one = _encode_piece(tokenizer, rules, character, continued or start + i > 0, offsets)
@@ -126,9 +135,12 @@ def encode_with_ends(
 
 
 def encode_template_text(tokenizer: PreTrainedTokenizerBase, text: str, *, continued: bool) -> list[int]:
-    """Token ids of a chat template's own text, in which special tokens are special.
+    """Tokenise a chat template's own text, in which special tokens are special.
 
-    continued: the ids will stand behind others, as in `encode_content`.
+    Args:
+        tokenizer: The LM's tokenizer.
+        text: The template's text.
+        continued: Whether the ids will follow other ids, as in `encode_content`.
     """
     return [index for index, _ in _encode_piece(tokenizer, _rules(tokenizer), text, continued, False)]
 
@@ -149,8 +161,8 @@ def _with_ends(tokenizer: PreTrainedTokenizerBase, text: str, offsets: bool) -> 
         return [(index, 0) for index in _tokenize(tokenizer, text)]
     if not tokenizer.is_fast:
         raise ValueError(
-            f"{type(tokenizer).__name__} can't tell where its tokens stand in a text. Training needs a tokenizer "
-            "that can: load the model's tokenizer.json (a 'fast' tokenizer)."
+            f"{type(tokenizer).__name__} can't tell where its tokens are in a text, which training needs. Load the "
+            "model's tokenizer.json (a 'fast' tokenizer)."
         )
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, spans = _as_ints(encoding["input_ids"]), encoding["offset_mapping"]
@@ -158,7 +170,7 @@ def _with_ends(tokenizer: PreTrainedTokenizerBase, text: str, offsets: bool) -> 
 
 
 def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The ids that the tokenizer puts in front of a text by itself (most often one or none); never those behind it."""
+    """Return the ids that the tokenizer puts in front of every text, usually one or none; not those that it appends."""
     plain, whole = _tokenize(tokenizer, "a"), _as_ints(tokenizer("a")["input_ids"])
     for start in range(len(whole) - len(plain) + 1):
         if whole[start : start + len(plain)] == plain:

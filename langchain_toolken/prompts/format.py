@@ -1,4 +1,4 @@
-"""How a prompt is laid out: its style, how results are re-injected, and the tool card (DESIGN §3)."""
+"""How a prompt is laid out: its style, and how results are put back."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ Style = Literal["completion", "chat"]
 Reinjection = Literal["inline", "turn"]
 
 ANSWER = "\nA:"
-"""What parts question and answer in completion style, in prompts and in demonstrations."""
-
-_OPENERS = tuple("([{$€£\"'")
+"""The separator between question and answer in completion style, in prompts and demonstrations."""
 
 
 @dataclass(frozen=True)
 class PromptFormat:
-    """How messages are laid out.
+    r"""How messages are laid out.
 
-    style: "completion" ("Q: …\\nA: …", for base LMs) or "chat" (the tokenizer's chat template).
-    reinjection: "inline" puts a tool's result into the assistant's sentence, as in the papers (the default: it is what
-        demonstrations look like); "turn" gives it as a tool-role message through the chat template.
-    few_shot: completion style only: text put first, such as "Q: …\\nA: …\\n\\n".
+    Attributes:
+        style: "completion" ("Q: …\nA: …", for base LMs) or "chat" (the tokenizer's chat template).
+        reinjection: "inline" puts a tool's result into the assistant's sentence, as in the papers. It is the default
+            because demonstrations look like that. "turn" gives the result as a tool-role message.
+        few_shot: Text before everything else, such as "Q: …\nA: …\n\n"; completion style only.
+
+    Raises:
+        ValueError: The style does not allow the other setting.
     """
 
     style: Style
@@ -42,17 +44,5 @@ class PromptFormat:
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """Strings that end an answer: a base LM goes on with a question of its own."""
+        """Strings that end an answer, because a base LM would continue with another question."""
         return ("\nQ:",) if self.style == "completion" else ()
-
-
-def join_result(text: str, result: str) -> str:
-    """`text` with a tool's `result` put behind it, with a space between where prose has one.
-
-    No space at the start, after whitespace, after an opening bracket, quote or currency sign, and after an "=" that
-    is written close ("4096*27=" but "4096 * 27 = ").
-    """
-    close_equals = text.endswith("=") and not text[:-1].endswith((" ", "\t", "\n"))
-    if not text or text[-1].isspace() or text.endswith(_OPENERS) or close_equals:
-        return text + result
-    return f"{text} {result}"

@@ -1,7 +1,7 @@
-"""Messages to the token ids that the LM goes on from (DESIGN §3).
+r"""Render messages to the token ids that the LM continues from.
 
-A base LM's completion style ("Q: …\\nA: …") has no template, and so no special tokens at all besides the ones that the
-tokenizer puts in front. Chat style is laid out by the tokenizer's chat template.
+Completion style ("Q: …\nA: …", for base LMs) has no template, and no special tokens except those that the tokenizer
+puts in front of every text. Chat style is laid out by the tokenizer's chat template.
 """
 
 from __future__ import annotations
@@ -30,17 +30,23 @@ def render(
     prompt_format: PromptFormat,
     tools: Sequence[ToolSpec] = (),
 ) -> list[int]:
-    """Token ids of the prompt for `messages`; the LM goes on where they end.
+    """Render the prompt for `messages`.
 
-    A history that ends in an assistant message or in tool results (inline) leaves the assistant's turn open, after
-    exactly the text that stands there. completion: "A:" ends an open question, and the LM writes the space itself.
+    A history that ends in an assistant message, or inline in a tool's result, leaves the assistant's turn open right
+    after its text. In completion style "A:" ends an open question, and the LM writes the space itself.
 
-    tools: those that the prompt is to describe; none for tools that have a toolken.
+    Args:
+        tokenizer: The LM's tokenizer.
+        messages: The history.
+        prompt_format: How messages are laid out.
+        tools: Tools that the prompt describes. Tools with a toolken need no description.
+
+    Returns:
+        Token ids; the LM continues where they end.
 
     Raises:
-        ValueError: no messages; content other than text; a ToolMessage without its call; a call without its result;
-            a chat template that is missing, or that refuses or drops a role (the error names the role);
-            tools to describe, and a tokenizer without a way to call them.
+        ValueError: See `turns.turns_of`. Also if the chat template is missing or refuses or drops a role (the error
+            names the role), or if there are tools to describe and the tokenizer has no marker token for calls.
     """
     turns = turns_of(messages, prompt_format.reinjection)
     if prompt_format.style == "completion":
@@ -51,22 +57,22 @@ def render(
 
 
 def answer_so_far(messages: Sequence[BaseMessage], reinjection: Reinjection) -> str | None:
-    """The text of the assistant's turn that `render` leaves open; None where the LM begins a new answer."""
+    """Return the text of the assistant's turn that `render` leaves open, or None if the LM begins a new answer."""
     turn = open_turn(messages, reinjection)
     return None if turn is None else turn.text
 
 
 def open_turn(messages: Sequence[BaseMessage], reinjection: Reinjection) -> Turn | None:
-    """The assistant's turn that `render` leaves open, with its thought; None where the LM begins a new answer."""
+    """Return the assistant's turn that `render` leaves open, or None if the LM begins a new answer."""
     last = turns_of(messages, reinjection)[-1]
     return last if last.role == "assistant" else None
 
 
 def completion_text(turns: Sequence[Turn]) -> str:
-    """`turns` in completion style, up to where the LM goes on: at the end of an assistant's text, else after "A:".
+    """Write `turns` in completion style, up to where the LM continues: an assistant's text, or "A:".
 
     Raises:
-        ValueError: there is nothing to answer, since no user or assistant message stands last.
+        ValueError: The last turn is neither the user's nor the assistant's, so there is nothing to answer.
     """
     paragraphs: list[str] = []
     previous = ""

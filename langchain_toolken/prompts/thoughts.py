@@ -1,7 +1,7 @@
-"""How a reasoning LM marks its thoughts, and where messages keep them (DESIGN §3).
+"""How a reasoning LM marks its thoughts, and where messages keep them.
 
-LangChain's models of reasoning LMs keep a thought in `additional_kwargs["reasoning_content"]`, from which
-`AIMessage.content_blocks` makes a standard block of type "reasoning"; so does ToolkenChat.
+Like LangChain's other chat models, ToolkenChat keeps a thought in `additional_kwargs["reasoning_content"]`, from which
+`AIMessage.content_blocks` makes a standard block of type "reasoning".
 """
 
 from __future__ import annotations
@@ -23,23 +23,29 @@ TAGS = (
     ("[THINK]", "[/THINK]"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
 )
-"""The tags known to mark thoughts: of Qwen 3, DeepSeek R1, SmolLM3 and most others; some fine-tunes; Magistral; Command
-A Reasoning."""
+"""Known tags around thoughts, in order: Qwen 3, DeepSeek R1, SmolLM3 and most others; some fine-tunes; Magistral;
+Command A
+Reasoning."""
 
 THOUGHT_KEY = "reasoning_content"
 OPEN_KEY = "reasoning_open"
-"""In `additional_kwargs`: the thought was not closed, because a tool was called in it or the text was cut off. A tool's
-result then goes on in the thought."""
+"""Key in `additional_kwargs` that says that the thought was not closed, because a tool was called in it or the text was
+cut off. A tool's result then continues the thought."""
 
 _THOUGHT, _ANSWER = "\U000f0001", "\U000f0002"
 
 
 @dataclass(frozen=True)
 class ThoughtLayout:
-    """One tokenizer's way to write a thought: open, lead, the thought, tail, close, gap, the answer.
+    """How one tokenizer's LM writes a thought: open, lead, the thought, tail, close, gap, the answer.
 
-    lead, tail and gap are the whitespace that the chat template puts there. opened: its generation prompt opens the
-    thought (DeepSeek R1), so that an LM's text begins within it.
+    Attributes:
+        open: The tag before a thought.
+        close: The tag after a thought.
+        lead: The chat template's whitespace after the opening tag.
+        tail: The chat template's whitespace before the closing tag.
+        gap: The chat template's whitespace between the closing tag and the answer.
+        opened: Whether the generation prompt opens the thought (DeepSeek R1), so that the LM's text begins inside it.
     """
 
     open: str
@@ -51,20 +57,20 @@ class ThoughtLayout:
 
     @property
     def begin(self) -> str:
-        """What stands before a thought."""
+        """The text before a thought."""
         return self.open + self.lead
 
     @property
     def end(self) -> str:
-        """What stands between a thought and the answer."""
+        """The text between a thought and the answer."""
         return self.tail + self.close + self.gap
 
 
 def thought_layout(tokenizer: PreTrainedTokenizerBase) -> ThoughtLayout | None:
-    """How this tokenizer's LM marks thoughts; None if it marks none.
+    """Return how this tokenizer's LM marks thoughts, or None if it does not.
 
-    It does if the two tags of one of `TAGS` are in the chat template or among the tokenizer's added tokens. A tokenizer
-    without chat template is a base LM's, which does not think before it answers.
+    It does if both tags of a pair in `TAGS` are in the chat template or among the tokenizer's added tokens. A tokenizer
+    without a chat template belongs to a base LM, which does not think before it answers.
     """
     if tokenizer.chat_template is None:
         return None
@@ -99,7 +105,7 @@ def _layout_of(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> Though
 
 
 def _rendered(tokenizer: PreTrainedTokenizerBase, chat: list[dict[str, Any]], *, generate: bool) -> str:
-    """The chat in the tokenizer's template; "" if it takes no such chat."""
+    """Render the chat in the tokenizer's template, or return "" if the template rejects it."""
     try:
         return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=generate))
     except (TemplateError, TypeError, ValueError):
@@ -107,7 +113,7 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, chat: list[dict[str, Any]], *,
 
 
 def thought_of(message: AIMessage) -> str:
-    """The thought that a message holds, in its content's blocks or beside them; "" if none."""
+    """Return the thought in a message's content blocks or `additional_kwargs`, or "" if there is none."""
     blocks = [message.content] if isinstance(message.content, str) else message.content
     said = [
         str(block.get("reasoning") or block.get("thinking") or "")

@@ -1,7 +1,7 @@
-"""How an LM writes a tool call as text: the marker that begins it, and the JSON behind the marker (DESIGN §3).
+"""How an LM writes a tool call as text: a marker token, then JSON.
 
-Only the marker *token*, chosen by the LM, begins a call. Its string in a message or a tool result is tokenised as
-ordinary text (see `content`), and so never is that token.
+Only the marker *token*, chosen by the LM, begins a call. The same string in a message or a tool's result is tokenised
+as ordinary text (see `content`) and never becomes that token.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MARKERS = ("<tool_call>", "[TOOL_CALLS]", "<|tool_call|>")
-"""The tokens known to begin a call: of nano, Qwen 2.5 and 3, Hermes and SmolLM3; of Mistral; of Granite and Phi-4."""
+"""Known marker tokens, in order: nano, Qwen 2.5 and 3, Hermes and SmolLM3; Mistral; Granite and Phi-4."""
 
 _NAME, _KEY, _VALUE = "\U000f0001", "\U000f0002", "\U000f0003"
 _BEFORE_NAME = re.compile(r'\s*\[?\s*\{\s*"name"\s*:\s*"')
@@ -27,10 +27,14 @@ _AFTER_NAME = re.compile(r'"\s*,\s*"arguments"\s*:\s*')
 
 @dataclass(frozen=True)
 class CallLayout:
-    """One tokenizer's way to write a call: marker, `before_name`, the tool's name, `after_name`, the arguments' JSON.
+    """How one tokenizer's LM writes a call: marker, `before_name`, the tool's name, `after_name`, the arguments' JSON.
 
-    The two texts are the chat template's own, spaces and line breaks included, since they are what the LM was trained
-    to write.
+    Attributes:
+        marker: The token that begins a call, as text.
+        marker_id: Its id.
+        before_name: The chat template's text before the name, with its spaces and line breaks, because the LM was
+            trained to write exactly that.
+        after_name: The chat template's text between the name and the arguments.
     """
 
     marker: str
@@ -40,20 +44,20 @@ class CallLayout:
 
     @property
     def lead(self) -> str:
-        """What stands between the marker and the call's JSON object."""
+        """The text between the marker and the call's JSON object."""
         return self.before_name[: self.before_name.index("{")]
 
     def head(self, name: str) -> str:
-        """All that stands between the marker and the arguments of a call of the tool `name`."""
+        """Return the text between the marker and the arguments of a call of the tool `name`."""
         return f"{self.before_name}{json.dumps(name, ensure_ascii=False)[1:-1]}{self.after_name}"
 
 
 def call_layout(tokenizer: PreTrainedTokenizerBase) -> CallLayout:
-    """How this tokenizer's LM writes calls: read off its chat template, or else off its vocabulary.
+    """Return how this tokenizer's LM writes calls, as its chat template or else its vocabulary shows.
 
     Raises:
-        ValueError: the tokenizer has none of `MARKERS` as an added token, or its template writes calls otherwise than
-            as JSON with "name" and "arguments".
+        ValueError: The tokenizer has none of `MARKERS` as an added token, or its template does not write calls as JSON
+            with "name" and "arguments".
     """
     return _layout_of(tokenizer, str(tokenizer.chat_template))
 
@@ -69,7 +73,7 @@ def _layout_of(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> CallLa
             "can't be told from text. Use tool_mode='toolken'."
         )
     rendered = _example(tokenizer)
-    if _NAME not in rendered:  # the template knows no calls: compact JSON, as all arguments are written
+    if _NAME not in rendered:  # the template does not support calls: compact JSON, as for all arguments
         return CallLayout(known[0], added[known[0]], '{"name":"', '","arguments":')
     before, _, behind = rendered.partition(_NAME)
     marker = max(known, key=before.rfind)
@@ -78,13 +82,13 @@ def _layout_of(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> CallLa
     if not _BEFORE_NAME.fullmatch(head) or not _AFTER_NAME.fullmatch(after):
         raise ValueError(
             f"The chat template of {model} writes calls as {(before[-30:] + 'NAME' + behind[:30])!r}, not as a JSON "
-            'object {"name": ..., "arguments": ...} behind a marker. Use tool_mode=\'toolken\'.'
+            'object {"name": ..., "arguments": ...} after a marker. Use tool_mode=\'toolken\'.'
         )
     return CallLayout(marker, added[marker], head, after)
 
 
 def _example(tokenizer: PreTrainedTokenizerBase) -> str:
-    """A chat with one call in the tokenizer's template; "" if it has no template or takes no calls."""
+    """Render a chat with one call, or return "" if the tokenizer has no template or the template takes no calls."""
     if tokenizer.chat_template is None:
         return ""
     call = {"id": "000000000", "type": "function", "function": {"name": _NAME, "arguments": {_KEY: _VALUE}}}
@@ -94,5 +98,5 @@ def _example(tokenizer: PreTrainedTokenizerBase) -> str:
     ]
     try:
         return str(tokenizer.apply_chat_template(chat, tokenize=False))
-    except (TemplateError, TypeError, ValueError):  # it takes no calls, or no arguments of this kind
+    except (TemplateError, TypeError, ValueError):  # it takes no calls, or not with such arguments
         return ""

@@ -1,7 +1,9 @@
-"""Tools described in the prompt, for LMs that call them by writing and not by toolken (DESIGN §3).
+"""Everything an LM reads about a tool: the card after a trigger, and descriptions of tools that it calls in writing.
 
-A description comes from whoever wrote the tool, an MCP server among them: in a chat template each of its texts is
-hidden behind a stand-in, as messages are, and only JSON schema's own words reach the template.
+A tool called by its toolken has no text in the prompt; its card comes after the trigger. Tools that the LM calls in
+writing are described in the prompt. Descriptions are content, since anyone may have written them, an MCP server for
+instance: a chat template gets a stand-in for each of their texts, as for messages, and sees only JSON Schema's own
+keywords.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from langchain_toolken.tools.spec import ToolSpec
 
 _TYPES = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
-_NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties"})  # their keys are names somebody gave
+_NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties"})  # their keys are names, not keywords
 _KEYWORDS = _NAMED | {
     *("type", "required", "items", "prefixItems", "enum", "const", "default", "examples", "description", "title"),
     *("anyOf", "oneOf", "allOf", "not", "additionalProperties", "propertyNames", "contains", "$ref", "format"),
@@ -25,17 +27,44 @@ _KEYWORDS = _NAMED | {
 }
 
 
+def tool_card(spec: ToolSpec) -> str:
+    """Return the card of the one tool that was called. It follows the trigger, and its arguments' JSON follows it."""
+    return f"\nTool: {spec.signature}\n{spec.summary}\nArguments: "
+
+
+def tool_choices(specs: Sequence[ToolSpec], reject: str | None) -> str:
+    """Return the cards of tools to choose between, which the LM reads after the trigger.
+
+    Args:
+        specs: The tools.
+        reject: What choosing no tool is called; None if a tool has to be chosen.
+    """
+    cards = [f"- {spec.signature}: {spec.summary}" for spec in specs]
+    if reject is not None:
+        cards.append(f"- {reject}: go on with words.")
+    return "\n".join(["\nTools:", *cards, "Best:"])
+
+
+def tool_name_lead() -> str:
+    """Return the beginning of a card, up to the tool's name."""
+    return "\nTool:"
+
+
 def openai_tool(spec: ToolSpec) -> dict[str, Any]:
-    """The tool as OpenAI's API and chat templates take it."""
+    """Return the tool in OpenAI's form, which chat templates take too."""
     function = {"name": spec.name, "description": spec.description, "parameters": spec.json_schema}
     return {"type": "function", "function": function}
 
 
 def hidden_tool(spec: ToolSpec, hide: Callable[[str], str]) -> dict[str, Any]:
-    """`openai_tool` with `hide(text)` in place of every text that is not JSON schema's own.
+    """Return `openai_tool(spec)` with `hide(text)` in place of every text that is not JSON Schema's own.
 
-    A description is hidden line by line, because templates cut it at line breaks. `hide` gives the same for the same
-    text: templates look names up in "required".
+    Descriptions are hidden line by line, because templates split them at line breaks.
+
+    Args:
+        spec: The tool.
+        hide: Returns the stand-in for a text. The same text must get the same one: templates look names up in
+            "required".
     """
     function = {
         "name": hide(spec.name),
@@ -64,16 +93,19 @@ def _hidden(value: Any, hide: Callable[[str], str], *, names: bool = False) -> A
 
 
 def tool_list(specs: Sequence[ToolSpec], layout: CallLayout) -> str:
-    """The tools as plain text, for prompts without a chat template that knows tools."""
+    """List the tools as plain text, for prompts without a chat template that supports tools."""
     listed = "\n".join(f"- {spec.signature}: {spec.summary}" for spec in specs)
     form = f"{layout.marker}{layout.before_name}tool{layout.after_name}{{…}}}}"
     return f"You can call these tools. To call one, write {form}\n{listed}"
 
 
 def with_tool_list(turns: Sequence[Turn], text: str, *, system: bool) -> list[Turn]:
-    """`turns` with a tool list in front of the conversation.
+    """Put a tool list in front of the conversation.
 
-    system: the prompt has a place for a system message; otherwise the list opens the first user message.
+    Args:
+        turns: The conversation.
+        text: The tool list.
+        system: Whether the prompt can have a system message. If not, the list begins the first user message.
     """
     first = turns[0]
     if first.role in ("system", "developer"):
@@ -81,21 +113,3 @@ def with_tool_list(turns: Sequence[Turn], text: str, *, system: bool) -> list[Tu
     if not system and first.role == "user":
         return [Turn("user", f"{text}\n\n{first.text}"), *turns[1:]]
     return [Turn("system", text), *turns]
-
-
-def tool_card(spec: ToolSpec) -> str:
-    """The just-in-time card: the one tool that was called, after the trigger; its arguments' JSON follows."""
-    return f"\nTool: {spec.signature}\n{spec.summary}\nArguments: "
-
-
-def tool_choices(specs: Sequence[ToolSpec], reject: str | None) -> str:
-    """Tools to choose between, behind the trigger: a card of each and, named `reject`, none; the choice follows."""
-    cards = [f"- {spec.signature}: {spec.summary}" for spec in specs]
-    if reject is not None:
-        cards.append(f"- {reject}: go on with words.")
-    return "\n".join(["\nTools:", *cards, "Best:"])
-
-
-def tool_name_lead() -> str:
-    """How a card begins: the name of a tool follows."""
-    return "\nTool:"

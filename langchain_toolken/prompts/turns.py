@@ -1,4 +1,4 @@
-"""Messages as turns: who said what, each call paired with its result (DESIGN §3)."""
+"""Messages as turns: who said what, with each call's result put back (`join_result`, `turns_of`)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,26 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
-from langchain_toolken.prompts.format import Reinjection, join_result
+from langchain_toolken.prompts.format import Reinjection
 from langchain_toolken.prompts.thoughts import OPEN_KEY, thought_of
 
 _THOUGHTS = ("reasoning", "thinking", "redacted_thinking")
 _CHAT_ROLES = ("system", "developer", "user", "assistant", "tool")
+_OPENERS = tuple("([{$€£\"'")
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What one role says in one go; calls and results stay apart from the text only in turn style.
+    """What one role says before another one does.
 
-    thought: what an assistant thought before the text. thought_open: and has not ended: the turn goes on within it.
+    Attributes:
+        role: Who says it.
+        text: What is said. With inline re-injection it includes the tools' results.
+        tool_calls: The calls that follow the text; empty with inline re-injection.
+        tool_call_id: The call that a tool's turn answers.
+        tool_name: That call's tool.
+        thought: What an assistant thought before the text.
+        thought_open: Whether the thought has not ended, so that the turn continues inside it.
     """
 
     role: str
@@ -41,7 +49,7 @@ def _text_of(message: BaseMessage) -> str:
         elif block.get("type") == "text":
             texts.append(str(block["text"]))
         elif block.get("type") in _THOUGHTS and isinstance(message, AIMessage):
-            continue  # kept apart: the chat template decides which thoughts an LM reads again
+            continue  # kept separately: the chat template decides which thoughts the LM reads again
         elif block.get("type") not in ("tool_use", "tool_call", "tool_call_chunk"):  # repeated in message.tool_calls
             raise ValueError(
                 f"A {message.type} message holds a content block of type {block.get('type')!r}; this LM reads text "
@@ -67,23 +75,40 @@ def _role_of(message: BaseMessage) -> str:
 
 
 def _joined(turn: Turn, more: Turn) -> Turn:
-    """An assistant's turn that goes on with another message. A thought behind text is dropped: none can stand there."""
+    """Continue an assistant's turn with another message. A thought after text is dropped, since none can be there."""
     if turn.text:
         return replace(turn, text=turn.text + more.text, tool_calls=more.tool_calls)
     return replace(more, thought=turn.thought + more.thought)
 
 
+def join_result(text: str, result: str) -> str:
+    """Append a tool's `result` to `text`, with a space between them where prose has one.
+
+    There is no space at the start, after whitespace, after an opening bracket, quote or currency sign, and after an "="
+    without a space before it ("4096*27=" but "4096 * 27 = ").
+    """
+    close_equals = text.endswith("=") and not text[:-1].endswith((" ", "\t", "\n"))
+    if not text or text[-1].isspace() or text.endswith(_OPENERS) or close_equals:
+        return text + result
+    return f"{text} {result}"
+
+
 def turns_of(messages: Sequence[BaseMessage], reinjection: Reinjection) -> list[Turn]:
-    """The messages as turns. inline: results are joined into the assistant's text, which stays one turn.
+    """Group messages into turns.
+
+    Args:
+        messages: The history, at least one message.
+        reinjection: "inline" joins results into the assistant's text, which stays one turn; "turn" gives each result a
+            turn.
 
     Raises:
-        ValueError: no messages; content other than text; an unknown role; a ToolMessage without its call; a call
-            without its result.
+        ValueError: There are no messages, content other than text, an unknown role, a ToolMessage without its call, or
+            a call without its result.
     """
     if not messages:
         raise ValueError("There are no messages to answer: give at least one.")
     turns: list[Turn] = []
-    open_calls: dict[str, str] = {}  # id -> tool name, of the calls in the assistant turn under way
+    open_calls: dict[str, str] = {}  # id -> tool name, of the current assistant turn's calls without a result
     for message in messages:
         role, text = _role_of(message), _text_of(message)
         if isinstance(message, ToolMessage):

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from transformers import PreTrainedTokenizerFast
 
-from langchain_toolken.prompts.format import PromptFormat, join_result
+from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import answer_so_far, render
+from langchain_toolken.prompts.turns import join_result
 from tests.support.prompts import COMPLETION, INLINE, TOKENIZER, call, hostile, special_ids
 from tests.support.tiny import make_tokenizer
 

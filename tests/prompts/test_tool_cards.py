@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
-from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.prompts.tool_cards import tool_card
+from langchain_toolken.tools.spec import ToolSpec, tool_spec
 from tests.support.prompts import COMPLETION, INLINE, SPECIAL_IDS, TURN, call, hostile
 from tests.support.tiny import TEMPLATE, make_tokenizer
 
@@ -108,3 +109,14 @@ def test_the_completion_style_opens_with_the_list() -> None:
     prompt = tokenizer.decode(render(tokenizer, QUESTION, COMPLETION, [tool()]))
     assert prompt.startswith("You can call these tools.")
     assert prompt.endswith("\n\nQ: Turn it on.\nA:")
+
+
+def test_the_tool_card_is_signature_summary_and_an_open_json() -> None:
+    def divide(a: float, b: float) -> float:
+        """Divide a by b.
+
+        More that the LM need not read.
+        """
+        return a / b
+
+    assert tool_card(tool_spec(divide)) == "\nTool: divide(a: number, b: number)\nDivide a by b.\nArguments: "

@@ -1,4 +1,4 @@
-"""prompts.turns: a history that makes no prompt says why, in every format."""
+"""prompts.turns: results join as prose does, and a history that makes no prompt says why, in every format."""
 
 from __future__ import annotations
 
@@ -7,8 +7,26 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMe
 
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
-from langchain_toolken.prompts.turns import Turn, turns_of
+from langchain_toolken.prompts.turns import Turn, join_result, turns_of
 from tests.support.prompts import COMPLETION, INLINE, TOKENIZER, TURN, call
+
+
+@pytest.mark.parametrize(
+    ("text", "result", "joined"),
+    [
+        ("", "5", "5"),
+        ("4096*27=", "110592", "4096*27=110592"),
+        ("4096 * 27 =", "110592", "4096 * 27 = 110592"),
+        ("It is ", "5", "It is 5"),
+        ("It is", "5", "It is 5"),
+        ("It costs $", "5", "It costs $5"),
+        ("(", "5", "(5"),
+        ('"', "Paris", '"Paris'),
+        ("=", "5", "=5"),
+    ],
+)
+def test_results_join_as_prose_does(text: str, result: str, joined: str) -> None:
+    assert join_result(text, result) == joined
 
 
 def test_text_blocks_are_joined_and_calls_among_them_left_to_tool_calls() -> None:

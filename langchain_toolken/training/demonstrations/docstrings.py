@@ -14,7 +14,7 @@ left out. A doctest whose preceding line ends in "?" is read the same way. Witho
 Other doctest lines (imports, assignments) are skipped.
 
 Such examples show when to call but hardly ever when not to: add demonstrations without calls too.
-'''
+'''  # noqa: D214
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parse the papers' inline markup, such as `4096 * 27 = <multiply>(4096, 27)=110592`, into a text with call spans.
+r"""Parse the papers' inline markup, such as `4096 * 27 = <multiply>(4096, 27)=110592`, into a text with call spans.
 
 The markup is removed and the result stays: "4096 * 27 = 110592", with the call where the result begins.
 
@@ -6,7 +6,7 @@ The markup is removed and the result stays: "4096 * 27 = 110592", with the call 
   a tool. With "(" it is always a call, even if no tool has that name.
 - A result is a quoted string, a number, or the text up to the next space, "<" or backslash without its trailing
   punctuation.
-- `\\<` is a "<" that begins no call. A literal backslash right before "<" is written twice.
+- `\<` is a "<" that begins no call. A literal backslash right before "<" is written twice.
 """
 
 from __future__ import annotations

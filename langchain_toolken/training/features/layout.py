@@ -40,9 +40,9 @@ class RenderedDemonstration:
 def render_demonstration(
     tokenizer: PreTrainedTokenizerBase, text: str, calls_starts: Sequence[int], style: Style
 ) -> RenderedDemonstration:
-    """Lay out a text as `prompts.messages.render` lays out the same words, and find its calls.
+    r"""Lay out a text as `prompts.messages.render` lays out the same words, and find its calls.
 
-    "Q: …\\nA: …" is split at the first "\\nA:". In completion style the text is used as it is, after the bos, and
+    "Q: …\nA: …" is split at the first "\nA:". In completion style the text is used as it is, after the bos, and
     supervised after "A:". In chat style the question becomes a user message and the answer the assistant's, followed by
     the template's end of turn, so that not calling at the end is learned too. Any other text is supervised as a whole;
     in chat style it is an assistant message without a question.

@@ -279,7 +279,7 @@ def _row(spec: ToolSpec | None, draft: Draft, result: str | None) -> dict[str, A
     call = {"id": "call_1", "type": "function", "function": function}
     messages: list[dict[str, Any]] = [
         user,
-        # The LM itself writes a space before the result (`prompts.format.join_result`).
+        # The LM itself writes a space before the result (`prompts.turns.join_result`).
         {"role": "assistant", "content": lead.strip(), "tool_calls": [call]},
     ]
     if result is not None:
