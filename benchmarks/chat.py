@@ -54,7 +54,7 @@ RETRIEVED = 5  # tools that retrieval puts into the prompt
 
 @dataclass(frozen=True)
 class CallCost:
-    """The cost of one way to bind tools, at one number of tools. Warm seconds are medians without the first question."""
+    """Cost of one way to bind tools, at one number of tools. Warm seconds are medians without the first question."""
 
     tools: int
     mode: str
