@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_core.messages import BaseMessage
 
 from langchain_toolken.decoding.engine import Reasoning
+from langchain_toolken.decoding.partial_match import partial_match
 from langchain_toolken.prompts.chat_templates import answer_lead
 from langchain_toolken.prompts.content import encode_template_text
 from langchain_toolken.prompts.format import PromptFormat
@@ -109,7 +110,7 @@ class ThoughtSplitter:
                 yield Thought(thought.removesuffix(layout.tail))
                 self._place, self._held = "gap", rest
             else:
-                certain = len(self._held) - _held_back(self._held, (layout.tail + layout.close, layout.close))
+                certain = len(self._held) - partial_match(self._held, (layout.tail + layout.close, layout.close))
                 piece, self._held = self._held[:certain], self._held[certain:]
                 yield Thought(piece)
         if self._place == "gap":
@@ -222,14 +223,3 @@ def _without_lead(pieces: Iterator[str | Reasoning], lead: str) -> Iterator[str 
                 if rest := held.removeprefix(lead):
                     yield rest
                 held, waiting = "", False
-
-
-def _held_back(text: str, ends: Sequence[str]) -> int:
-    """Return the length of the longest suffix of `text` that is a prefix of one of `ends`."""
-    longest = 0
-    for end in ends:
-        for length in range(min(len(end) - 1, len(text)), longest, -1):
-            if text.endswith(end[:length]):
-                longest = length
-                break
-    return longest

@@ -1,1 +1,1 @@
-"""Decoding: the language model, the toolken head on top of it, and the engines that run both (DESIGN §3)."""
+"""Decoding: what an engine has to do, and the engine that runs the LM in this process."""

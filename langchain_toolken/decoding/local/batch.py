@@ -1,4 +1,4 @@
-"""`Batch`: sequences that go through the LM together; they may join and leave between two steps."""
+"""`Batch`: sequences that go through the LM together, and may join and leave between two steps."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Row:
     """One sequence.
 
     Attributes:
-        ids: the prompt, and what was chosen so far.
-        fed: how many of them the LM has seen: those are in the cache of the batch the row is in, or in its own.
-        cache: its own cache, while it is in no batch.
-        reused: how many of the prompt's tokens came out of the prefix cache.
+        ids: The prompt, and the tokens chosen so far.
+        fed: How many of `ids` the LM has seen. Their keys and values are in the batch's cache, or in `cache`.
+        cache: The row's own cache while it is in no batch.
+        reused: How many of the prompt's tokens came out of the prefix cache.
     """
 
     def __init__(self, prompt: Sequence[int]) -> None:
@@ -30,22 +30,27 @@ class Row:
 
     @property
     def pending(self) -> int:
-        """How many tokens the LM has yet to see."""
+        """How many tokens the LM has not seen."""
         return len(self.ids) - self.fed
 
     def forget(self) -> None:
-        """Begin anew: all tokens are to be run again."""
+        """Drop the cache, so that all tokens are run again."""
         self.cache, self.fed, self.reused = None, 0, 0
 
 
 class Batch:
-    """Rows whose tokens stand in one cache and all end in its last column.
+    """Rows that share one cache, aligned at its last column.
 
-    Shorter rows have padding on the left and nowhere else: inside a sequence it would count against a sliding window.
+    Shorter rows are padded on the left and nowhere else: padding inside a sequence would count against a sliding
+    window.
 
     Args:
-        lm: runs the rows.
-        rows: each with its own cache, which is taken over; none: an empty batch.
+        lm: Runs the rows.
+        rows: The rows. The batch takes over their caches.
+
+    Attributes:
+        rows: The rows, in the order of the cache.
+        cache: The cache of all rows.
     """
 
     def __init__(self, lm: LanguageModel, rows: Sequence[Row] = ()) -> None:
@@ -53,7 +58,8 @@ class Batch:
         self.rows = list(rows)
         width = max((row.pending for row in rows), default=0)
         for row in rows:
-            # Some tokens of a long prefix are run again where another row has more new ones, so that all have as many.
+            # If another row has more new tokens, the end of a long prefix is run again, so that all rows run equally
+            # many.
             again = min(row.fed, width - row.pending)
             if row.cache is not None and again:
                 row.cache.crop(-again)
@@ -63,18 +69,21 @@ class Batch:
             row.cache = None
 
     def start(self) -> Tensor:
-        """Run all tokens that are pending. Gives the rows' last hidden states (n, d)."""
+        """Run all pending tokens and return the rows' last hidden states (n, d)."""
         return self._run(max(row.pending for row in self.rows))
 
     def step(self) -> tuple[list[Row], Tensor]:
-        """Run as many tokens as the row with the fewest has. Gives the rows that have none left, and their last hidden
-        states (n, d)."""
+        """Run as many tokens of each row as the row with the fewest has.
+
+        Returns:
+            The rows with no tokens left, and their last hidden states (n, d).
+        """
         hidden = self._run(min(row.pending for row in self.rows))
         due = [index for index, row in enumerate(self.rows) if not row.pending]
         return [self.rows[index] for index in due], hidden if len(due) == len(self.rows) else hidden[due]
 
     def join(self, other: Batch) -> None:
-        """Take over the rows of another batch, which is not to be used any more."""
+        """Take over the rows of another batch, which must not be used afterwards."""
         if not self.rows:
             self.cache = other.cache
         elif other.rows:
@@ -82,13 +91,13 @@ class Batch:
         self.rows += other.rows
 
     def cache_of(self, row: Row) -> DynamicCache:
-        """The cache of one row; a copy, unless it is the only one."""
+        """Return the cache of one row; a copy, unless the row is alone in the batch."""
         if len(self.rows) == 1 and self.cache.get_seq_length() == row.fed:
             return self.cache
         return row_of(self.cache, self.rows.index(row), row.fed)
 
     def drop(self, rows: Collection[Row]) -> None:
-        """Let rows go, and with them the columns that only they needed."""
+        """Remove rows, and the columns that only they needed."""
         kept = [index for index, row in enumerate(self.rows) if row not in rows]
         if len(kept) == len(self.rows):
             return
@@ -99,7 +108,7 @@ class Batch:
             self.cache = DynamicCache()
 
     def _run(self, width: int) -> Tensor:
-        """Run up to `width` tokens of every row, fewer only where a row has no more and nothing in the cache."""
+        """Run up to `width` tokens of every row. A row may have fewer only if nothing of it is in the cache."""
         columns = self.cache.get_seq_length() + width
         ids, positions, starts = [], [], []
         for row in self.rows:

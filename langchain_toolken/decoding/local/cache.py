@@ -1,5 +1,8 @@
-"""Key-value caches: `PrefixCache` keeps recent ones, so that an agent's next step pays only for its new tokens (DESIGN
-§3); `stack`, `select` and `row_of` put the caches of a batch's rows together and take them apart."""
+"""Key-value caches of prompts and of batches.
+
+`PrefixCache` keeps recent caches, so that an agent's next step runs only its new tokens. `stack`, `select` and `row_of`
+join the caches of a batch's rows and split them.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,17 @@ from transformers import DynamicCache
 
 
 class PrefixCache:
-    """The most recently used caches with the token ids they are of.
+    """The most recently used caches and their token ids. Safe to use from several threads.
 
-    A prefix is shared, not moved: `DynamicLayer` never writes into its tensors, it makes longer ones, so a cropped view
-    may be handed out while the entry stays whole for others. Safe to use from several threads.
+    Callers share an entry: `DynamicLayer` never writes into its tensors but makes longer ones, so one caller can extend
+    a cropped view while the entry stays complete for others.
 
     Args:
-        entries: how many to keep. 4 holds a conversation at its trigger, after its last result, and two others; an
-            entry is as large as its key-value cache. 0 keeps none.
+        entries: How many caches to keep; 0 for none. 4 are enough for one conversation at its trigger and after its
+            last result, and for two other conversations. Each takes the memory of its keys and values.
+
+    Raises:
+        ValueError: `entries` is negative.
     """
 
     def __init__(self, entries: int = 4) -> None:
@@ -35,17 +41,18 @@ class PrefixCache:
         return len(self._entries)
 
     def take(self, ids: Sequence[int]) -> tuple[DynamicCache, int]:
-        """A cache of the longest prefix of `ids` at hand, and that prefix's length.
+        """Find the longest prefix of `ids` that is cached.
 
-        The prefix has at most len(ids) − 1 tokens, since the last one must be run to give a next-token distribution.
-        Nothing at hand: an empty cache and 0. The cache is the caller's to extend.
+        Returns:
+            A cache that the caller may extend, and the prefix's length; an empty cache and 0 if no prefix is cached.
+            The length is at most len(ids) − 1, since the last token has to be run for a next-token distribution.
         """
         with self._lock:
             shared = [_common_prefix(ids, kept) for kept, _ in self._entries]
             length = min(max(shared, default=0), len(ids) - 1)
             if length <= 0:
-                # Without a config every layer keeps all tokens and can be cropped; sliding windows are then in the
-                # mask.
+                # Without a config every layer keeps all tokens and can be cropped; the mask then applies sliding
+                # windows.
                 return DynamicCache(), 0
             best = max(range(len(shared)), key=shared.__getitem__)
             entry = self._entries.pop(best)
@@ -57,10 +64,14 @@ class PrefixCache:
         return view, length
 
     def put(self, ids: Sequence[int], cache: DynamicCache) -> None:
-        """Keep `cache`, which holds exactly the tokens `ids`. Entries it makes superfluous go.
+        """Keep a cache, and drop the entries that it covers.
+
+        Args:
+            ids: The tokens that the cache holds.
+            cache: A cache of one sequence. It must not be extended in place afterwards.
 
         Raises:
-            ValueError: the cache's length is not that of `ids`.
+            ValueError: The cache has another length than `ids`.
         """
         if cache.get_seq_length() != len(ids):
             raise ValueError(f"the cache holds {cache.get_seq_length()} tokens, but {len(ids)} ids were given")
@@ -75,20 +86,26 @@ class PrefixCache:
             self._entries = [*others, new][-self._limit :]
 
     def clear(self) -> None:
-        """Let all entries go."""
+        """Drop all entries."""
         with self._lock:
             self._entries = []
 
 
 def _layers(cache: DynamicCache) -> list[Any]:
-    """A cache's layers, which all are `DynamicLayer`s here, and typed as more by transformers."""
+    """Return a cache's layers: all are `DynamicLayer`s here, but transformers declares a wider type."""
     return cache.layers
 
 
 def stack(caches: Sequence[tuple[DynamicCache, int]]) -> DynamicCache:
-    """One cache with the rows of all: each is given with its number of rows, and they all end in the same column.
+    """Join caches into one, aligned at the last column.
 
-    Shorter ones get zeros on the left, which the attention mask has to hide. A single cache comes back as it is.
+    Shorter ones are padded with zeros on the left, which the attention mask has to hide.
+
+    Args:
+        caches: Each cache and its number of rows.
+
+    Returns:
+        A cache with the rows of all. A single cache is returned unchanged.
     """
     if len(caches) == 1:
         return caches[0][0]
@@ -117,7 +134,7 @@ def select(cache: DynamicCache, rows: Sequence[int], length: int) -> None:
 
 
 def row_of(cache: DynamicCache, row: int, length: int) -> DynamicCache:
-    """The last `length` columns of one row as a cache of its own; copied, so that the others' memory is not held."""
+    """Copy the last `length` columns of one row, so that the other rows' memory can be freed."""
     alone = DynamicCache()
     for layer in _layers(cache):
         part = copy.copy(layer)
@@ -130,7 +147,7 @@ def row_of(cache: DynamicCache, row: int, length: int) -> DynamicCache:
 
 
 def _stacked(parts: Sequence[tuple[Tensor | None, int]], longest: Tensor) -> Tensor:
-    """States (rows, heads, tokens, size) one under the other; None stands for rows without any."""
+    """Join states (rows, heads, tokens, size) along the rows; None for rows without states."""
     _, heads, width, size = longest.shape
     stacked = longest.new_zeros(sum(rows for _, rows in parts), heads, width, size)
     start = 0
@@ -142,7 +159,7 @@ def _stacked(parts: Sequence[tuple[Tensor | None, int]], longest: Tensor) -> Ten
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    # Comparing whole slices is one call each; token by token, long prompts would cost milliseconds.
+    # A binary search that compares slices: token by token, a long prompt would take milliseconds.
     low, high = 0, min(len(a), len(b))
     a, b = tuple(a[:high]), tuple(b[:high])
     if a == b:

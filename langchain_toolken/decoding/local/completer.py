@@ -1,4 +1,4 @@
-"""`Completer`: the arguments of one `complete` call, decoded under their tools' grammars."""
+"""`Completer`: decodes the arguments of one `complete` call under the tools' grammars."""
 
 from __future__ import annotations
 
@@ -13,7 +13,24 @@ from langchain_toolken.tools.spec import ToolSpec
 
 
 class Completer:
-    """The rows of one `complete` call. Rows the grammar alone completes never reach the LM."""
+    """The rows of one `complete` call.
+
+    Rows that the grammar alone completes never reach the LM.
+
+    Args:
+        prompts: Token ids, each with at least one token.
+        specs: The tool of each prompt.
+        max_tokens: Most tokens of each row's arguments.
+        room: Returns how many tokens may follow a prompt.
+        grammars: Compiles the tools' grammars.
+
+    Attributes:
+        prompts: The rows for the LM, with the tokens that their grammars force first.
+
+    Raises:
+        ValueError: `max_tokens` is less than 1.
+        ToolError: A tool's schema cannot be compiled to a grammar.
+    """
 
     def __init__(
         self,
@@ -30,12 +47,12 @@ class Completer:
         self._limits = [min(max_tokens, room(prompt)) for prompt in prompts]
         self._matchers: list[ArgumentMatcher] = [grammars.matcher(spec) for spec in specs]
         forced = [matcher.force() for matcher in self._matchers]
-        # The scheduler counts its own rows; open_rows[i] is the prompt of its row i.
+        # The scheduler gets only these rows: its row i is the prompt at open_rows[i].
         self._open_rows = [row for row in range(len(prompts)) if not self._over(row)]
         self.prompts = [[*prompts[row], *forced[row]] for row in self._open_rows]
 
     def choose(self, rows: list[int], logits: Tensor) -> list[list[int]]:
-        """The likeliest word the grammar allows, and the words it then forces."""
+        """Choose the likeliest token that the grammar allows, and the tokens that it then forces."""
         matchers = [self._matchers[self._open_rows[row]] for row in rows]
         masks = torch.stack([matcher.mask() for matcher in matchers]).to(logits.device)
         tokens: list[int] = logits.masked_fill(~masks, float("-inf")).argmax(dim=-1).tolist()
@@ -47,7 +64,11 @@ class Completer:
         return chosen
 
     def results(self, reused: Sequence[int]) -> list[Completion]:
-        """What every row came to; `reused` is what each open one had of the prefix cache."""
+        """Return the result of every row.
+
+        Args:
+            reused: How many tokens of each of `self.prompts` came out of the prefix cache.
+        """
         of_row = dict(zip(self._open_rows, reused, strict=True))
         results = []
         for row, (matcher, limit) in enumerate(zip(self._matchers, self._limits, strict=True)):

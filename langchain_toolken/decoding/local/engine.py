@@ -1,4 +1,4 @@
-"""`TransformersEngine`: reasoning and completing in this process, over a `LanguageModel` (DESIGN §3)."""
+"""`TransformersEngine`: reasoning and completing in this process, over a `LanguageModel`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ from langchain_toolken.decoding.engine import (
 from langchain_toolken.decoding.local.cache import PrefixCache
 from langchain_toolken.decoding.local.completer import Completer
 from langchain_toolken.decoding.local.grammar import ArgumentGrammars
-from langchain_toolken.decoding.local.reasoner import PlacedToolkens, Reasoner, ranked
+from langchain_toolken.decoding.local.job import Job
+from langchain_toolken.decoding.local.placed_toolkens import PlacedToolkens
+from langchain_toolken.decoding.local.reasoner import Reasoner
 from langchain_toolken.decoding.local.result_guard import ResultGuard
-from langchain_toolken.decoding.local.scheduler import Job, Scheduler
+from langchain_toolken.decoding.local.scheduler import Scheduler
 from langchain_toolken.decoding.local.scoring import score_continuations
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.set import ToolkenSet
@@ -34,30 +36,31 @@ from langchain_toolken.tools.spec import ToolSpec
 class TransformersEngine:
     """An `Engine` that runs the LM in this process.
 
-    A scheduler decodes the calls of all threads together, each row as far as it can from the prefix cache; a stream
-    that is read slowly blocks nobody.
+    A scheduler decodes the calls of all threads together, and each row starts from the longest prefix in the prefix
+    cache. A stream that is read slowly blocks no other call.
 
     Args:
-        lm: from `load_language_model`, which has made sure that its logits and cache are what this engine relies on.
-        cached_prefixes: how many recent key-value caches to keep, besides one for each row that may run; 0 for none.
-        max_batch_size: most sequences that run through the LM together, of all callers.
+        lm: From `load_language_model`, which has checked the logits and the cache that this engine relies on.
+        cached_prefixes: How many recent key-value caches to keep, in addition to one for each row that may run; 0 for
+            none.
+        max_batch_size: Most sequences that run through the LM together, over all callers.
 
     Raises:
-        ValueError: cached_prefixes is negative, or max_batch_size less than 1.
+        ValueError: `cached_prefixes` is negative, or `max_batch_size` less than 1.
     """
 
     def __init__(
         self, lm: LanguageModel, *, cached_prefixes: int = 4, max_batch_size: int = DEFAULT_BATCH_SIZE
     ) -> None:
         self.lm = lm
-        # The rows of a batch come back one after the other, with their arguments to complete.
+        # After `reason`, the rows of a batch come back one after the other to have their arguments completed.
         self._prefixes = PrefixCache(cached_prefixes and cached_prefixes + max_batch_size)
         self._scheduler = Scheduler(lm, self._prefixes, 1)
         self.max_batch_size = max_batch_size
         self._lock = threading.Lock()
         self._grammars: ArgumentGrammars | None = None
         self._guard: ResultGuard | None = None
-        self._fitting: tuple[ToolkenSet, Tensor, Tensor] | None = None
+        self._last_placed: tuple[ToolkenSet, Tensor, Tensor] | None = None
 
     @property
     def max_batch_size(self) -> int:
@@ -98,15 +101,14 @@ class TransformersEngine:
         return reasoner.results(job.reused)
 
     def stream(self, prompt: Sequence[int], request: DecodingRequest) -> Iterator[str | Reasoning]:
-        """Text as it comes, the `Reasoning` last; see `Engine.stream`."""
-        # Not a generator itself, so that bad input raises here and not at the first piece.
-        reasoner = self._reasoner([prompt], request)
-        return self._pieces(reasoner)
+        """Yield text as it is decoded, the `Reasoning` last; see `Engine.stream`."""
+        # Not a generator itself, so that invalid input raises here and not at the first piece.
+        return self._pieces(self._reasoner([prompt], request))
 
     def rank(
         self, prompts: Sequence[Sequence[int]], *, toolkens: ToolkenSet, active: Collection[str] | None = None
     ) -> list[tuple[Candidate, ...]]:
-        """The active toolkens by probability behind each prompt; see `Engine.rank`."""
+        """Rank the active toolkens by probability after each prompt; see `Engine.rank`."""
         check_active(toolkens, active)
         for prompt in prompts:
             self.room(prompt)
@@ -117,11 +119,90 @@ class TransformersEngine:
 
         def look(rows: list[int], logits: Tensor) -> list[list[int]]:
             for row, scores in zip(rows, logits, strict=True):
-                ranking[row] = ranked(scores, placed, self.lm.vocab_size)
+                ranking[row] = placed.ranked(scores, self.lm.vocab_size)
             return [[] for _ in rows]
 
         self._scheduler.run(Job(prompts, look, placed))
         return ranking
+
+    def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
+        """Score how likely the LM finds each continuation; see `Engine.score`."""
+        longest = max(continuations, key=len, default=())
+        self.room([*prompt, *longest])
+        return score_continuations(self.lm, self._prefixes, prompt, continuations)
+
+    def complete(
+        self, prompts: Sequence[Sequence[int]], specs: Sequence[ToolSpec], *, max_tokens: int = 256
+    ) -> list[Completion]:
+        """Decode each tool's arguments under its grammar; see `Engine.complete`."""
+        if len(prompts) != len(specs):
+            raise ValueError(f"{len(prompts)} prompts, but {len(specs)} tools to complete")
+        completer = Completer(prompts, specs, max_tokens, room=self.room, grammars=self.grammars)
+        job = Job(completer.prompts, completer.choose, None)
+        self._scheduler.run(job)
+        return completer.results(job.reused)
+
+    @property
+    def grammars(self) -> ArgumentGrammars:
+        """Compiles grammars for this LM's tokenizer."""
+        with self._lock:
+            if self._grammars is None:
+                self._grammars = ArgumentGrammars(self.lm.tokenizer, self.lm.vocab_size, self.lm.eos_ids)
+            return self._grammars
+
+    @property
+    def guard(self) -> ResultGuard:
+        """Keeps results from being lengthened."""
+        with self._lock:
+            if self._guard is None:
+                self._guard = ResultGuard(self.lm.tokenizer, self.lm.vocab_size)
+            return self._guard
+
+    def room(self, prompt: Sequence[int]) -> int:
+        """Return how many tokens may follow the prompt.
+
+        Raises:
+            ValueError: The prompt is empty.
+            PromptTooLongError: The prompt fills the context.
+        """
+        if not prompt:
+            raise ValueError("a prompt has no tokens; put at least a beginning-of-text token or a word in it")
+        if len(prompt) >= self.context_length:
+            raise PromptTooLongError(
+                f"the prompt has {len(prompt)} tokens, but {self.model_id} has a context of {self.context_length} and "
+                "needs room to answer; shorten the messages"
+            )
+        return self.context_length - len(prompt)
+
+    def place(self, toolkens: ToolkenSet | None, active: Collection[str] | None) -> PlacedToolkens | None:
+        """Put the toolkens of a call on the head's device.
+
+        Args:
+            toolkens: The set; None for words alone.
+            active: The tools that may fire, all of them in the set; None for all.
+
+        Returns:
+            None without toolkens.
+
+        Raises:
+            ToolkenSetError: The toolkens were made for another LM.
+        """
+        if toolkens is None or not len(toolkens):
+            return None
+        last = self._last_placed
+        if last is None or last[0] is not toolkens:
+            toolkens.check_fits(self.lm.identity)
+            # Only the last set is kept: the next call most likely brings the same one.
+            last = self._last_placed = (
+                toolkens,
+                toolkens.matrix.to(device=self.lm.head.weight.device, dtype=torch.float32),
+                toolkens.biases.to(device=self.lm.head.weight.device),
+            )
+        _, matrix, biases = last
+        mask = None
+        if active is not None:
+            mask = torch.tensor([name in active for name in toolkens.names], device=matrix.device)
+        return PlacedToolkens(toolkens.names, matrix, biases, mask, toolkens.calibration)
 
     def _reasoner(self, prompts: Sequence[Sequence[int]], request: DecodingRequest) -> Reasoner:
         begun = request.begun or 0
@@ -152,75 +233,3 @@ class TransformersEngine:
         finally:
             steps.close()
         yield reasoner.results(job.reused)[0]
-
-    def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
-        """How likely the LM finds each continuation; see `Engine.score`."""
-        longest = max(continuations, key=len, default=())
-        self.room([*prompt, *longest])
-        return score_continuations(self.lm, self._prefixes, prompt, continuations)
-
-    def complete(
-        self, prompts: Sequence[Sequence[int]], specs: Sequence[ToolSpec], *, max_tokens: int = 256
-    ) -> list[Completion]:
-        """Decode each tool's arguments under its grammar; see `Engine.complete`."""
-        if len(prompts) != len(specs):
-            raise ValueError(f"{len(prompts)} prompts, but {len(specs)} tools to complete")
-        completer = Completer(prompts, specs, max_tokens, room=self.room, grammars=self.grammars)
-        job = Job(completer.prompts, completer.choose, None)
-        self._scheduler.run(job)
-        return completer.results(job.reused)
-
-    @property
-    def grammars(self) -> ArgumentGrammars:
-        """The tokenizer as llguidance knows it."""
-        with self._lock:
-            if self._grammars is None:
-                self._grammars = ArgumentGrammars(self.lm.tokenizer, self.lm.vocab_size, self.lm.eos_ids)
-            return self._grammars
-
-    @property
-    def guard(self) -> ResultGuard:
-        """Keeps results from being lengthened."""
-        with self._lock:
-            if self._guard is None:
-                self._guard = ResultGuard(self.lm.tokenizer, self.lm.vocab_size)
-            return self._guard
-
-    def room(self, prompt: Sequence[int]) -> int:
-        """How many tokens may follow the prompt.
-
-        Raises:
-            ValueError: the prompt is empty.
-            PromptTooLongError: none may.
-        """
-        if not prompt:
-            raise ValueError("a prompt has no tokens; put at least a beginning-of-text token or a word in it")
-        if len(prompt) >= self.context_length:
-            raise PromptTooLongError(
-                f"the prompt has {len(prompt)} tokens, but {self.model_id} has a context of {self.context_length} and "
-                "needs room to answer; shorten the messages"
-            )
-        return self.context_length - len(prompt)
-
-    def place(self, toolkens: ToolkenSet | None, active: Collection[str] | None) -> PlacedToolkens | None:
-        """The toolkens of a call, on the head's device.
-
-        Raises:
-            ToolkenSetError: they are another LM's.
-        """
-        if toolkens is None or not len(toolkens):
-            return None
-        fitting = self._fitting
-        if fitting is None or fitting[0] is not toolkens:
-            toolkens.check_fits(self.lm.identity)
-            # Kept for the last set: the next call most likely brings the same one.
-            fitting = self._fitting = (
-                toolkens,
-                toolkens.matrix.to(device=self.lm.head.weight.device, dtype=torch.float32),
-                toolkens.biases.to(device=self.lm.head.weight.device),
-            )
-        _, matrix, biases = fitting
-        mask = None
-        if active is not None:
-            mask = torch.tensor([name in active for name in toolkens.names], device=matrix.device)
-        return PlacedToolkens(toolkens.names, matrix, biases, mask, toolkens.calibration)

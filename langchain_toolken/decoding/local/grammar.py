@@ -1,4 +1,4 @@
-"""Argument grammars: token masks and forced tokens from llguidance (DESIGN §3, "complete")."""
+"""Argument grammars: token masks and forced tokens from llguidance."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from langchain_toolken.tools.spec import ToolError, ToolSpec, argument_grammar
 
 
 class ArgumentGrammars:
-    """Makes matchers for one LM's tokenizer, which llguidance takes up to a second to read, once.
+    """Makes matchers for one LM's tokenizer. llguidance takes up to a second to read the tokenizer, so make one only.
 
     Args:
-        tokenizer: a fast tokenizer.
+        tokenizer: A fast tokenizer.
         vocab_size: V, the rows of the LM's head.
-        eos_ids: ids that end a text; a grammar allows them only where the JSON may end.
+        eos_ids: Ids that end a text; a grammar allows them only where the JSON may end.
 
     Raises:
-        ValueError: the tokenizer is not a fast one.
+        ValueError: The tokenizer is not a fast one.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, vocab_size: int, eos_ids: Collection[int]) -> None:
@@ -40,16 +40,27 @@ class ArgumentGrammars:
         )
 
     def matcher(self, spec: ToolSpec) -> ArgumentMatcher:
-        """A matcher at the beginning of the tool's arguments.
+        """Return a matcher at the beginning of the tool's arguments.
 
         Raises:
-            ToolError: the tool's schema cannot be made a grammar.
+            ToolError: The tool's schema cannot be compiled to a grammar.
         """
         return ArgumentMatcher(self, spec)
 
 
 class ArgumentMatcher:
-    """Follows one JSON, token by token, through a tool's grammar."""
+    """Follows one JSON object through a tool's grammar, token by token.
+
+    Args:
+        grammars: Reads the tokenizer's tokens.
+        spec: The tool.
+
+    Attributes:
+        ids: The JSON's tokens so far.
+
+    Raises:
+        ToolError: The tool's schema cannot be compiled to a grammar.
+    """
 
     def __init__(self, grammars: ArgumentGrammars, spec: ToolSpec) -> None:
         self._grammars = grammars
@@ -64,11 +75,11 @@ class ArgumentMatcher:
 
     @property
     def done(self) -> bool:
-        """Whether the JSON is whole and nothing may follow."""
+        """Whether the JSON is complete and nothing may follow."""
         return self._matcher is None or self._matcher.is_stopped()
 
     def force(self) -> list[int]:
-        """The tokens that must come next, whatever the LM thinks; they are then consumed."""
+        """Consume the tokens that the grammar forces next, and return them."""
         forced: list[int] = []
         while self._matcher is not None and not self.done and (tokens := self._matcher.compute_ff_tokens()):
             self._matcher.consume_tokens(tokens)
@@ -78,10 +89,13 @@ class ArgumentMatcher:
         return forced
 
     def mask(self) -> Tensor:
-        """Which words may come next: (V,) bool on the CPU.
+        """Compute which tokens may come next.
+
+        Returns:
+            (V,) bool on the CPU.
 
         Raises:
-            ValueError: the JSON is whole already.
+            ValueError: The JSON is already complete.
         """
         if self._matcher is None or self.done:
             raise ValueError(f"the arguments of {self._spec.name} are whole; nothing may follow")
@@ -90,7 +104,12 @@ class ArgumentMatcher:
         return ((packed[:, None] >> self._bits) & 1).bool().flatten()[: self._grammars.vocab_size]
 
     def consume(self, token: int) -> None:
-        """Go on by one token that `mask` allows."""
+        """Add one token that `mask` allows.
+
+        Raises:
+            ValueError: The tool takes no arguments.
+            ToolError: The grammar does not allow the token.
+        """
         if self._matcher is None:
             raise ValueError(f"{self._spec.name} takes no arguments; nothing may follow")
         self._matcher.consume_token(token)
@@ -98,14 +117,14 @@ class ArgumentMatcher:
         self.ids.append(token)
 
     def text(self) -> str:
-        """The JSON so far."""
+        """Return the JSON so far."""
         if self._matcher is None:
             return "{}"
         # From the tokens' bytes: a tokenizer's own decode may add or strip spaces.
         return bytes(self._grammars.tokenizer.decode_bytes(self.ids)).decode("utf-8", errors="replace")
 
     def arguments(self) -> dict[str, Any] | None:
-        """The parsed JSON once it is whole; None before, or if an integer has more digits than Python parses."""
+        """Return the parsed JSON; None if it is incomplete, or has an integer with more digits than Python parses."""
         if not self.done:
             return None
         try:
@@ -126,5 +145,5 @@ class ArgumentMatcher:
 
 
 def takes_no_arguments(spec: ToolSpec) -> bool:
-    """Whether {} is the only arguments object; no LM step is needed then."""
+    """Return whether `{}` is the only valid arguments object, so that no step of the LM is needed."""
     return not spec.json_schema.get("properties") and not spec.json_schema.get("additionalProperties")

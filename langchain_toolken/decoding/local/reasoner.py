@@ -1,72 +1,41 @@
-"""`Reasoner`: what the rows of a batch write until they end, and what makes them end."""
+"""`Reasoner`: what the rows of one call write until they end, and what ends them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from langchain_toolken.decoding.engine import Candidate, DecodingRequest, Reasoning, TokenLogprob
+from langchain_toolken.decoding.local.placed_toolkens import PlacedToolkens
 from langchain_toolken.decoding.local.result_guard import ResultGuard
 from langchain_toolken.decoding.local.sampler import Sampler
 from langchain_toolken.decoding.local.text_stream import TextStream
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.provenance import Calibration
 
 RUNNERS_UP = 4
-
-
-@dataclass(frozen=True)
-class PlacedToolkens:
-    """Toolkens as one call uses them: matrix (K, d) and biases (K,), float32 on the head's device, mask (K,) bool or
-    None for all, and how probabilities are calibrated."""
-
-    names: tuple[str, ...]
-    matrix: Tensor
-    biases: Tensor
-    mask: Tensor | None
-    calibration: Calibration | None
-
-    def probabilities(self, words: Tensor, toolkens: Tensor) -> Tensor:
-        """Each tool's probability (K,), from word logits (V,) and toolken logits (K,) with their biases.
-
-        The words are one class, "no call here". Calibrated, the bias beyond the fitted one is taken out again (it says
-        what a call is worth, not how likely it is), and all logits are divided by the temperature.
-        """
-        logits = torch.cat([words.logsumexp(dim=0, keepdim=True), toolkens])
-        if self.calibration is not None:
-            logits[1:] += self.calibration.fitted_bias - self.biases
-            logits /= self.calibration.temperature
-        return logits.softmax(dim=0)[1:]
-
-
-def ranked(logits: Tensor, toolkens: PlacedToolkens, vocab_size: int) -> tuple[Candidate, ...]:
-    """The active toolkens by their probability over `logits` (V+K,), likeliest first."""
-    probabilities = toolkens.probabilities(logits[:vocab_size], logits[vocab_size:])
-    order = probabilities.argsort(descending=True, stable=True).tolist()
-    return tuple(
-        Candidate(toolkens.names[k], float(probabilities[k]))
-        for k in order
-        if toolkens.mask is None or toolkens.mask[k]
-    )
 
 
 class Reasoner:
     """The rows of one `reason` or `stream` call.
 
     Args:
-        lm: the LM that runs them.
-        prompts: token ids, each of at least one token.
-        request: how they are decoded.
-        limits: most words of each row.
-        toolkens: the request's toolkens on the head's device; None for words alone.
-        guard: keeps the results that the prompts end in from being lengthened; None where they end in no result.
+        lm: The LM that runs them.
+        prompts: Token ids, each with at least one token.
+        request: How they are decoded.
+        limits: Most words of each row.
+        toolkens: The request's toolkens on the head's device; None for words alone.
+        guard: Keeps the results at the prompts' ends from being lengthened; None where the prompts end with no result.
+
+    Attributes:
+        prompts: Token ids of each row's prompt.
+        toolkens: The request's toolkens; None for words alone.
+        texts: What each row has written so far.
 
     Raises:
-        ValueError: a prompt is no longer than `request.begun`.
+        ValueError: A prompt is no longer than `request.begun`.
     """
 
     def __init__(
@@ -85,7 +54,7 @@ class Reasoner:
         self._rejected = request.begun is not None
         self._begun = begun = request.begun or 0
         if any(not 0 <= begun < len(prompt) for prompt in prompts):
-            raise ValueError(f"begun={begun}: so many tokens of an answer leave nothing of a prompt in front of it")
+            raise ValueError(f"begun={begun}: that many tokens of an answer leave nothing of a prompt before it")
         cuts = [len(prompt) - begun for prompt in prompts]
         self.texts = [
             TextStream(lm.tokenizer, prompt[:cut], request.stop) for prompt, cut in zip(prompts, cuts, strict=True)
@@ -110,7 +79,7 @@ class Reasoner:
                 self._write(row, token)
 
     def choose(self, rows: list[int], logits: Tensor) -> list[list[int]]:
-        """One word for each row, or its end."""
+        """Choose one token for each row; a row that ends gets none."""
         allowed = self._allowed(rows, logits)
         tokens = self._sampler(rows, allowed)
         # A forced call is weighed against the other calls; anything else against all that the LM could have said.
@@ -118,7 +87,11 @@ class Reasoner:
         return [self._take(row, token, weighed[i]) for i, (row, token) in enumerate(zip(rows, tokens, strict=True))]
 
     def results(self, reused: Sequence[int]) -> list[Reasoning]:
-        """What every row came to; `reused` is what each one had of the prefix cache."""
+        """Return the result of every row.
+
+        Args:
+            reused: How many tokens of each prompt came out of the prefix cache.
+        """
         return [
             Reasoning(
                 token_ids=text.token_ids,
@@ -140,7 +113,11 @@ class Reasoner:
         ]
 
     def _allowed(self, rows: list[int], logits: Tensor) -> Tensor:
-        """The logits of what may come next; of a forced call, behind a result or a rejected call not everything."""
+        """Return the logits with −inf for what may not come next.
+
+        That is: calls right after a rejected call, words where a call is forced, and words that would lengthen a
+        result.
+        """
         vocabulary = self._lm.vocab_size
         if self._rejected and any(self._counts[row] == self._begun for row in rows):
             logits = logits.clone()
@@ -163,7 +140,7 @@ class Reasoner:
         return logits
 
     def _take(self, row: int, token: int, logits: Tensor) -> list[int]:
-        """Go on with a token: the list of it, or nothing when the row has ended."""
+        """Continue a row with a token: return a list of it, or an empty list when the row has ended."""
         if token >= self._lm.vocab_size or token in self._markers:
             self.texts[row].finish()
             if self.texts[row].stopped:  # what was held back completes a stop string, which came first
@@ -194,9 +171,9 @@ class Reasoner:
         return []
 
     def _weigh(self, fired: int, logits: Tensor) -> tuple[Candidate, ...]:
-        """What fired and the likeliest toolkens besides, with their probabilities over `logits`."""
+        """Return what fired and the next likeliest toolkens, with their probabilities over `logits`."""
         vocabulary = self._lm.vocab_size
-        others = () if self.toolkens is None else ranked(logits, self.toolkens, vocabulary)
+        others = () if self.toolkens is None else self.toolkens.ranked(logits, vocabulary)
         if fired < vocabulary:
             marker = Candidate(self._text(fired), float(logits.softmax(dim=-1)[fired]))
             return (marker, *others[:RUNNERS_UP])

@@ -1,9 +1,9 @@
-"""What the LM may write right behind a tool's result: nothing that would lengthen it.
+"""`ResultGuard`: keeps the LM from lengthening a tool's result.
 
-An LM that cannot compute 13289+7899 cannot know either that 21188 is all of it, and may go on with another digit: the
-answer would be wrong although the tool was right. A result is whole by construction, so the next token may not begin
-with a digit where the result ends in one (nor, after "21188.", with a digit), or with a letter where it ends in a
-letter. Spaces, punctuation, line breaks, the end of the text and toolkens stay free.
+An LM that cannot compute 13289+7899 does not know either that 21188 is complete. It may write another digit, and the
+answer would be wrong although the tool was right. So the token right after a result may not begin with a digit if the
+result's last character is a digit, nor with a letter if it is a letter. After "21188." a digit is not allowed either.
+Spaces, punctuation, line breaks, the end of the text and toolkens are always allowed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _SEPARATORS = frozenset({".", ","})
 
 
 class ResultGuard:
-    """Which of a tokenizer's words would lengthen a result.
+    """Tells which of a tokenizer's tokens would lengthen a result.
 
     Args:
-        tokenizer: its tokens' own strings are read, in which byte-level and SentencePiece tokenizers mark a leading
-            space: " 5" lengthens nothing.
-        vocab_size: rows of the output head; ids past the tokenizer's are never masked.
+        tokenizer: Gives the raw string of each token, in which byte-level and SentencePiece tokenizers mark a leading
+            space: " 5" does not lengthen a result.
+        vocab_size: Rows of the output head; ids that the tokenizer does not have are never masked.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
@@ -43,18 +43,18 @@ class ResultGuard:
         }
 
     def ending(self, token: int) -> Ending | None:
-        """What a result whose last token this is ends in."""
+        """Return what kind of character a result ends with, by its last token; None for any other kind."""
         text = self._text(token)
         if not text:
             return None
         return "digit" if text[-1] in string.digits else "letter" if text[-1] in string.ascii_letters else None
 
     def after(self, ending: Ending, token: int) -> Ending | None:
-        """What stays forbidden once `token` has been written: a separator may yet be a decimal point."""
+        """Return which ending still counts once `token` was written: a separator could become a decimal point."""
         return ending if ending == "digit" and self._text(token) in _SEPARATORS else None
 
     def forbidden(self, ending: Ending) -> Tensor:
-        """The words that would lengthen a result with this ending: (V,) bool on the CPU."""
+        """Return which tokens would lengthen a result with this ending: (V,) bool on the CPU."""
         return self._forbidden[ending]
 
     def _text(self, token: int) -> str | None:

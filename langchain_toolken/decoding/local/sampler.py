@@ -18,9 +18,12 @@ from langchain_toolken.decoding.engine import Sampling
 
 
 class Sampler:
-    """Chooses next tokens from logits (n, V+K): greedily, or with transformers' own warpers.
+    """Chooses next tokens from logits (n, V+K): greedily, or with transformers' warpers.
 
-    With a seed every row has a generator of its own, so that what it draws does not depend on the rows beside it.
+    With a seed every row has a separate generator, so that what it draws does not depend on the other rows.
+
+    Args:
+        sampling: Temperature (0 for greedy), top-k, top-p and seed.
     """
 
     def __init__(self, sampling: Sampling) -> None:
@@ -36,11 +39,16 @@ class Sampler:
                 self._warpers.append(TopPLogitsWarper(float(sampling.top_p)))
 
     def __call__(self, rows: Sequence[int], logits: Tensor) -> list[int]:
-        """The next token of each of `rows` of the call."""
+        """Choose the next token of each row.
+
+        Args:
+            rows: Which of the call's rows they are.
+            logits: Their logits (n, V+K).
+        """
         if self._greedy:
             chosen: list[int] = logits.argmax(dim=-1).tolist()
             return chosen
-        # The warpers read scores only; they take input ids because all of transformers' processors do.
+        # The warpers only read scores; input ids are part of the signature of every logits processor.
         unread: Any = torch.empty(len(logits), 0, dtype=torch.long, device=logits.device)
         probabilities = self._warpers(unread, logits).softmax(dim=-1)
         return [

@@ -1,4 +1,4 @@
-"""How likely an LM finds given continuations of a prompt: its own words alone, toolkens off."""
+"""Scores of continuations of a prompt under the LM alone, without toolkens."""
 
 from __future__ import annotations
 
@@ -15,13 +15,22 @@ from langchain_toolken.lm.model import LanguageModel
 def score_continuations(
     lm: LanguageModel, prefixes: PrefixCache, prompt: Sequence[int], continuations: Sequence[Sequence[int]]
 ) -> list[float]:
-    """The mean log-probability of a token, for each continuation of `prompt`.
+    """Compute the mean log-probability per token of each continuation.
 
-    A mean, so that a long name is not the less likely for being long. The prompt runs once, from the prefix cache on;
-    the continuations run behind it as one batch, padded on the right, where causal attention never looks.
+    The mean, and not the sum, so that a long continuation is not at a disadvantage. The prompt runs once, starting from
+    the prefix cache. The continuations then run as one batch, padded on the right, where causal attention never looks.
+
+    Args:
+        lm: The LM.
+        prefixes: Where the prompt finds its beginning, and leaves its cache.
+        prompt: Token ids.
+        continuations: Token ids, each with at least one token.
+
+    Returns:
+        One mean for each continuation, in nats per token.
 
     Raises:
-        ValueError: the prompt, or a continuation, is empty.
+        ValueError: The prompt or a continuation is empty.
     """
     if not prompt or not all(continuations):
         raise ValueError("a prompt and each of its continuations need at least one token to be scored")
@@ -36,7 +45,7 @@ def score_continuations(
         width = max(len(tokens) for tokens in continuations) - 1
         if width:
             branches = DynamicCache()
-            branches.layers = [copy.copy(layer) for layer in cache.layers]  # the entry that was put away stays whole
+            branches.layers = [copy.copy(layer) for layer in cache.layers]  # the cached entry stays unchanged
             branches.batch_repeat_interleave(len(continuations))
             ids = [[*tokens[:-1], *[0] * (width + 1 - len(tokens))] for tokens in continuations]
             states = lm.hidden_states(torch.tensor(ids, device=lm.device), cache=branches)

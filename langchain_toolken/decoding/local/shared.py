@@ -1,4 +1,4 @@
-"""One loaded LM for everyone in the process who asks for the same one."""
+"""`shared_engine`: loads an LM once per process, and shares it between all that ask for the same one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from langchain_toolken.lm.load import load_language_model
 
 _ENGINES = threading.Lock()
 _KEPT = 4
-_loaded: OrderedDict[str, TransformersEngine] = OrderedDict()  # by what they were loaded with, the last used at the end
+_loaded: OrderedDict[str, TransformersEngine] = OrderedDict()  # by their settings, the most recently used last
 
 
 def shared_engine(
@@ -26,14 +26,24 @@ def shared_engine(
     max_batch_size: int | None = None,
     **from_pretrained: Any,
 ) -> TransformersEngine:
-    """The engine of an LM, loaded once per process and settings (the four used last are kept).
+    """Return the engine of an LM, loaded once per process and settings.
 
-    max_batch_size: most sequences that run together, from now on; None leaves what it is. It is no reason to load an LM
-    a second time.
+    The four most recently used are kept.
+
+    Args:
+        model: As in `load_language_model`, like all arguments but `max_batch_size`.
+        revision: As in `load_language_model`.
+        dtype: As in `load_language_model`.
+        device: As in `load_language_model`.
+        device_map: As in `load_language_model`.
+        trust_remote_code: As in `load_language_model`.
+        max_batch_size: Most sequences that run together from now on; None leaves it as it is. Another value does not
+            load the LM a second time.
+        **from_pretrained: As in `load_language_model`.
 
     Raises:
-        ValueError: max_batch_size is less than 1.
-        others: as `load_language_model`.
+        ValueError: `max_batch_size` is less than 1.
+        Exception: Whatever `load_language_model` raises.
     """
     arguments = {
         "revision": revision,
@@ -57,7 +67,7 @@ def shared_engine(
 
 
 def _described(value: Any) -> Any:
-    """A setting that is not JSON: quantisation configs say what they hold, dtypes have a name."""
+    """Describe a setting that is not JSON: a quantisation config by its fields, a dtype by its name."""
     if callable(to_dict := getattr(value, "to_dict", None)):
         return [type(value).__name__, to_dict()]
     return repr(value)

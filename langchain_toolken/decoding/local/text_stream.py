@@ -6,30 +6,36 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from langchain_toolken.decoding.partial_match import partial_match
+
 CONTEXT_TOKENS = 8
 REPLACEMENT = "\ufffd"
 
 
 class TextStream:
-    """Text of one growing sequence of tokens.
+    """The text of one growing sequence of tokens.
 
-    A piece comes out once it can no longer change: bytes of an unfinished character wait for the rest of it, text that
-    may become a stop string waits until it has or cannot. Special tokens the LM writes stay visible as their text:
-    dropped, they would hide what the LM did; and rendered into a next prompt they are tokenised as plain text, never as
-    structure.
+    A piece is returned once it can no longer change: the bytes of an unfinished character wait for the rest of it, and
+    text that may become a stop string waits until it has or cannot. Special tokens that the LM writes stay visible as
+    their text: dropping them would hide what the LM did, and when rendered into a next prompt they are tokenised as
+    plain text, never as structure.
 
     Args:
-        tokenizer: decodes.
-        context: the prompt's ids. The last few are decoded along, since SentencePiece tokenizers strip the space of the
-            first token they decode.
-        stop: strings that end the text and are not part of it.
+        tokenizer: Decodes the tokens.
+        context: The prompt's ids. The last few are decoded with the text, since SentencePiece tokenizers strip the
+            space of the first token they decode.
+        stop: Strings that end the text and are not part of it.
+
+    Attributes:
+        text: The text that is certain, before any stop string.
+        stopped: Whether a stop string has come.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, context: Sequence[int], stop: Sequence[str]) -> None:
         self._tokenizer = tokenizer
         self._stop = tuple(stop)
         self._window = list(context[-CONTEXT_TOKENS:])  # what is decoded: the last finished piece and what came after
-        self._finished = len(self._window)  # how much of the window has come out as text
+        self._finished = len(self._window)  # how much of the window has been returned as text
         self._waiting = ""  # whole characters that may be the start of a stop string
         self._decoded = 0  # characters decoded so far
         self._ids: list[int] = []
@@ -39,13 +45,13 @@ class TextStream:
 
     @property
     def token_ids(self) -> tuple[int, ...]:
-        """The tokens whose text lies wholly before a stop string."""
+        """The tokens whose text is entirely before a stop string."""
         if not self.stopped:
             return tuple(self._ids)
         return tuple(i for i, end in zip(self._ids, self._ends, strict=True) if end <= len(self.text))
 
     def push(self, token: int) -> str:
-        """Take a token; give the text that is now certain (often none). Sets `stopped` at a stop string."""
+        """Add a token and return the text that is now certain, often none. Sets `stopped` at a stop string."""
         self._ids.append(token)
         self._window.append(token)
         before = self._decode(self._window[: self._finished])
@@ -58,7 +64,7 @@ class TextStream:
         return self._emit(after[len(before) :], last=False)
 
     def finish(self) -> str:
-        """The text that was held back, when no token follows."""
+        """Return the text that was held back; call it when no token follows."""
         before = self._decode(self._window[: self._finished])
         rest = self._decode(self._window)[len(before) :]
         self._finished = len(self._window)
@@ -75,23 +81,10 @@ class TextStream:
             self.stopped = True
             certain, self._waiting = self._waiting[: min(found)], ""
         else:
-            held = 0 if last else self._held()
-            certain, self._waiting = (
-                self._waiting[: len(self._waiting) - held],
-                self._waiting[len(self._waiting) - held :],
-            )
+            end = len(self._waiting) - (0 if last else partial_match(self._waiting, self._stop))
+            certain, self._waiting = self._waiting[:end], self._waiting[end:]
         self.text += certain
         return certain
-
-    def _held(self) -> int:
-        """Length of the longest end of the waiting text that a stop string begins with."""
-        longest = 0
-        for stop in self._stop:
-            for length in range(min(len(stop) - 1, len(self._waiting)), longest, -1):
-                if self._waiting.endswith(stop[:length]):
-                    longest = length
-                    break
-        return longest
 
     def _decode(self, ids: Sequence[int]) -> str:
         text = self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)

@@ -20,8 +20,9 @@ from langchain_toolken.decoding.local import scheduler
 from langchain_toolken.decoding.local.batch import Batch, Row
 from langchain_toolken.decoding.local.cache import PrefixCache
 from langchain_toolken.decoding.local.engine import TransformersEngine
-from langchain_toolken.decoding.local.reasoner import PlacedToolkens
-from langchain_toolken.decoding.local.scheduler import Job, Scheduler
+from langchain_toolken.decoding.local.job import Job
+from langchain_toolken.decoding.local.placed_toolkens import PlacedToolkens
+from langchain_toolken.decoding.local.scheduler import Scheduler
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.tools.spec import ToolSpec
 from tests.support.head_oracle import all_logits

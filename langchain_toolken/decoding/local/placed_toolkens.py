@@ -1,0 +1,58 @@
+"""Toolkens on the LM's device, as one call uses them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from langchain_toolken.decoding.engine import Candidate
+from langchain_toolken.toolkens.provenance import Calibration
+
+
+@dataclass(frozen=True)
+class PlacedToolkens:
+    """The toolkens of one call.
+
+    Attributes:
+        names: The tools, one for each row.
+        matrix: Rows (K, d), float32 on the head's device.
+        biases: (K,), on the head's device.
+        mask: Which toolkens are active, (K,) bool; None for all.
+        calibration: How probabilities are calibrated; None for the LM's bare softmax.
+    """
+
+    names: tuple[str, ...]
+    matrix: Tensor
+    biases: Tensor
+    mask: Tensor | None
+    calibration: Calibration | None
+
+    def probabilities(self, words: Tensor, toolkens: Tensor) -> Tensor:
+        """Compute each tool's probability.
+
+        All words together are one class, "no call here". With a calibration, the bias beyond the fitted one is taken
+        out again (it says what a call is worth, not how likely it is), and all logits are divided by the calibration
+        temperature.
+
+        Args:
+            words: Word logits (V,).
+            toolkens: Toolken logits (K,) with their biases.
+
+        Returns:
+            (K,), which sum to 1 with the probability of no call.
+        """
+        logits = torch.cat([words.logsumexp(dim=0, keepdim=True), toolkens])
+        if self.calibration is not None:
+            logits[1:] += self.calibration.fitted_bias - self.biases
+            logits /= self.calibration.temperature
+        return logits.softmax(dim=0)[1:]
+
+    def ranked(self, logits: Tensor, vocab_size: int) -> tuple[Candidate, ...]:
+        """Return the active tools by their probability over `logits` (V+K,), likeliest first."""
+        probabilities = self.probabilities(logits[:vocab_size], logits[vocab_size:])
+        order = probabilities.argsort(descending=True, stable=True).tolist()
+        return tuple(
+            Candidate(self.names[k], float(probabilities[k])) for k in order if self.mask is None or self.mask[k]
+        )
