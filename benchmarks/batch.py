@@ -1,8 +1,8 @@
-"""`batch` against one `invoke` after the other: the same questions, LM and machine, in turns.
+"""Compare `batch` with one `invoke` after another, on the same questions.
 
     python benchmarks/batch.py --model nano
 
-Prints seconds, their ratio, and how many answers are the same, at temperature 0.
+The two take turns. Prints their seconds, the ratio, and how many answers are equal at temperature 0.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from langchain_toolken import ToolkenChat
 
 def main(
     model: Annotated[str, typer.Option(help="The LM.")] = "nano",
-    size: Annotated[int, typer.Option(min=1, help="Questions a batch.")] = 16,
-    rounds: Annotated[int, typer.Option(min=1, help="How often both are measured.")] = 3,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most words of an answer.")] = 48,
+    size: Annotated[int, typer.Option(min=1, help="Questions per batch.")] = 16,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of measurements of each.")] = 3,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens per answer.")] = 48,
 ) -> None:
+    """Measure both in turn and print a table."""
     questions = [
         f"Ada has {100 + 37 * i} beads and buys {20 + 11 * i} more. How many has she now?" for i in range(size)
     ]

@@ -1,16 +1,16 @@
-"""What tools cost: toolkens against tools in the prompt against retrieval, side by side, on one LM with random weights.
+"""Measure what tools cost at inference: toolkens, tools in the prompt, and retrieved tools in the prompt.
 
     python benchmarks/chat.py --parameters 30 --tools 1,10,100,1000
 
-For each number of tools: prompt tokens, time to the first token, and time to the complete call (the tool and all of its
-arguments), for `tool_mode="toolken"`, `"prompt"`, and BM25's five likeliest tools in the prompt. A forced call
-(tool_choice="any") is what is timed, so that weights without wit make a call too; what they call is no matter here. The
-first question of each kind finds no cache ("cold"); later ones find the tools' part of the prompt in it ("warm").
+The first table has, for each number of tools: prompt tokens, time to the first token, and time to the complete call
+with all arguments, for `tool_mode="toolken"`, `tool_mode="prompt"`, and the prompt mode with BM25's top five tools.
+The LM has random weights, so calls are forced with tool_choice="any"; which tool is called does not matter. The first
+question of each kind finds an empty cache ("cold"), later ones find the tools' part of the prompt in it ("warm").
 
-Then the cost of toolkens while words are decoded: tokens per second with K toolkens bound against `transformers`' own
-`generate`, on an LM whose head has 150,000 words.
+The second table has the cost of toolkens while text is decoded: tokens per second with K toolkens, compared with
+`generate` of transformers, for an LM whose head has 150,000 rows.
 
-Times are of this machine; the ratios are what to look at, since both sides of each ran in this one process.
+Compare ratios rather than seconds: both sides of a ratio are measured in the same process.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ RETRIEVED = 5  # tools that retrieval puts into the prompt
 
 @dataclass(frozen=True)
 class CallCost:
-    """One way to bind tools, at one number of tools. Seconds are medians over the questions but for the cold one."""
+    """Cost of one way to bind tools, at one number of tools. Warm seconds are medians without the first question."""
 
     tools: int
     mode: str
@@ -67,7 +67,7 @@ class CallCost:
 
 @dataclass(frozen=True)
 class DecodeCost:
-    """Decoding words with `toolkens` bound. ratio: seconds per token over those of `generate`, measured in turn."""
+    """The cost of decoding text with a number of toolkens. `ratio` is seconds per token relative to `generate`."""
 
     toolkens: int
     tokens_per_second: float
@@ -75,7 +75,7 @@ class DecodeCost:
 
 
 def make_tools(count: int) -> list[ToolSpec]:
-    """Tools of a company's API, so to say: a verb, a thing, three parameters each."""
+    """Make tools like those of a company's API: a verb, a thing, three parameters."""
     if count > len(VERBS) * len(THINGS):
         raise typer.BadParameter(f"there are {len(VERBS) * len(THINGS)} tools at most, not {count}")
     made = []
@@ -100,13 +100,13 @@ def make_tools(count: int) -> list[ToolSpec]:
 
 
 def numbered_tools(count: int) -> list[ToolSpec]:
-    """As many tools as one likes, where only their number counts."""
+    """Make tools for measurements in which only their number matters."""
     schema = {"type": "object", "properties": {}}
     return [ToolSpec(name=f"tool_{i}", description=f"Tool {i}.", json_schema=schema) for i in range(count)]
 
 
 def make_questions(tools: Sequence[ToolSpec], count: int) -> list[str]:
-    """Requests that name a tool's verb and thing, so that BM25 has something to find."""
+    """Make requests that name a tool's verb and thing, so that BM25 can find the tool."""
     picked = [tools[(7 * number) % len(tools)] for number in range(count)]
     return [
         f"Please {' a '.join(spec.name.split('_', 1))} number {100 + 13 * i} in the north."
@@ -115,7 +115,7 @@ def make_questions(tools: Sequence[ToolSpec], count: int) -> list[str]:
 
 
 def random_toolkens(lm: LanguageModel, tools: Sequence[ToolSpec]) -> ToolkenSet:
-    """Rows of the length of the head's own; they cost what fitted ones cost."""
+    """Make random rows as long as the head's rows. They cost as much as fitted ones."""
     rows = torch.randn(len(tools), lm.hidden_size, generator=torch.Generator().manual_seed(1))
     rows *= lm.head.weight.float().norm(dim=1).mean().cpu() / rows.norm(dim=1, keepdim=True)
     return ToolkenSet(
@@ -130,7 +130,7 @@ def random_toolkens(lm: LanguageModel, tools: Sequence[ToolSpec]) -> ToolkenSet:
 def measure_calls(
     lm: LanguageModel, tools: Sequence[ToolSpec], questions: Sequence[str], done: Callable[[], None]
 ) -> list[CallCost]:
-    """The three ways with these tools; each has an engine, and so a cache, of its own."""
+    """Measure the three ways with these tools, each with a new engine and therefore an empty cache."""
     toolkens = random_toolkens(lm, tools)
     index = BM25Okapi([f"{spec.name} {spec.description}".replace("_", " ").lower().split() for spec in tools])
 
@@ -157,7 +157,7 @@ def measure_calls(
                 toolkens if tool_mode == "toolken" else None,
                 tool_mode=tool_mode,
                 style="chat",
-                max_tokens=256 if forced else 1,  # of a forced call all is timed, else the first token
+                max_tokens=256 if forced else 1,  # a forced call is timed to its end, otherwise only the first token is
             )
             for question in questions:
                 began = time.perf_counter()
@@ -167,7 +167,7 @@ def measure_calls(
                 assert isinstance(message, AIMessage)
                 if forced:
                     if len(message.tool_calls) != 1:
-                        raise RuntimeError(f"{mode}: no complete call came back but {message!r}")
+                        raise RuntimeError(f"{mode}: expected one complete call, got {message!r}")
                     assert message.usage_metadata is not None
                     tokens.append(message.usage_metadata["input_tokens"])
                 done()
@@ -188,10 +188,10 @@ def measure_calls(
 def measure_decoding(
     lm: LanguageModel, counts: Sequence[int], words: int, rounds: int, done: Callable[[], None]
 ) -> tuple[float, list[DecodeCost]]:
-    """Tokens per second of plain `generate`, and with each number of toolkens bound, which never fire here.
+    """Measure tokens per second of `generate`, and with each number of toolkens, biased so that they never fire.
 
-    The ways take turns in each round, and the ratio is the median of the rounds' ratios: a machine that slows down
-    for a while slows them all.
+    All take turns in each round, and a ratio is the median of the rounds' ratios, so that a machine that is slow for a
+    while slows all of them.
     """
     prompt = list(range(20, 84))
     input_ids = torch.tensor([prompt], device=lm.device)
@@ -232,17 +232,20 @@ def measure_decoding(
 
 
 def main(
-    tools: Annotated[str, typer.Option(help="Numbers of tools to compare at.")] = "1,10,100,1000",
+    tools: Annotated[str, typer.Option(help="Numbers of tools to measure.")] = "1,10,100,1000",
     toolkens: Annotated[
-        str, typer.Option(help="Numbers of toolkens bound while words are decoded.")
+        str, typer.Option(help="Numbers of toolkens to measure while text is decoded.")
     ] = "0,100,1000,10000",
-    parameters: Annotated[int, typer.Option(help="Size of the LM in millions, without head and embeddings.")] = 30,
+    parameters: Annotated[
+        int, typer.Option(help="Millions of parameters of the LM, without head and embeddings.")
+    ] = 30,
     head_words: Annotated[int, typer.Option(help="Rows of the head in the decoding part.")] = 150_000,
-    questions: Annotated[int, typer.Option(min=2, help="Questions a cell; the first is the cold one.")] = 4,
-    words: Annotated[int, typer.Option(help="Words decoded a round.")] = 32,
+    questions: Annotated[int, typer.Option(min=2, help="Questions per measurement; the first is the cold one.")] = 4,
+    words: Annotated[int, typer.Option(help="Tokens decoded per round.")] = 32,
     rounds: Annotated[int, typer.Option(help="Rounds of the decoding part.")] = 7,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
+    """Measure calls and decoding, and print both tables."""
     console = Console(stderr=as_json)
     tool_counts, toolken_counts = ([int(n) for n in text.split(",")] for text in (tools, toolkens))
     calls: list[CallCost] = []

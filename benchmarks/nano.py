@@ -1,13 +1,14 @@
-"""nano with toolkens against nano without tools: FuncQA one-hop (real questions) and nano's own held-out problems.
-
-FuncQA is graded as in the papers, within 0.1%; nano's own problems by the exact number. Those come in two kinds: with
-names and number ranges that pre-training never shows, and in wordings that it never shows either.
+"""Compare nano with toolkens and nano without tools, on FuncQA one-hop and on nano's own held-out problems.
 
     python benchmarks/nano.py --data-dir DATA
 
-Toolkens are fitted on FuncQA's train set, for both. Prints, for each: the share of questions where the right tool fired
-first, with exactly right arguments, right in the end, and right without tools. Without --data-dir, toolkens are fitted
-on generated demonstrations and only nano's own questions are asked.
+FuncQA is graded as in the papers, within 0.1%; nano's own problems must have the exact number. Those come in two
+kinds: with names and number ranges that pre-training never shows, and also in wordings that it never shows.
+
+Toolkens are fitted on FuncQA's train set. Prints for each kind of question the share where the right tool was called
+first, where its arguments were exactly right, where the final answer was right, and where the answer without tools
+was right. Without --data-dir, toolkens are fitted on generated demonstrations, and only nano's own questions are
+asked.
 """
 
 from __future__ import annotations
@@ -38,11 +39,14 @@ def main(
         Path | None, typer.Option(help="Folder with funcqa/train.jsonl and test_one_hop.jsonl.")
     ] = None,
     model: Annotated[str, typer.Option(help="The LM.")] = "nano",
-    own_questions: Annotated[int, typer.Option(help="How many questions of each of nano's own two kinds.")] = 200,
-    style: Annotated[str | None, typer.Option(help="completion or chat; default: the toolkens'.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write every graded answer here, a JSON line each.")] = None,
+    own_questions: Annotated[int, typer.Option(help="Number of questions of each of nano's own two kinds.")] = 200,
+    style: Annotated[
+        str | None, typer.Option(help="completion or chat. Default: the style the toolkens were fitted in.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSONL file for every graded answer.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
+    """Fit toolkens, ask the questions, and print the shares."""
     console = Console(stderr=as_json)
     engine = shared_engine(model)
     rows: dict[str, list[Graded]] = {}

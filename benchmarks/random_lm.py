@@ -1,4 +1,4 @@
-"""LMs of a given size with random weights: they take the time that trained ones take, and know nothing."""
+"""LMs of a given size with random weights. They take as long as trained ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from langchain_toolken.nano import NANO_PATH
 
 
 def random_lm(parameters: int, *, words: int | None = None, context: int = 1 << 17) -> LanguageModel:
-    """A Llama of about `parameters` million parameters (head and embeddings not counted) with nano's tokenizer."""
+    """Make a Llama with random weights and nano's tokenizer.
+
+    Args:
+        parameters: Size in millions of parameters, without head and embeddings.
+        words: Rows of the head. Default: the tokenizer's vocabulary.
+        context: Longest sequence.
+    """
     tokenizer: PreTrainedTokenizerBase = load_language_model(NANO_PATH).tokenizer
     # A layer of width d has about 12 d² parameters; width 64 per layer keeps the usual proportions.
     layers = max(2, round((parameters * 1e6 / (12 * 64 * 64)) ** (1 / 3)))

@@ -1,11 +1,11 @@
-"""What a second look at unsure calls is worth: the toolkens' first choice against rerank="docs" and rerank="frozen".
+"""Measure what rerank="docs" and rerank="frozen" change about unsure calls.
 
     python benchmarks/rerank.py --data-dir DATA
 
-Toolkens are fitted on four fifths of FuncQA's demonstrations. Looked at are the calls of the last fifth and six places
-a text where it goes on with words, if a toolken has a probability of 0.1 or more there. Prints by the trigger's margin
-how many they are, how often the first choice is the right tool, and what each method makes of them. A place where words
-go on is right only if the call is rejected.
+Toolkens are fitted on four fifths of FuncQA's demonstrations. The last fifth gives the positions to judge: its calls,
+and six positions per text where no call is made. Only positions where some toolken has a probability of at least 0.1
+count. Prints, by the margin of the first choice over the second, the number of positions and how often the first
+choice and each method are right. Where no call is made, only a rejected call is right.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ EDGES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.01)
 def main(
     data_dir: Annotated[Path, typer.Option(help="Folder with funcqa/train.jsonl.")],
     model: Annotated[str, typer.Option(help="The LM.")] = "nano",
-    seed: Annotated[int, typer.Option(help="Of the places where words go on.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the positions without a call.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
+    """Fit toolkens, judge unsure calls, and print how often each method is right."""
     console = Console(stderr=as_json)
     engine, specs = shared_engine(model), tool_specs(MATH_TOOLS)
     names = {spec.name for spec in specs}

@@ -36,6 +36,7 @@ TESTS_OF_MORE_THAN_ONE_FILE: dict[str, str] = {
     "chat/test_copies.py": "copies of a chat model, across processes too",
     "chat/test_forgery.py": "no text in a conversation can forge a call",
     "chat/test_langchain_surface.py": "what LangChain expects of a chat model's methods",
+    "chat/test_standard_events_and_errors.py": "LangChain's v3 events and its standard exceptions",
     "chat/test_tool_calling.py": "the tool modes, from the chat model to the engine",
     "cli/test_cli.py": "the commands as a user types them",
     "cli/test_synthesis_table.py": "what `toolken fit` shows of a synthesis",

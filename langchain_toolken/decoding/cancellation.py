@@ -1,4 +1,4 @@
-"""Stopping what another thread decodes, and calling blocking code from asyncio so that its cancellation does that."""
+"""Cancels decoding in other threads, and calls blocking code from asyncio such that a cancelled task stops it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ _AHEAD = 16  # items that an iterator may be ahead of its consumer
 
 
 class DecodingCancelledError(ToolkenError):
-    """Decoding was stopped by whoever asked for it."""
+    """The caller stopped decoding."""
 
 
 class Cancellation:
-    """Stops all decoding that is done under it, from any thread."""
+    """Stops all decoding in the contexts where it is the `current_cancellation`. Safe to use from any thread.
+
+    Attributes:
+        cancelled: Whether `cancel` was called.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,7 +34,7 @@ class Cancellation:
         self.cancelled = False
 
     def cancel(self) -> None:
-        """Stop what is being decoded, and whatever would be decoded later."""
+        """Stop all running and all later decoding."""
         with self._lock:
             self.cancelled = True
             stops = list(self._stops)
@@ -39,7 +43,7 @@ class Cancellation:
 
     @contextmanager
     def stopping(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Within the block, `cancel` calls `stop`; at once, if it was called before."""
+        """Let `cancel` call `stop` while the block runs; `stop` is called at once if `cancel` was called before."""
         with self._lock:
             self._stops.append(stop)
             cancelled = self.cancelled
@@ -53,13 +57,13 @@ class Cancellation:
 
 
 current_cancellation: ContextVar[Cancellation | None] = ContextVar("current_cancellation", default=None)
-"""What stops decoding that is begun in this context; None: only its caller."""
+"""Stops the decoding that begins in this context; None if only the caller can stop it."""
 
 
 async def in_thread(call: Callable[[], T]) -> T:
-    """`call()`, in a thread of its own. Where the awaiting task is cancelled, what `call` decodes stops.
+    """Run a blocking call in a new thread. If the awaiting task is cancelled, its decoding stops.
 
-    Not asyncio's pool: its few threads (CPUs + 4) would keep calls apart that could be decoded together.
+    asyncio's pool is not used: with its few threads (CPUs + 4), fewer calls would be decoded together.
     """
     cancellation, result = Cancellation(), Future[T]()
 
@@ -82,16 +86,22 @@ async def in_thread(call: Callable[[], T]) -> T:
 
 
 async def iterate_in_thread(make: Callable[[], Iterator[T]]) -> AsyncGenerator[T, None]:
-    """The items of `make()`, which is iterated in a thread of its own, a few items ahead at most.
+    """Iterate in a new thread, which is a few items ahead at most.
 
-    Where the awaiting task is cancelled or the generator is closed, the iterator is closed and what it decodes stops.
+    If the awaiting task is cancelled or the generator is closed, the iterator is closed and its decoding stops.
+
+    Args:
+        make: Returns the iterator; called in the new thread.
+
+    Yields:
+        The iterator's items.
     """
     cancellation, room = Cancellation(), threading.Semaphore(_AHEAD)
     loop = asyncio.get_running_loop()
     items: asyncio.Queue[tuple[T] | BaseException | None] = asyncio.Queue()
 
     def hand_over(item: tuple[T] | BaseException | None) -> None:
-        # A closed loop has nobody left who waits.
+        # Nothing waits any more on a closed loop.
         if not loop.is_closed():
             loop.call_soon_threadsafe(items.put_nowait, item)
 

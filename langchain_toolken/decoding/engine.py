@@ -1,7 +1,7 @@
-"""The engine protocol and the data that crosses it (DESIGN §3).
+"""The engine protocol, and the data that goes in and out of an engine.
 
-An engine gets token ids and gives token ids and text back; rendering messages to ids is `langchain_toolken.prompts`'
-task. Nothing here imports torch, so that the LangChain face of the package can be written against it without torch.
+An engine takes token ids and returns token ids and text; `langchain_toolken.prompts` renders messages to ids. Nothing
+here imports torch, so that the package can be imported, and its chat classes used with another engine, without torch.
 """
 
 from __future__ import annotations
@@ -22,21 +22,24 @@ if TYPE_CHECKING:
 
 
 MOST_TOP_LOGPROBS = 20
-"""As many as OpenAI's API gives, so that code written for it finds the same range."""
+"""The most that OpenAI's API allows, so that code written for it works unchanged."""
 
 
 class PromptTooLongError(ToolkenError, ContextOverflowError, ValueError):
-    """A prompt that leaves the LM no room to answer. LangChain's own type: its fallbacks and middleware look for it."""
+    """A prompt leaves the LM no room to answer.
+
+    It is a `ContextOverflowError`, which LangChain's fallbacks and middleware look for.
+    """
 
 
 DEFAULT_BATCH_SIZE = 16
-"""Most sequences that run through the LM together: beyond some sixteen a CPU gains little, and caches take memory."""
+"""Most sequences that run through the LM together: beyond 16 a CPU gains little, and caches take memory."""
 
 
 class OutOfMemoryError(ToolkenError, ModelError, RuntimeError):
-    """Memory did not suffice for a call, not even alone and with all caches dropped. The next call works.
+    """Memory ran out in a call, even alone and with all caches dropped. Later calls are not affected.
 
-    It is a LangChain `ModelError` that is not retryable: the same call would run out of memory again.
+    LangChain does not retry it: the same call would run out of memory again.
     """
 
 
@@ -45,17 +48,17 @@ class Sampling:
     """How the next token is chosen while the LM reasons.
 
     Attributes:
-        temperature: 0 (default) is greedy, the papers' setting: exact answers are wanted, not varied ones.
-        top_p: nucleus sampling's share of probability; 1 is off. Only read when temperature > 0.
-        top_k: keep the k likeliest tokens; 0 is off. Only read when temperature > 0.
-        seed: makes sampling repeatable: each text is drawn by a generator of its own, alone and in a batch the same;
-            None draws from torch's global generator.
-        max_tokens: most words (tokens) to generate.
-        top_logprobs: report each word's log-probability and those of so many likeliest ones; None (default) reports
-            none, since a softmax over the whole head at every step is only worth its time to who reads it.
+        temperature: 0 (default) is greedy, as in the papers: answers should be exact, not varied.
+        top_p: Share of probability for nucleus sampling; 1 is off. Ignored when greedy.
+        top_k: Keep the k likeliest tokens; 0 is off. Ignored when greedy.
+        seed: Makes sampling repeatable: each text has a separate generator, so that it is the same alone and in a
+            batch. None draws from torch's global generator.
+        max_tokens: Most tokens to generate.
+        top_logprobs: Report each token's log-probability, and those of this many likeliest tokens. None (default)
+            reports nothing, which saves a softmax over the whole head at every step.
 
     Raises:
-        ValueError: for a value outside its range; the message names the field.
+        ValueError: A value is outside its range; the message names the field.
     """
 
     temperature: float = 0.0
@@ -127,10 +130,13 @@ def check_active(toolkens: ToolkenSet | None, active: Collection[str] | None) ->
 
 @dataclass(frozen=True)
 class Candidate:
-    """A tool and its probability over [words ; active toolkens] at the trigger, whatever the sampling's temperature.
+    """A tool and its probability at the trigger.
 
-    Over what could be chosen, where a call was forced. Where the toolkens were calibrated on held-out data
-    (`Reasoning.calibrated`), it is the calibrated one: of the calls reported with 0.8, about eight in ten are right.
+    Attributes:
+        tool: The tool's name.
+        probability: Over [words ; active toolkens], or over what could be chosen if a call was forced. It does not
+            depend on the sampling temperature. If the toolkens were calibrated on held-out data
+            (`Reasoning.calibrated`), it is the calibrated one: about eight in ten calls reported with 0.8 are right.
     """
 
     tool: str
@@ -143,9 +149,9 @@ class Judgement:
 
     Attributes:
         method: "docs" or "frozen".
-        scores: the tools weighed, best first, and each one's mean log-probability a token; None stands for Reject.
-        chosen: the tool that is called; None where the call was rejected and the LM went on with words.
-        extra_tokens: tokens the LM read for it, which it would not have read otherwise.
+        scores: The tools compared, best first, each with its mean log-probability per token; the tool None is Reject.
+        chosen: The tool that is called; None if the call was rejected and the LM continued with words.
+        extra_tokens: How many more tokens the LM read because of the second look.
     """
 
     method: Literal["docs", "frozen"]
@@ -156,8 +162,13 @@ class Judgement:
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """A word that was chosen, its log-probability over [words ; active toolkens] before any temperature, and the
-    likeliest words at its place as (text, log-probability), best first."""
+    """The log-probability of one chosen token.
+
+    Attributes:
+        token: Its text.
+        logprob: Its log-probability over [words ; active toolkens], before any temperature.
+        top: The likeliest tokens at its position as (text, log-probability), best first.
+    """
 
     token: str
     logprob: float
@@ -169,21 +180,21 @@ class Reasoning:
     """What the LM wrote until it ended, was cut off, or fired a toolken.
 
     Attributes:
-        token_ids: the generated words; no EOS, no toolken, nothing of a stop string.
-        text: the words as text, cut before the stop string. Where a token holds both kept text and the start of a stop
-            string, `text` has the kept part and `token_ids` leaves the token out.
-        trigger: the tool that fired, if one did. Behind a marker an engine gives the marker's text for a tool: which
-            tool is meant is yet to be decoded.
-        runners_up: the four next likeliest toolkens at the trigger; empty without a trigger.
+        token_ids: The generated words, without EOS, toolkens and stop strings.
+        text: The words as text, cut before the stop string. If a token has both kept text and the start of a stop
+            string, `text` includes the kept part and `token_ids` leaves the token out.
+        trigger: The tool that fired; None if none did. If a marker fired, the `tool` is the marker's text: the tool's
+            name is not decoded then.
+        runners_up: The four next likeliest toolkens at the trigger; empty without a trigger.
         finish_reason: "tool_calls" when a toolken or a marker fired, "stop" at EOS or a stop string, "length" at
             max_tokens or at the end of the context.
-        prompt_tokens: the prompt's length.
-        reused_tokens: how many of them came out of the prefix cache.
-        marker: the token that began a call written as text; None where a toolken or nothing fired.
-        logprobs: one for each of `token_ids`, if the sampling asks for them.
-        calibrated: the probabilities of `trigger` and `runners_up` are those that held-out data calibrated
-            (`ToolkenSet.calibration`), not the LM's bare softmax.
-        judgements: second looks at calls within this text; the last one may be at `trigger`. Engines give none.
+        prompt_tokens: The prompt's length.
+        reused_tokens: How many of the prompt's tokens came out of the prefix cache.
+        marker: The token that began a call written as text; None if a toolken or nothing fired.
+        logprobs: One for each of `token_ids`, if the sampling asks for them.
+        calibrated: Whether the probabilities of `trigger` and `runners_up` were calibrated on held-out data
+            (`ToolkenSet.calibration`), instead of the LM's bare softmax.
+        judgements: Second looks at calls within this text; the last one may be at `trigger`. Engines leave it empty.
     """
 
     token_ids: tuple[int, ...]
@@ -204,13 +215,13 @@ class Completion:
     """A call's arguments, decoded under the tool's JSON schema.
 
     Attributes:
-        text: the JSON as the LM wrote it, without whitespace between its parts.
-        arguments: the parsed object, valid against the schema; None when `max_tokens` or the context cut the JSON off
-            (and for an integer of more digits than Python parses).
-        finish_reason: "stop" when the JSON is whole, else "length".
-        completion_tokens: the JSON's tokens, those the grammar forced included.
-        prompt_tokens: the prompt's length.
-        reused_tokens: how many of them came out of the prefix cache.
+        text: The JSON as the LM wrote it, without whitespace between its parts.
+        arguments: The parsed object, valid against the schema; None if `max_tokens` or the context cut the JSON off,
+            or if an integer has more digits than Python parses.
+        finish_reason: "stop" if the JSON is complete, else "length".
+        completion_tokens: The JSON's tokens, including those that the grammar forced.
+        prompt_tokens: The prompt's length.
+        reused_tokens: How many of the prompt's tokens came out of the prefix cache.
     """
 
     text: str
@@ -222,7 +233,7 @@ class Completion:
 
 
 class Engine(Protocol):
-    """What reasons and completes. `TransformersEngine` does so in this process."""
+    """Runs an LM with toolkens. `TransformersEngine` does so in this process."""
 
     @property
     def model_id(self) -> str:
@@ -243,42 +254,57 @@ class Engine(Protocol):
         """Decode every prompt until EOS, a stop string, a toolken or the limit.
 
         Args:
-            prompts: token ids, each of at least one token.
-            request: what may come next, and what ends the text.
+            prompts: Token ids, each with at least one token.
+            request: What may come next, and what ends the text.
 
         Raises:
-            ValueError: a prompt is empty, or no longer than `request.begun`.
-            PromptTooLongError: a prompt fills the context.
-            ToolkenSetError: the toolkens were made for another LM.
+            ValueError: A prompt is empty, or no longer than `request.begun`.
+            PromptTooLongError: A prompt fills the context.
+            ToolkenSetError: The toolkens were made for another LM.
         """
         ...
 
     def stream(self, prompt: Sequence[int], request: DecodingRequest) -> Iterator[str | Reasoning]:
-        """Like `reason` for one prompt, text piece by piece, the `Reasoning` last.
+        """Decode one prompt as `reason` does, yielding pieces of text and the `Reasoning` last.
 
-        The pieces join to `Reasoning.text` exactly: a piece has only whole characters, and text that may turn out to be
-        the start of a stop string is held back. Closing the generator ends decoding.
+        The pieces join to exactly `Reasoning.text`: a piece has complete characters only, and text that could be the
+        start of a stop string is held back. Closing the generator ends decoding.
+
+        Raises:
+            ValueError: As in `reason`.
+            PromptTooLongError: As in `reason`.
+            ToolkenSetError: As in `reason`.
         """
         ...
 
     def rank(
         self, prompts: Sequence[Sequence[int]], *, toolkens: ToolkenSet, active: Collection[str] | None = None
     ) -> list[tuple[Candidate, ...]]:
-        """All active toolkens by their probability over [words ; active toolkens] behind each prompt, likeliest first.
+        """Rank the active toolkens after each prompt by their probability over [words ; active toolkens].
 
-        One forward pass, nothing is generated.
+        This takes one forward pass and generates nothing.
+
+        Args:
+            prompts: Token ids, each with at least one token.
+            toolkens: The toolkens.
+            active: Names of the toolkens to rank; None for all.
+
+        Returns:
+            For each prompt, the toolkens from the likeliest to the least likely.
 
         Raises:
-            ValueError, PromptTooLongError, ToolkenSetError: as `reason`.
+            ValueError: A prompt is empty, or `active` names a tool without toolken.
+            PromptTooLongError: A prompt fills the context.
+            ToolkenSetError: The toolkens were made for another LM.
         """
         ...
 
     def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
-        """The mean log-probability of a token of each continuation of `prompt`, over the LM's words alone.
+        """Compute each continuation's mean log-probability per token, over the LM's words alone.
 
         Raises:
-            ValueError: the prompt or a continuation is empty.
-            PromptTooLongError: they don't fit into the context together.
+            ValueError: The prompt or a continuation is empty.
+            PromptTooLongError: The prompt and a continuation together exceed the context.
         """
         ...
 
@@ -288,13 +314,13 @@ class Engine(Protocol):
         """Decode each tool's arguments, greedily, under its grammar.
 
         Args:
-            prompts: token ids that end where the arguments' JSON begins (after the tool card).
-            specs: the tool of each prompt.
-            max_tokens: most tokens of a JSON; 256 holds some dozens of arguments.
+            prompts: Token ids that end where the arguments' JSON begins (after the tool card).
+            specs: The tool of each prompt.
+            max_tokens: Most tokens of one JSON; 256 are enough for dozens of arguments.
 
         Raises:
-            ValueError: prompts and specs differ in number, or a prompt is empty.
-            PromptTooLongError: a prompt fills the context.
-            ToolError: a tool's schema cannot be made a grammar.
+            ValueError: `prompts` and `specs` differ in number, or a prompt is empty.
+            PromptTooLongError: A prompt fills the context.
+            ToolError: A tool's schema cannot be compiled to a grammar.
         """
         ...

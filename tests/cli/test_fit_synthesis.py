@@ -122,7 +122,7 @@ def test_synthesis_options_that_do_not_go_together_are_refused(
 
 
 def test_the_lm_itself_can_be_asked_and_says_what_it_could_not_make(tmp_path: Path) -> None:
-    """nano is a toy and writes next to nothing that a tool is for; what counts is that this is said, by name."""
+    """nano is too small to write usable requests. The test is that the command names the tool and says so."""
     tools, out = tmp_path / "one.py", tmp_path / "x"
     tools.write_text(
         "from langchain_core.tools import tool\n\n@tool\ndef gone(city: str) -> str:\n    'Delete a city.'\n    1 / 0\n"

@@ -1,4 +1,4 @@
-"""What the command does with made-up rows beside given ones, and how it counts them."""
+"""How the command combines made-up rows with the user's own, and how it counts them."""
 
 from __future__ import annotations
 

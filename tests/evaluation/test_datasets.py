@@ -1,4 +1,4 @@
-"""Datasets in the papers' form: names, demonstrations, and questions that end where a tool is due."""
+"""Datasets in the papers' form: names, demonstrations, and questions that end where a tool should be called."""
 
 from __future__ import annotations
 

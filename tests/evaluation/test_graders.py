@@ -1,4 +1,4 @@
-"""What counts as right."""
+"""Which numbers and calls are graded as right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where questions come from."""
+"""FuncQA's questions and nano's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tool is likeliest where one is due, whatever else is in the batch."""
+"""The choice of a tool where one should be called does not depend on the rest of the batch."""
 
 from __future__ import annotations
 

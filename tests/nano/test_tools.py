@@ -1,4 +1,4 @@
-"""The 13 FuncQA operations: exact, rounded as the papers have them, and bounded."""
+"""The 13 FuncQA operations: exact, rounded as in the papers, and bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pre-training text: what it holds, and what it must not hold because nano is evaluated on it."""
+"""The pre-training text: what it contains, and what it must not contain because nano is evaluated on it."""
 
 from __future__ import annotations
 

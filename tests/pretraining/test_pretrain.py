@@ -1,4 +1,4 @@
-"""Pre-training: batches are what they should be, and a run that was cut off goes on as if it had not been."""
+"""Pre-training: batches are packed correctly, and an interrupted run resumes exactly."""
 
 from __future__ import annotations
 
