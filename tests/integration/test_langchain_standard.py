@@ -96,7 +96,7 @@ class TestToolkenChat(ChatModelUnitTests):
         monkeypatch.setattr("langchain_tests.unit_tests.chat_models.load", loads_it)
 
 
-KNOWS_NO_SUCH_TOOL = "the prior toolken of get_weather does not fire, as README says of priors: measured, nano talks on"
+KNOWS_NO_SUCH_TOOL = "the prior toolken of get_weather does not fire, as docs/nano.md says: measured, nano talks on"
 RUNS_ON = (
     "told of the tools in the prompt, nano begins a text argument and never ends it: measured, cut off at 256 tokens"
 )

@@ -1,4 +1,4 @@
-"""The bundled LM, from demonstrations to answers: what the README promises."""
+"""The bundled LM, from demonstrations to answers: what the README and docs/nano.md promise."""
 
 from __future__ import annotations
 
