@@ -1,4 +1,4 @@
-"""Which LM toolkens belong to: what an LM says of itself, and what a set remembers of the one it was made for."""
+"""`LMIdentity`: which LM this is, and which LM a set of toolkens was made for."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LMIdentity:
-    """One LM, told from others.
+    """What identifies an LM. The fingerprints and the hidden size decide whether two are the same.
 
-    The fingerprints and the hidden size decide whether two are the same; model_id (a name, a folder or a Hub id) and
-    revision (the Hub commit, None for what is not from there) are for people, since a folder can be moved.
-    `decoding.lm.LanguageModel` says what the fingerprints are taken over.
+    Attributes:
+        model_id: A name, a folder or a Hub id; only for people, since folders move.
+        revision: The Hub commit, only for people; None if the LM is not from the Hub.
+        head_fingerprint: See `lm.model.LanguageModel.head_fingerprint`.
+        tokenizer_fingerprint: See `lm.model.LanguageModel.tokenizer_fingerprint`.
+        hidden_size: The hidden size d.
     """
 
     model_id: str
@@ -24,7 +27,7 @@ class LMIdentity:
         return f"{self.model_id} (revision {self.revision})" if self.revision else self.model_id
 
     def differences(self, other: LMIdentity) -> list[str]:
-        """What keeps the two from being one LM, for a message; empty if they are."""
+        """Return what differs between two LMs, for a message; empty if they are the same."""
         compared = (
             ("the hidden size", self.hidden_size, other.hidden_size),
             ("the output head", self.head_fingerprint, other.head_fingerprint),

@@ -1,4 +1,4 @@
-"""Loading a frozen causal LM, and making sure that toolkens can be put on it."""
+"""Load a frozen causal LM and check that toolkens can be put on it."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def load_language_model(
     trust_remote_code: bool = False,
     **from_pretrained: Any,
 ) -> LanguageModel:
-    """Load a causal LM, freeze it, and make sure that toolkens can be put on it.
+    """Load a causal LM, freeze it, and check that toolkens can be put on it.
 
     Args:
-        model: "nano" (the LM in this package), a folder, a Hub id, or a model already in memory (used as it is: dtype,
-            device and device_map are then not for us to choose).
-        tokenizer: the tokenizer or where it is; None takes the one that comes with the model.
+        model: "nano" (the LM in this package), a folder, a Hub id, or a model in memory, which is used as it is: dtype,
+            device and device_map are then ignored.
+        tokenizer: The tokenizer, or the folder or Hub id to load it from; None loads the model's own.
         revision: Hub revision.
-        dtype: None loads float32 on a CPU, where bfloat16 is slow, and the checkpoint's own dtype on a GPU.
-        device: None is the first CUDA device if there is one, else the CPU.
-        device_map: accelerate's; instead of `device`, for models larger than one device.
-        trust_remote_code: run model code from the Hub. Off, since it is somebody else's code.
-        **from_pretrained: further arguments of `AutoModelForCausalLM.from_pretrained`.
+        dtype: None loads float32 on a CPU, where bfloat16 is slow, and the checkpoint's dtype on a GPU.
+        device: None takes the first CUDA device if there is one, else the CPU.
+        device_map: accelerate's device map, instead of `device`, for models larger than one device.
+        trust_remote_code: Whether to run model code from the Hub. Off by default, because anyone may have written it.
+        **from_pretrained: Further arguments of `AutoModelForCausalLM.from_pretrained`.
 
     Raises:
-        ModelNotFoundError: no such folder, or the Hub cannot give it.
-        UnsupportedModelError: not a causal LM, or its logits or cache fail the probe (`decoding.probe`).
-        ValueError: both `device` and `device_map`.
+        ModelNotFoundError: There is no such folder, or the Hub does not provide the model.
+        UnsupportedModelError: It is not a causal LM, or its logits or cache fail the check (`lm.probe`).
+        ValueError: Both `device` and `device_map` were given.
     """
     if isinstance(model, PreTrainedModel):
         model_id = str(model.config.name_or_path or type(model).__name__)
@@ -116,7 +116,7 @@ def _toolken_head(model: Any, model_id: str) -> ToolkenHead:
 
 
 def _find(model: str | Path) -> str:
-    """The folder or Hub id to load from."""
+    """Return the folder or Hub id to load from."""
     if str(model) == NANO_ALIAS:
         model = NANO_PATH
     path = Path(model).expanduser()

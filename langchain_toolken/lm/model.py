@@ -1,4 +1,4 @@
-"""Loading a frozen causal LM and parting it where toolkens come in: decoder below, output head above (DESIGN §2)."""
+"""`LanguageModel`: a frozen causal LM, split where toolkens come in: the decoder, and the output head."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FINGERPRINT_ROWS = 64
 
 
 class UnsupportedModelError(ToolkenError, ValueError):
-    """The model loads, but toolkens cannot be put on it: its word logits or its cache are not what we can reproduce."""
+    """The model loads, but toolkens cannot be put on it, because its word logits or its cache cannot be reproduced."""
 
 
 @dataclass
@@ -28,11 +28,11 @@ class LanguageModel:
     """A frozen causal LM with its tokenizer and its toolken head.
 
     Attributes:
-        model: the LM, in eval mode.
-        tokenizer: its tokenizer.
-        model_id: the name it was asked for by ("nano", a folder, a Hub id), for messages and provenance.
-        revision: the Hub commit, if it came from there.
-        head: the output head that also takes toolken rows.
+        model: The LM, in eval mode.
+        tokenizer: Its tokenizer.
+        model_id: The name it was loaded by ("nano", a folder, a Hub id), for messages and provenance.
+        revision: The Hub commit; None if it did not come from there.
+        head: Its output head.
     """
 
     model: PreTrainedModel
@@ -43,37 +43,41 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where input ids go: the device of the input embeddings (with a `device_map` the head may be elsewhere)."""
+        """The device of the input embeddings, where input ids go; with a `device_map` the head may be elsewhere."""
         weight = self.model.get_input_embeddings().weight
         assert isinstance(weight, Tensor)
         return weight.device
 
     @property
     def hidden_size(self) -> int:
-        """d."""
+        """The hidden size d."""
         return self.head.hidden_size
 
     @property
     def vocab_size(self) -> int:
-        """V: rows of the output head, padding included. Toolken k has id V + k."""
+        """V, the number of rows of the output head, padding included. Toolken k has id V + k."""
         return self.head.vocab_size
 
     @property
     def context_length(self) -> int:
-        """Most positions the LM was made for; the tokenizer's limit for models whose config has none (ALiBi)."""
+        """The most positions that the LM was made for, or the tokenizer's limit if its config has none (ALiBi)."""
         length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return int(self.tokenizer.model_max_length if length is None else length)
 
     @property
     def identity(self) -> LMIdentity:
-        """Which LM it is, for toolkens to be kept with. Raises UnsupportedModelError as `head_fingerprint`."""
+        """Which LM this is, for toolkens to be saved with.
+
+        Raises:
+            UnsupportedModelError: See `head_fingerprint`.
+        """
         return LMIdentity(
             self.model_id, self.revision, self.head_fingerprint, self.tokenizer_fingerprint, self.hidden_size
         )
 
     @cached_property
     def eos_ids(self) -> frozenset[int]:
-        """Ids that end a text: those of the generation config and the tokenizer's."""
+        """Ids that end a text: those of the generation config and the tokenizer."""
         ids: set[int] = set()
         sources: list[Any] = [getattr(self.model.generation_config, "eos_token_id", None), self.tokenizer.eos_token_id]
         for source in sources:
@@ -85,12 +89,12 @@ class LanguageModel:
 
     @cached_property
     def head_fingerprint(self) -> str:
-        """sha256 over the head's shape, up to 64 evenly spaced rows in bfloat16, and the logit transform.
+        """SHA-256 of the head's shape, up to 64 evenly spaced rows in bfloat16, and the logit transform.
 
         Rows are cast to bfloat16 so that a checkpoint has one fingerprint whether it is loaded in bfloat16 or float32.
 
         Raises:
-            UnsupportedModelError: the head's weights are offloaded (on the meta device) and cannot be read.
+            UnsupportedModelError: The head's weights are offloaded (on the meta device) and cannot be read.
         """
         weight = self.head.weight
         if weight.is_meta:
@@ -109,7 +113,7 @@ class LanguageModel:
 
     @cached_property
     def tokenizer_fingerprint(self) -> str:
-        """sha256 over the vocabulary, the added tokens, and (of a fast tokenizer) the merges."""
+        """SHA-256 of the vocabulary, the added tokens, and a fast tokenizer's merges."""
         added = [
             [index, token.content, token.special]
             for index, token in sorted(self.tokenizer.added_tokens_decoder.items())
@@ -122,10 +126,10 @@ class LanguageModel:
 
     @cached_property
     def weights_fingerprint(self) -> str:
-        """sha256 over the names, shapes and up to 64 evenly spaced values of every parameter: unlike the head's, it
-        tells two fine-tunings of one LM apart.
+        """SHA-256 of the names, shapes and up to 64 evenly spaced values of every parameter.
 
-        Floats are cast to bfloat16, as in `head_fingerprint`. Offloaded parameters are loaded one module at a time.
+        Unlike the head's fingerprint, it differs between two fine-tunings of one LM. Floats are cast to bfloat16, as in
+        `head_fingerprint`. Offloaded parameters are loaded one module at a time.
         """
         from accelerate.utils import align_module_device
 
@@ -149,16 +153,16 @@ class LanguageModel:
         position_ids: Tensor | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
-        """The decoder's output after its final norm: what the output head is applied to.
+        """Run the decoder and return its output after the final norm, which the output head is applied to.
 
         Args:
             input_ids: (B, T) int64, the new tokens.
-            attention_mask: (B, tokens in the cache + T), 0 at padding; None when there is no padding.
-            position_ids: (B, T); None counts the tokens that are not padding (GPT-2 would count padding, too).
-            cache: extended by the new tokens in place; None for a pass without cache.
+            attention_mask: (B, tokens in the cache + T), 0 at padding; None if there is no padding.
+            position_ids: (B, T); None counts the tokens that are not padding (GPT-2 would count padding too).
+            cache: Extended by the new tokens in place; None for a pass without a cache.
 
         Returns:
-            (B, T, d) in the model's dtype. Rows at padding mean nothing.
+            (B, T, d) in the model's dtype. Rows at padding are meaningless.
         """
         width = input_ids.shape[1]
         if position_ids is None:

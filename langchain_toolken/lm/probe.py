@@ -1,4 +1,4 @@
-"""The probe: refuse a model whose own logits, or whose cache, we cannot reproduce (DESIGN §2)."""
+"""Refuse a model whose logits or whose cache cannot be reproduced outside of it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from langchain_toolken.lm.model import LanguageModel, UnsupportedModelError
 
 PROBE_LENGTH = 12
 
-# Per dtype, the largest difference to the model's own logits, relative to their size. The head sees the same hidden
-# states as the model's, so only the order of sums (batched or not) differs.
+# The largest accepted difference from the model's own logits, relative to their size. The head gets the same hidden
+# states as in the model, so only the order of sums (batched or not) differs.
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-4, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 
 
 def probe(lm: LanguageModel) -> None:
-    """Check on a short prompt that head(decoder(ids)) equals the model's logits and that the cache can be cropped.
+    """Check on a short prompt that the head on the decoder's states gives the model's logits, and that caches crop.
 
     Raises:
-        UnsupportedModelError: it does not; the message names the model, what differs, and where to look.
+        UnsupportedModelError: One of the two fails. The message names the model, what differs, and where to look.
     """
     name = f"{lm.model_id} ({type(lm.model).__name__})"
     stride = max(1, (lm.vocab_size - 1) // PROBE_LENGTH)
@@ -30,28 +30,27 @@ def probe(lm: LanguageModel) -> None:
         if hidden.shape[-1] != lm.hidden_size:
             raise UnsupportedModelError(
                 f"{name}: the decoder gives states of size {hidden.shape[-1]}, the output head takes {lm.hidden_size}; "
-                "the model projects in between, which is not supported. Please file an issue that names the model"
+                "the model projects in between, which is not supported. Choose another model"
             )
         words = lm.head.word_logits(hidden)
         tolerance = TOLERANCES.get(lm.head.weight.dtype, max(TOLERANCES.values()))
         if different := difference(words, own, tolerance):
             raise UnsupportedModelError(
                 f"{name}: word logits computed from the decoder's states differ from the model's own ({different}). "
-                "The model changes its logits after the output head in a way that is not known here; look for a scale, "
-                f"a multiplier or a soft-cap in its config (known: {lm.head.transform}). Please file an issue that "
-                "names the model"
+                "The model changes its logits after the output head in a way that is not supported: look for a scale, "
+                f"a multiplier or a soft-cap in its config (found: {lm.head.transform}), or choose another model"
             )
         cached = _with_cropped_cache(lm, prompt, name)
         # Attention over a cache is summed in another order than over a whole prompt; a lost state is off by far more.
         if different := difference(cached, own[:, -1], 10 * tolerance):
             raise UnsupportedModelError(
-                f"{name}: continuing from a cropped cache gives other logits than a fresh run ({different}), as "
-                "models with recurrent or convolutional states do. Please file an issue that names the model"
+                f"{name}: continuing from a cropped cache gives other logits than a fresh run ({different}), as in "
+                "models with recurrent or convolutional states. Choose a model with plain attention"
             )
 
 
 def _with_cropped_cache(lm: LanguageModel, prompt: Tensor, name: str) -> Tensor:
-    """The last position's word logits (1, V), from a cache that was run too far and cropped."""
+    """Return the last position's word logits (1, V), from a cache that went one token too far and was cropped."""
     half = prompt.shape[1] // 2
     cache = DynamicCache()
     try:
@@ -61,13 +60,13 @@ def _with_cropped_cache(lm: LanguageModel, prompt: Tensor, name: str) -> Tensor:
     except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         raise UnsupportedModelError(
             f"{name} does not work with a plain key-value cache that can be cropped ({type(error).__name__}: {error}). "
-            "Please file an issue that names the model"
+            "Choose a model with plain attention"
         ) from error
     return lm.head.word_logits(hidden[:, -1])
 
 
 def difference(ours: Tensor, own: Tensor, tolerance: float) -> str:
-    """How our logits differ from the model's by more than `tolerance` times their size, or the empty string."""
+    """Describe a difference from the model's logits of more than `tolerance` times their size; "" if there is none."""
     if ours.shape != own.shape:
         return f"shape {tuple(ours.shape)} instead of {tuple(own.shape)}"
     own = own.to(ours.device)

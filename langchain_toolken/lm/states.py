@@ -1,4 +1,4 @@
-"""Hidden states of texts about tools, one LM pass for all of them."""
+"""Hidden states of short texts, such as tools' names and descriptions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,17 @@ _BATCH = 16
 
 @torch.inference_mode()
 def text_states(lm: LanguageModel, ids: Sequence[list[int]], progress: Progress | None = None) -> list[Tensor]:
-    """Hidden states (n, d) over each text's tokens, float32 on the CPU.
+    """Run the LM over texts and return the hidden states of their tokens.
 
-    The bos goes in front if the LM has one, and is not pooled: its state is the same for all tools, and often huge.
+    The LM's bos token precedes each text and is not in the result: its state is the same for all texts, and often huge.
+
+    Args:
+        lm: The LM.
+        ids: Token ids of each text, without special tokens.
+        progress: Called after each batch.
+
+    Returns:
+        For each text a tensor (n, d), float32 on the CPU.
     """
     bos = [] if lm.tokenizer.bos_token_id is None else [lm.tokenizer.bos_token_id]
     texts = [[*bos, *i][: lm.context_length] for i in ids]
@@ -27,7 +35,7 @@ def text_states(lm: LanguageModel, ids: Sequence[list[int]], progress: Progress 
     for start in range(0, len(order), _BATCH):
         batch = order[start : start + _BATCH]
         length = max(len(texts[i]) for i in batch)
-        # Padded on the right a causal LM's real positions never see the padding: any id may stand there, unmasked.
+        # With padding on the right, real positions of a causal LM never see it: any id will do, and no mask is needed.
         input_ids = torch.tensor([texts[i] + [0] * (length - len(texts[i])) for i in batch], device=lm.device)
         with fast_linear(lm.device):
             hidden = lm.hidden_states(input_ids)

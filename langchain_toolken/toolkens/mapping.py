@@ -1,29 +1,26 @@
-"""Toolkens for tools that nobody trained: a map from what the LM makes of a tool's description to its toolken.
+"""A map from tool descriptions to toolkens, learned on a set's trained tools, for tools added later.
 
-TokenLearning's prior (arXiv 2506.14248) points where a tool's *name* would be said. A toolken must fire where the tool
-is *needed*, and the trained toolkens know how such places look. So each tool gets a direction,
+TokenLearning's prior (arXiv 2506.14248) points to where a tool's *name* would be said. A toolken must fire where the
+tool is *needed*, and the trained toolkens show what such places look like. Each tool gets a direction
 
-    p = unit(last state of "description?" - its mean) + unit(mean state of the same text - its mean),
+    p = unit(last state of "description?" - its mean) + unit(mean state of the same text - its mean)
 
-less its part along the mean state at the trained tools' calls, which would make some tools likelier everywhere. The
-question mark makes a request of the description, whose last state resembles a place where the tool is due. Toolkens
-are then a ridge regression on the directions, pulled to a multiple of the identity instead of to 0:
+without its component along the mean state at the trained tools' calls, which would make some tools likelier everywhere.
+The question mark turns the description into a request; the last state of a request resembles that of a text in which
+the tool is due. Toolkens are a ridge regression on these directions that shrinks towards a multiple of the identity
+instead of towards 0:
 
     w = mean(w) + s (p - mean(p)) + A (p - mean(p)),
     A = argmin sum_k ||w_k - mean(w) - (s + A)(p_k - mean(p))||^2 + r ||A||^2
 
-(s = 0 is the plain ridge map, r = infinity the direction alone.) s and r are chosen by leaving tools out: a fifth of
-the trained tools at a time are taken for new, with the rows that the regression without them predicts (leave-one-out in
-closed form), and have to win their own mean call state against all other tools, while those keep theirs. The measure is
-the mean negative log-probability over both kinds, which finds the scale at which new tools are neither drowned by the
-trained ones nor drown them. The priors stand as one more candidate, so that a map that is no better is not used.
+s = 0 is the plain ridge map; r = infinity uses the direction alone. s and r are chosen by leaving tools out. A fifth of
+the trained tools at a time are treated as new: their rows are what the regression predicts without them (leave-one-out
+in closed form). They have to win their own mean call state against all other tools, and the others have to keep theirs.
+The criterion is the mean negative log-probability over both groups, so that new tools neither drown in the trained ones
+nor drown them. The priors are one more candidate, so a map that is no better is not used.
 
-Measured on SimpleToolQuestions with an LM of 11M parameters: the right one of 837 unseen tools is first for 0.33 of the
-questions, learned on 999 trained tools (0.30 to 0.32 on 100, 0.28 on 5), against 0.017 with priors. A plain ridge map
-found 0.07 from the name's head rows, 0.09 from the description's, and 0.17 from the description's mean states. It must
-be learned on trained tools alone: rows that no demonstration called took it down to 0.03 to 0.05. A of a lower rank
-(reduced-rank regression) is no better: 0.31, 0.34 and 0.36 with rank 8, 32 and 128 where full rank gives 0.36 (s = 2,
-r = 10), and all within 0.01 of each other on 100 trained tools; so A has full rank.
+The map finds far more unseen tools than priors or plain ridge maps do, even from five trained tools. It has to be
+learned on trained tools only. A has full rank, because a lower one is no better.
 """
 
 from __future__ import annotations
@@ -41,23 +38,28 @@ from langchain_toolken.toolkens.priors import PriorConfig, prior_rows, text_ids
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 
-# With fewer there is nothing to leave out. Five are enough: 0.28 on SimpleToolQuestions, where priors have 0.017.
+# Fewer leave nothing to hold out.
 LEAST_TRAINED = 5
-# More are not needed to learn the map, and cost (tools)^2 x (candidates).
+# More do not improve the map, and the choice costs (tools)^2 x (candidates).
 MOST_TRAINED = 2000
 _FOLDS = 5
-# s, in units that make the directions as long as the trained toolkens' distance from their mean, and r.
+# Candidates for s, in units of (mean distance of the trained toolkens from their mean) / (mean length of p), and for r.
 _SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 _RIDGES = (1.0, 10.0, 100.0, 1000.0, float("inf"))
 
 
 @dataclass(frozen=True)
 class MapChoice:
-    """What was chosen.
+    """The map that was chosen, and how well it did on left-out tools.
 
-    scale, ridge: None where the priors served left-out tools better. loss: mean negative log-probability of the tool at
-    its mean call state, over left-out tools and the others, a half each; prior_loss: with priors for left-out rows.
-    left_out: share of the left-out tools that win there. trained: how many tools the map was learned on.
+    Attributes:
+        scale: s; None if the priors did better.
+        ridge: r; None if the priors did better.
+        loss: Mean negative log-probability of a tool at its mean call state; left-out tools and the others each count
+            for half.
+        prior_loss: The same with priors in the left-out rows.
+        left_out: Share of the left-out tools that win their mean call state.
+        trained: How many tools the map was learned on.
     """
 
     scale: float | None
@@ -75,11 +77,14 @@ class MapChoice:
 
 @dataclass(frozen=True, eq=False)
 class ToolkenMap:
-    """What the trained tools of a set give for further ones, which then cost a pass over their own descriptions only.
+    """A learned map, w = p slope + intercept. Using it costs one LM pass over the new tools' descriptions.
 
-    w = p slope + intercept, with slope (d, d) and intercept (d,) float32; None where the priors served left-out tools
-    better. middles: what is taken from a description's last and mean states (2, d). centre: the mean state at the
-    trained tools' calls (d,).
+    Attributes:
+        choice: How the map was chosen.
+        middles: (2, d), what is subtracted from a description's last and mean state.
+        centre: (d,), the mean state at the trained tools' calls.
+        slope: (d, d) float32; None if the priors did better.
+        intercept: (d,) float32; None if the priors did better.
     """
 
     choice: MapChoice
@@ -89,7 +94,7 @@ class ToolkenMap:
     intercept: Tensor | None
 
     def rows(self, lm: LanguageModel, specs: Sequence[ToolSpec]) -> Tensor | None:
-        """Toolkens (len(specs), d) float32 for tools that nobody trained; None where priors serve them better."""
+        """Return toolkens (len(specs), d) float32 for untrained tools; None if priors do better."""
         if self.slope is None or self.intercept is None:
             return None
         if not specs:
@@ -98,11 +103,16 @@ class ToolkenMap:
 
 
 def learn_map(lm: LanguageModel, toolkens: ToolkenSet, prior: PriorConfig) -> ToolkenMap | None:
-    """The map that the trained tools of a set give, or None with too few of them to learn from.
+    """Learn the map from a set's trained tools, at the cost of one LM pass over their descriptions.
 
-    Learned on the tools of `toolkens` that were called in its demonstrations (`ToolkenSet.call_states`); on an evenly
-    spaced `MOST_TRAINED` of them if they are more. Costs one pass of the LM over each description. prior: what stands
-    as the candidate without a map, made among all tools of the set, as a fit makes it.
+    Args:
+        lm: The LM that the set was fitted for.
+        toolkens: The set. Trained tools are those that its demonstrations called (`ToolkenSet.call_states`); if there
+            are more than `MOST_TRAINED`, that many of them, evenly spaced, are used.
+        prior: The prior that the map is compared with, made among all tools of the set as in a fit.
+
+    Returns:
+        The map, or None if fewer than `LEAST_TRAINED` tools were trained.
     """
     trained = toolkens.trained
     if len(trained) < LEAST_TRAINED or toolkens.call_states is None:
@@ -122,28 +132,39 @@ def learn_map(lm: LanguageModel, toolkens: ToolkenSet, prior: PriorConfig) -> To
 
 
 def _description_states(lm: LanguageModel, specs: Sequence[ToolSpec]) -> Tensor:
-    """Last and mean hidden states (2, n, d) of the descriptions as requests."""
+    """Return last and mean hidden states (2, n, d) of the descriptions, put as requests."""
     ids = [text_ids(lm, spec, request_of(spec)) for spec in specs]
     states = text_states(lm, ids)
     return torch.stack([torch.stack([found[-1], found.mean(dim=0)]) for found in states], dim=1)
 
 
 def _directions(states: Tensor, middles: Tensor, centre: Tensor) -> Tensor:
-    """p (n, d) of descriptions with last and mean states (2, n, d)."""
+    """Return p (n, d) for last and mean states (2, n, d)."""
     found = normalize(states - middles[:, None], dim=2).sum(dim=0)
     return found - (found @ centre)[:, None] * centre / centre.square().sum()
 
 
 def request_of(spec: ToolSpec) -> str:
-    """The description (or the name, where there is none) on one line, ending in a question mark."""
+    """Put the description (or the name, if there is none) on one line that ends with a question mark."""
     return " ".join((spec.description or spec.name).split()).rstrip(".!?") + "?"
 
 
 def _choose(
     rows: Tensor, directions: Tensor, calls: Tensor, priors: Tensor, biases: Tensor, new_bias: float
 ) -> tuple[MapChoice, Tensor | None, Tensor | None]:
-    """The choice, and the map's slope (d, d) and intercept (d,), or None for the prior. Of the trained tools: rows,
-    directions, calls, priors (K, d); biases (K,). new_bias: what new tools get instead."""
+    """Choose s and r by leaving tools out.
+
+    Args:
+        rows: (K, d), the trained toolkens.
+        directions: (K, d), p.
+        calls: (K, d), mean call states.
+        priors: (K, d), prior rows.
+        biases: (K,), the trained tools' biases.
+        new_bias: The bias that new tools get instead.
+
+    Returns:
+        The choice, and the map's slope (d, d) and intercept (d,); None for both if the priors did better.
+    """
     count = len(rows)
     fold = torch.randperm(count, generator=torch.Generator().manual_seed(0)) % _FOLDS
     trained_logits = calls @ rows.T + biases

@@ -1,4 +1,4 @@
-"""Toolkens at once for tools that a set does not hold: mapped from the trained ones, or plain priors."""
+"""Toolkens for new tools without training: mapped from a set's trained toolkens, or plain priors."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 
-# Of tools that nobody trained: the paper's kind, and what costs no LM pass.
+# The paper's kind, which costs no LM pass.
 UNTRAINED_PRIOR = PriorConfig()
 
 
 def add_tools(
     lm: LanguageModel, toolkens: ToolkenSet, specs: Sequence[ToolSpec], learned: ToolkenMap | None = None
 ) -> ToolkenSet:
-    """`toolkens` with one for each of `specs` besides; the rows that it holds stay as they are, bit for bit.
+    """Add a toolken for each of `specs` to a set. The rows already in it stay the same, bit for bit.
 
-    The new rows come from a map learned on the trained tools (`decoding.toolken_map`), or are plain priors where fewer
-    than five were trained or the map serves left-out tools no better. The provenance says which (`added`).
+    The new rows come from a map learned on the trained tools (`toolkens.mapping`). They are plain priors if fewer than
+    five tools were trained or the map does no better on left-out tools. The provenance records which (`added`).
 
-    learned: what `map_of` gave for this set, or for the one that it grew from: who adds tools more than once learns it
-    once. None learns it here, which costs a pass of the LM over the description of every trained tool.
+    Args:
+        lm: The LM that the set was fitted for.
+        toolkens: The set.
+        specs: The new tools.
+        learned: The result of `map_of` for this set or one that it grew from, to learn the map only once. None learns
+            it here, at the cost of an LM pass over the description of every trained tool.
 
-    Raises ToolkenSetError if the set belongs to another LM, or holds one of the tools already.
+    Raises:
+        ToolkenSetError: The set belongs to another LM, or has one of the tools already.
     """
     toolkens.check_fits(lm.identity)
     if learned is None and specs:
@@ -39,9 +44,13 @@ def add_tools(
 
 
 def map_of(lm: LanguageModel, toolkens: ToolkenSet) -> ToolkenMap | None:
-    """What the trained tools of a set teach about further ones; None with fewer than five, which costs nothing to find.
+    """Learn from a set's trained tools how to make toolkens for new ones.
 
-    Raises ToolkenSetError if the set belongs to another LM.
+    Returns:
+        The map; None with fewer than five trained tools, which needs no LM pass.
+
+    Raises:
+        ToolkenSetError: The set belongs to another LM.
     """
     toolkens.check_fits(lm.identity)
     return learn_map(lm, toolkens, UNTRAINED_PRIOR)

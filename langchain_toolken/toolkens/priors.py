@@ -1,14 +1,14 @@
-"""Prior toolkens: a row per tool made from the LM's own embeddings of what the tool is called or does.
+"""Prior toolkens: a row per tool, made from the LM's own embeddings of the tool's name or description.
 
-From TokenLearning (arXiv 2506.14248, §3): the prior initialises the toolken and the training pulls towards it, and
-average pooling beats max pooling, more so with many tools. The paper pools the embeddings of the name's or
-description's tokens; since a toolken is a row of the *output* head, the head's rows are the default here (`head`).
-`input` takes the input embeddings (the same rows where the two are tied). `hidden` is what the authors' released code
-does instead: it averages the last hidden states, L2-normalises them and divides by sqrt(5120), a constant of
-LLaMA-13B's size; here that length is the mean length of the LM's head rows, so that it suits any LM.
+From TokenLearning (arXiv 2506.14248, §3): the prior initialises the toolken, and training pulls towards it. Average
+pooling beats max pooling there, more so with many tools. The paper pools the embeddings of the tokens of the name or
+description. A toolken is a row of the *output* head, so the head's rows are the default here (`head`); `input` takes
+the input embeddings (the same rows if the two are tied). `hidden` follows the authors' released code instead: it
+averages the last hidden states, L2-normalises them and divides by sqrt(5120), a constant of LLaMA-13B's size. Here the
+mean length of the LM's head rows replaces that constant, which suits any LM.
 
-The paper leaves open what to do about names that mean nothing (its question 3). Here such a name is noticed by how it
-is written (`says_nothing`), and the description stands in for it.
+The paper leaves open what to do with names that mean nothing (its question 3). Here such names are recognised by their
+spelling (`says_nothing`), and the description is used instead.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ PriorSource = Literal["head", "input", "hidden"]
 PriorText = Literal["name", "description", "both"]
 Pooling = Literal["average", "max", "weighted"]
 
-# `a` of the weights a / (a + share of tools with this token). With it the untrained head rows of name and description
-# put 0.216 of the tools first (mini-lm, mean of KAMEL-30, -60, -100 and -234); with 0.1 0.206, with BM25's idf 0.207.
+# `a` of the weights a / (a + share of tools with this token): better than 0.1, and than the idf of BM25.
 _SHARED_TOKENS = 0.01
-# What things are called before anyone knows what they are, and words that only say that a tool is a tool.
+# Names for things that have none yet, and words that only say that a tool is a tool.
 _PLACEHOLDER = re.compile(
     "an?|api|ba[rz]|custom|endpoint|fn|foo|func|functions?|handler|helpers?|item|method|misc|my|op|operation|procedure"
     "|property|qux|relation|sample|something|stuff|te?mp|the|thing|tools?|unknown|unnamed|untitled|utils?"
@@ -45,15 +44,15 @@ _PLACEHOLDER = re.compile(
 class PriorConfig:
     """How prior toolkens are made.
 
-    source: which vectors are pooled: the output head's rows (the default: a toolken is one more such row), the input
-        embeddings, or the last hidden states over the text.
-    text: the tool's name as words (the default: short, and what a sentence would say), its description, or both. A name
-        that says nothing (`says_nothing`) is replaced by the description, and left out of "both".
-    pooling: average (the paper's better one), the element-wise maximum over the text's tokens, or an average that plays
-        down the tokens that many of the tools share ("get", "the"): a token that a share p of the tools have weighs
-        1 / (0.01 + p), after Arora et al. 2017 (SIF). It suits `head`: with mini-lm, priors of name and description,
-        nothing trained and KAMEL-30 to -234, it puts 0.36, 0.21, 0.16, 0.14 of the tools first where the average
-        manages 0.27, 0.21, 0.14, 0.11. It does not suit `hidden` (0.30, 0.09, 0.06, 0.04 for 0.32, 0.21, 0.16, 0.14).
+    Attributes:
+        source: Which vectors are pooled: the output head's rows (the default, because a toolken is one more such row),
+            the input embeddings, or the last hidden states over the text.
+        text: The tool's name as words (the default: short, and what a sentence would say), its description, or both. A
+            name that says nothing (`says_nothing`) is replaced by the description, and left out of "both".
+        pooling: "average" (the paper's choice), "max" (element-wise over the text's tokens), or "weighted": an average
+            that plays down tokens shared by many of the tools ("get", "the"). A token that a share p of the tools have
+            weighs 1 / (0.01 + p), after Arora et al. 2017 (SIF). It improves on the average for `head` and is worse
+            for `hidden`.
     """
 
     source: PriorSource = "head"
@@ -71,9 +70,10 @@ class PriorConfig:
 
     @classmethod
     def parse(cls, text: str) -> PriorConfig:
-        """The reverse of `str`; parts may be left out, and stand in any order ("description", "hidden/both").
+        """Parse what `str` writes. Parts may be left out and come in any order ("description", "hidden/both").
 
-        Raises ValueError for a part that is no setting, or two for the same one.
+        Raises:
+            ValueError: A part is not a setting, or two are for the same one.
         """
         found: dict[str, Any] = {}
         for part in text.split("/"):
@@ -95,10 +95,10 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
 
 
 def name_words(name: str) -> str:
-    """A tool's name as words in lower case: snake_case, camelCase, kebab-case and paths are taken apart.
+    """Split a tool's name (snake_case, camelCase, kebab-case, a path) into words in lower case.
 
-    "getHTTPStatus" -> "get http status", "listUserIDs" -> "list user ids", "people/place_of_birth" -> "people place of
-    birth", and so in any script that has capitals. A name without a letter or digit comes back as it is.
+    "getHTTPStatus" becomes "get http status", "listUserIDs" "list user ids", and "people/place_of_birth" "people place
+    of birth". This holds for every script with capitals. A name without a letter or digit is returned unchanged.
     """
     words = []
     for part in re.sub(r"[\W_]+", " ", name).split():
@@ -122,12 +122,12 @@ def _word_begins(part: str, at: int) -> bool:
 
 
 def says_nothing(name: str) -> bool:
-    """Whether a name is a code or a placeholder, so that a prior made of it would be noise: P1408, func_42, tool_b, f.
+    """Tell whether a name is a code or a placeholder (P1408, func_42, tool_b, f), of which a prior would be noise.
 
-    It is one if all of its words are numbers, single letters, placeholders ("function", "foo"), or codes: a placeholder
-    or at most two letters mixed with digits ("p1408", "func42", "a3f9"), or six and more hexadecimal digits. Going by
-    spelling it can't tell that "zxqv" or "bluebird" is a code name: for those take the descriptions, as
-    cross-validation (prior="auto") does where they serve better.
+    It is if every word is a number, a single letter, a placeholder ("function", "foo"), or a code. A code is a
+    placeholder or at most two letters mixed with digits ("p1408", "func42", "a3f9"), or six or more hexadecimal digits.
+    Spelling cannot show that "zxqv" or "bluebird" is a code name; for those, use descriptions. `prior="auto"` does so
+    if cross-validation finds them better.
     """
     return all(_is_code(word) for word in name_words(name).split())
 
@@ -154,20 +154,24 @@ def prior_rows(
     among: Sequence[ToolSpec] | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Prior toolkens (K, d), float32 on the CPU, for `specs` in their order.
+    """Make prior toolkens (K, d), float32 on the CPU, for `specs` in order.
 
-    Their lengths are the head's: `head` and `input` rows are scaled by one number for all of them, so that their mean
-    length is that of the head's rows as they enter the logits (Cohere's and Granite's factor included). Pooled rows are
-    shorter, the more tokens they are made of, and so pull less: with 1, 4 and 12 demonstrations a tool of KAMEL-60
-    (mini-lm, the name's head rows, best λ) top-1 is 0.160, 0.262, 0.322 as they are and 0.188, 0.272, 0.336 scaled.
-    One number, because rows that each get that length rank worse among many tools (untrained, KAMEL-234: 0.104 for
-    0.124; SimpleToolQuestions: 0.026 for 0.029). `hidden` rows are of another origin, and each gets that length, as in
-    the authors' code. A tool without a description falls back to its name.
+    They are as long as the head's rows are in the logits (Cohere's and Granite's factor included). `head` and `input`
+    rows are scaled by one number, so that their mean length is that of the head's rows: a row pooled from more tokens
+    is shorter, and an unscaled one would pull too little. One number, because rows scaled one by one rank worse among
+    many tools. `hidden` rows have another origin, and each gets that length, as in the authors' code. A tool without a
+    description uses its name.
 
-    among: all tools of a set of which `specs` are some, new ones say: shares and lengths are then counted over these.
-    None: over `specs`. progress: of `hidden`, whose texts go through the LM; called with (done, total, what).
+    Args:
+        lm: The LM.
+        specs: The K tools.
+        config: How to make the rows.
+        among: All tools of the set that `specs` belong to, over which token shares and lengths are computed. None for
+            `specs` alone.
+        progress: Called while the texts of `hidden` go through the LM.
 
-    Raises ValueError for a text of which the tokenizer makes no token.
+    Raises:
+        ValueError: The tokenizer makes no token of a text. The message names the tool.
     """
     if not specs:
         return torch.empty(0, lm.hidden_size)
@@ -200,7 +204,7 @@ def _text(spec: ToolSpec, text: PriorText) -> str:
 
 
 def _token_weights(texts: Sequence[list[int]], pooling: Pooling) -> dict[int, float] | None:
-    """Each token's weight in a weighted average, by the share of texts that it occurs in; None for other poolings."""
+    """Return each token's weight in a weighted average, by the share of texts it occurs in; None for other poolings."""
     if pooling != "weighted":
         return None
     counts = Counter(token for text in texts for token in set(text))
@@ -208,12 +212,12 @@ def _token_weights(texts: Sequence[list[int]], pooling: Pooling) -> dict[int, fl
 
 
 def _pool(vectors: Tensor, ids: list[int], pooling: Pooling, weights: dict[int, float] | None) -> Tensor:
-    """One vector (d,) of those of a text's tokens (n, d)."""
+    """Pool the vectors (n, d) of a text's tokens into one (d,)."""
     if pooling == "max":
         return vectors.amax(dim=0)
     if weights is None:
         return vectors.mean(dim=0)
-    # A token that none of the counted texts has is as rare as can be.
+    # A token in none of the counted texts is as rare as possible.
     shares = torch.tensor([weights.get(token, 1.0) for token in ids[: len(vectors)]])
     return shares @ vectors / shares.sum()
 
@@ -223,17 +227,18 @@ def _head_length(lm: LanguageModel) -> float:
 
 
 def _mean_length(lm: LanguageModel, rows: Tensor) -> float:
-    """Mean length of the rows that stand for a token; rows of padding beyond the tokenizer's vocabulary don't count."""
+    """Return the mean length of the rows of real tokens, without padding rows beyond the tokenizer's vocabulary."""
     return float(torch.linalg.vector_norm(rows[: len(lm.tokenizer)].float(), dim=1).mean())
 
 
 def text_ids(lm: LanguageModel, spec: ToolSpec, text: str) -> list[int]:
-    """Tokens of a text about a tool as it would stand within a sentence, that is after a space; at least one.
+    """Tokenize a text about a tool as it would occur within a sentence, that is after a space.
 
-    Raises ValueError, naming the tool, where the tokenizer makes none.
+    Raises:
+        ValueError: The tokenizer makes no token of it. The message names the tool.
     """
     tokenizer = lm.tokenizer
-    # SentencePiece tokenizers such as Llama 2's put the word boundary in front by themselves; others need the space.
+    # SentencePiece tokenizers such as Llama 2's add the word boundary themselves; others need the space.
     leads = tokenizer.tokenize(text)[:1]
     own_space = bool(leads) and leads[0].startswith("▁")
     ids: list[int] = tokenizer(text if own_space else f" {text}", add_special_tokens=False)["input_ids"]
