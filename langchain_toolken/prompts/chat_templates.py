@@ -186,8 +186,8 @@ class _StandIns:
             content = self.contents[character]
             quoted = rendered[i - 1 : i] == '"' and rendered[i + 1 : i + 2] == '"'
             if character in in_tools:  # a line of a text: its neighbours may be line breaks, as JSON writes them
-                before, behind = rendered[max(i - 2, 0) : i], rendered[i + 1 : i + 3]
-                quoted = before.endswith(('"', "\\n")) and behind.startswith(('"', "\\n"))
+                before, rest = rendered[max(i - 2, 0) : i], rendered[i + 1 : i + 3]
+                quoted = before.endswith(('"', "\\n")) and rest.startswith(('"', "\\n"))
             if quoted and (character in self._in_arguments or character in in_tools):  # the template wrote JSON
                 content = json.dumps(content, ensure_ascii=False)[1:-1]
             if i > start:

@@ -88,9 +88,9 @@ def _layout_of(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> Though
     prompt = _rendered(tokenizer, [user], generate=True)
     answered = {"role": "assistant", "content": _ANSWER, THOUGHT_KEY: _THOUGHT}
     whole = _rendered(tokenizer, [user, answered], generate=False)
-    before, _, behind = whole.partition(_THOUGHT)
+    before, _, rest = whole.partition(_THOUGHT)
     lead = before.rpartition(opening)[2] if opening in before else "\n"
-    between = behind.partition(_ANSWER)[0]
+    between = rest.partition(_ANSWER)[0]
     tail, _, gap = between.partition(closing) if closing in between else ("\n", "", "\n\n")
     begun = prompt.rpartition(opening)[2] if opening in prompt else None
     opened = begun is not None and not begun.strip()

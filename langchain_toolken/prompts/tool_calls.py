@@ -75,13 +75,13 @@ def _layout_of(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> CallLa
     rendered = _example(tokenizer)
     if _NAME not in rendered:  # the template does not support calls: compact JSON, as for all arguments
         return CallLayout(known[0], added[known[0]], '{"name":"', '","arguments":')
-    before, _, behind = rendered.partition(_NAME)
+    before, _, rest = rendered.partition(_NAME)
     marker = max(known, key=before.rfind)
     head = before[before.rfind(marker) + len(marker) :] if marker in before else before
-    after = behind.partition("{")[0]
+    after = rest.partition("{")[0]
     if not _BEFORE_NAME.fullmatch(head) or not _AFTER_NAME.fullmatch(after):
         raise ValueError(
-            f"The chat template of {model} writes calls as {(before[-30:] + 'NAME' + behind[:30])!r}, not as a JSON "
+            f"The chat template of {model} writes calls as {(before[-30:] + 'NAME' + rest[:30])!r}, not as a JSON "
             'object {"name": ..., "arguments": ...} after a marker. Use tool_mode=\'toolken\'.'
         )
     return CallLayout(marker, added[marker], head, after)

@@ -181,7 +181,7 @@ def _as_tool(entry: Any) -> BaseTool:
     spec = tool_spec(entry)
 
     def described_only(**_arguments: Any) -> str:
-        raise ToolException(f"{spec.name} is only described, there is no function behind it to run")
+        raise ToolException(f"{spec.name} is only described: there is no function to run")
 
     return StructuredTool(
         name=spec.name, description=spec.description, args_schema=spec.json_schema, func=described_only
