@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.lm.states import text_states
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows, text_ids
@@ -167,10 +168,10 @@ def _choose(
     """
     count = len(rows)
     fold = torch.randperm(count, generator=torch.Generator().manual_seed(0)) % _FOLDS
-    trained_logits = calls @ rows.T + biases
+    trained_logits = toolken_logits(calls, rows, biases)
 
     def judge(left_out: Tensor) -> tuple[float, float]:
-        logits, loss, right = calls @ left_out.T + new_bias, 0.0, 0.0
+        logits, loss, right = toolken_logits(calls, left_out, new_bias), 0.0, 0.0
         for number in range(_FOLDS):
             taken = fold == number
             mixed = torch.where(taken[None, :], logits, trained_logits)

@@ -1,4 +1,4 @@
-"""A demonstration's arguments against the tool's JSON schema."""
+"""Check a demonstration's arguments against the tool's JSON schema."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ _LONGEST_NUMERAL = 1000
 
 
 def checked_arguments(spec: ToolSpec, args: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
-    """`args` by name, with numerals written as text made numbers where the schema wants numbers.
+    """Return arguments by name, and numerals that were written as text as numbers where the schema wants numbers.
 
-    A list is positional: it is matched with the schema's properties in their order. A tool whose only argument is an
-    array also takes its items one by one: `lcm(4, 6, 9)`.
+    Args:
+        spec: The tool.
+        args: The arguments by name, or in the order of the schema's properties. A tool whose only argument is an array
+            also takes its items one by one: `lcm(4, 6, 9)`.
 
     Raises:
-        ValueError: there are too many, one is unknown or missing, or one breaks the schema (the message names it).
+        ValueError: There are too many, one is unknown or missing, or one breaks the schema. The message names it.
     """
     properties: Mapping[str, Any] = spec.json_schema.get("properties", {})
     named = dict(args) if isinstance(args, Mapping) else _by_position(spec, list(args))
@@ -78,7 +80,7 @@ def _numeral_read(value: Any, schema: Any) -> Any:
 
 
 def _kinds(schema: Mapping[str, Any]) -> set[str]:
-    """The JSON types that a schema names, alternatives included."""
+    """Return the JSON types that a schema names, alternatives included."""
     kind = schema.get("type")
     kinds = {kind} if isinstance(kind, str) else set(kind or ())
     for alternative in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):

@@ -1,4 +1,4 @@
-"""The tools of a Python file or an importable module. Loads no torch."""
+"""Load the tools of a Python file or an importable module, without loading torch."""
 
 from __future__ import annotations
 
@@ -23,20 +23,24 @@ _sibling_modules: set[str] = set()
 
 
 def load_tools(source: str | Path) -> list[BaseTool]:
-    """The tools of a Python file ("path/mytools.py") or an importable module ("package.module").
+    """Load the tools of a Python file or an importable module.
 
-    They are the `BaseTool` instances at its top level in the order they are bound there, imported ones included. A file
-    that defines `TOOLS = [...]` gives exactly that list, in which plain typed functions, pydantic models and
-    OpenAI-style dicts may stand too (the last two have nothing to run: calling them is a tool error).
+    These are the `BaseTool` instances at its top level, in the order of their definition, imported ones included. If it
+    defines `TOOLS = [...]`, they are exactly the entries of that list, which may also be plain typed functions,
+    pydantic models and OpenAI-style dicts. The last two have nothing to run, so calling them is a tool error.
 
-    The file may import its siblings, at its top level. It runs anew at every call; a load that fails leaves neither the
-    file nor its siblings in `sys.modules`.
+    A file may import other files of its folder at its top level. It runs at every call of this function. A load that
+    fails leaves neither the file nor those others in `sys.modules`.
 
-    Raises `ToolError` that names the file and what is wrong with it.
+    Args:
+        source: A file ("path/mytools.py") or a module ("package.module").
+
+    Raises:
+        ToolError: The tools can't be loaded. The message names the file and what is wrong with it.
     """
     name = str(source)
     is_file = name.endswith(".py") or isinstance(source, Path)
-    # What no module can be named ("tools/mine", ".", "my-tools") can only be meant as a file.
+    # A name that no module can have ("tools/mine", ".", "my-tools") must be a file.
     is_file = is_file or not all(part.isidentifier() for part in name.split("."))
     module = _load_file(Path(source)) if is_file else _load_module(name)
     place = str(getattr(module, "__file__", None) or name) if not is_file else name
@@ -65,7 +69,7 @@ def _load_file(path: Path) -> ModuleType:
         sys.modules[name] = module
         try:
             found.loader.exec_module(module)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's file may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's file may raise anything
             if earlier is None:
                 del sys.modules[name]
             else:
@@ -95,10 +99,10 @@ def _load_module(name: str) -> ModuleType:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Lets a file import its siblings while it runs, and forgets those siblings if it fails."""
+    """Let a file import other files of its folder while it runs, and forget them if it fails."""
     before = set(sys.modules)
     path = list(sys.path)
-    for name in [name for name in _sibling_modules if _stands_in(folder, name)]:
+    for name in [name for name in _sibling_modules if _is_in(folder, name)]:
         # From another folder, or from this one before an edit.
         sys.modules.pop(name, None)
         before.discard(name)
@@ -111,7 +115,7 @@ def _importable(folder: Path) -> Iterator[None]:
         failed = False
     finally:
         sys.path[:] = path
-        siblings = {name for name in set(sys.modules) - before if _stands_in(folder, name)}
+        siblings = {name for name in set(sys.modules) - before if _is_in(folder, name)}
         siblings = {name for name in siblings if _comes_from(sys.modules[name], folder)}
         if failed:
             for name in siblings:
@@ -120,7 +124,7 @@ def _importable(folder: Path) -> Iterator[None]:
             _sibling_modules.update(siblings)
 
 
-def _stands_in(folder: Path, module: str) -> bool:
+def _is_in(folder: Path, module: str) -> bool:
     top = folder / module.partition(".")[0]
     return top.is_dir() or top.with_suffix(".py").is_file()
 
@@ -131,7 +135,7 @@ def _comes_from(module: ModuleType, folder: Path) -> bool:
 
 
 def _import_failed(source: str, error: BaseException, location: Path | None) -> NoReturn:
-    """Raises the `ToolError` that shows the original error and the line of the file it comes from."""
+    """Raise the `ToolError` that shows the original error and the line that it comes from."""
     if isinstance(error, SyntaxError):
         where = f"{error.filename}, line {error.lineno}: {(error.text or '').strip()}"
         text = f"SyntaxError: {error.msg}"
@@ -189,7 +193,7 @@ def _as_tool(entry: Any) -> BaseTool:
 
 
 def _refuse_redefinitions(module: ModuleType, place: str) -> None:
-    """Two `@tool` functions of one name: Python keeps the second and says nothing."""
+    """Refuse two `@tool` functions of one name, of which Python silently keeps the second."""
     file = getattr(module, "__file__", None)
     if not file or not file.endswith(".py"):
         return
