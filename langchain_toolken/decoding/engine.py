@@ -6,7 +6,7 @@ here imports torch, so that the package can be imported, and its chat classes us
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -232,6 +232,20 @@ class Completion:
     reused_tokens: int
 
 
+@dataclass(frozen=True)
+class CopySource:
+    """A text that arguments may be copied from, word for word.
+
+    Attributes:
+        text: The text, such as the user's request.
+        nats: For each parameter, what is added to the logits of tokens that continue a span of the text while its value
+            is written. Parameters that are not named get nothing.
+    """
+
+    text: str
+    nats: Mapping[str, float]
+
+
 class Engine(Protocol):
     """Runs an LM with toolkens. `TransformersEngine` does so in this process."""
 
@@ -309,7 +323,12 @@ class Engine(Protocol):
         ...
 
     def complete(
-        self, prompts: Sequence[Sequence[int]], specs: Sequence[ToolSpec], *, max_tokens: int = 256
+        self,
+        prompts: Sequence[Sequence[int]],
+        specs: Sequence[ToolSpec],
+        *,
+        max_tokens: int = 256,
+        copying: Sequence[CopySource | None] | None = None,
     ) -> list[Completion]:
         """Decode each tool's arguments, greedily, under its grammar.
 
@@ -317,9 +336,10 @@ class Engine(Protocol):
             prompts: Token ids that end where the arguments' JSON begins (after the tool card).
             specs: The tool of each prompt.
             max_tokens: Most tokens of one JSON; 256 are enough for dozens of arguments.
+            copying: For each prompt, what its arguments are likely copied from; None for nothing.
 
         Raises:
-            ValueError: `prompts` and `specs` differ in number, or a prompt is empty.
+            ValueError: `prompts`, `specs` and `copying` differ in number, or a prompt is empty.
             PromptTooLongError: A prompt fills the context.
             ToolError: A tool's schema cannot be compiled to a grammar.
         """

@@ -71,7 +71,9 @@ class ScriptedEngine:
         self.scored.append((list(prompt), [list(ids) for ids in continuations]))
         return self.scores.pop(0)
 
-    def complete(self, prompts: Sequence[Sequence[int]], specs: Any, *, max_tokens: int = 256) -> list[Completion]:
+    def complete(
+        self, prompts: Sequence[Sequence[int]], specs: Any, *, max_tokens: int = 256, copying: Any = None
+    ) -> list[Completion]:
         self.prompts += [list(prompt) for prompt in prompts]
         return [self.completions.pop(0) for _ in prompts]
 

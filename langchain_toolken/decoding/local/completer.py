@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from langchain_toolken.decoding.engine import Completion
+from langchain_toolken.decoding.engine import Completion, CopySource
+from langchain_toolken.decoding.local.copying import Copier
 from langchain_toolken.decoding.local.grammar import ArgumentGrammars, ArgumentMatcher
 from langchain_toolken.tools.spec import ToolSpec
 
@@ -23,6 +24,7 @@ class Completer:
         max_tokens: Most tokens of each row's arguments.
         room: Returns how many tokens may follow a prompt.
         grammars: Compiles the tools' grammars.
+        copying: What each row's arguments are likely copied from.
 
     Attributes:
         prompts: The rows for the LM, with the tokens that their grammars force first.
@@ -40,22 +42,30 @@ class Completer:
         *,
         room: Callable[[Sequence[int]], int],
         grammars: ArgumentGrammars,
+        copying: Sequence[CopySource | None] | None = None,
     ) -> None:
         if max_tokens < 1:
             raise ValueError(f"max_tokens must be 1 or more, got {max_tokens}")
         self._lengths = [len(prompt) for prompt in prompts]
         self._limits = [min(max_tokens, room(prompt)) for prompt in prompts]
         self._matchers: list[ArgumentMatcher] = [grammars.matcher(spec) for spec in specs]
+        sources = copying or [None] * len(prompts)
+        self._copiers = [None if source is None else Copier(source, grammars.tokens_by_text) for source in sources]
         forced = [matcher.force() for matcher in self._matchers]
         # The scheduler gets only these rows: its row i is the prompt at open_rows[i].
         self._open_rows = [row for row in range(len(prompts)) if not self._over(row)]
         self.prompts = [[*prompts[row], *forced[row]] for row in self._open_rows]
 
     def choose(self, rows: list[int], logits: Tensor) -> list[list[int]]:
-        """Choose the likeliest token that the grammar allows, and the tokens that it then forces."""
+        """Choose the likeliest token that the grammar allows (copied text preferred), and those that it then forces."""
         matchers = [self._matchers[self._open_rows[row]] for row in rows]
         masks = torch.stack([matcher.mask() for matcher in matchers]).to(logits.device)
-        tokens: list[int] = logits.masked_fill(~masks, float("-inf")).argmax(dim=-1).tolist()
+        allowed = logits.masked_fill(~masks, float("-inf"))
+        for i, row in enumerate(rows):
+            if (copier := self._copiers[self._open_rows[row]]) is not None:
+                nats, favoured = copier.favoured(matchers[i].text())
+                allowed[i, favoured] += nats
+        tokens: list[int] = allowed.argmax(dim=-1).tolist()
         chosen = []
         for row, matcher, token in zip(rows, matchers, tokens, strict=True):
             matcher.consume(token)

@@ -14,6 +14,7 @@ from langchain_toolken.decoding.engine import (
     DEFAULT_BATCH_SIZE,
     Candidate,
     Completion,
+    CopySource,
     DecodingRequest,
     PromptTooLongError,
     Reasoning,
@@ -132,12 +133,19 @@ class TransformersEngine:
         return score_continuations(self.lm, self._prefixes, prompt, continuations)
 
     def complete(
-        self, prompts: Sequence[Sequence[int]], specs: Sequence[ToolSpec], *, max_tokens: int = 256
+        self,
+        prompts: Sequence[Sequence[int]],
+        specs: Sequence[ToolSpec],
+        *,
+        max_tokens: int = 256,
+        copying: Sequence[CopySource | None] | None = None,
     ) -> list[Completion]:
         """Decode each tool's arguments under its grammar; see `Engine.complete`."""
         if len(prompts) != len(specs):
             raise ValueError(f"{len(prompts)} prompts, but {len(specs)} tools to complete")
-        completer = Completer(prompts, specs, max_tokens, room=self.room, grammars=self.grammars)
+        if copying is not None and len(copying) != len(prompts):
+            raise ValueError(f"{len(prompts)} prompts, but {len(copying)} sources to copy from")
+        completer = Completer(prompts, specs, max_tokens, room=self.room, grammars=self.grammars, copying=copying)
         job = Job(completer.prompts, completer.choose, None)
         self._scheduler.run(job)
         return completer.results(job.reused)

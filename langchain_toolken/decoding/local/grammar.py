@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from llguidance.hf import from_tokenizer
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from langchain_toolken.decoding.local.copying import TokensByText
 from langchain_toolken.tools.spec import ToolError, ToolSpec, argument_grammar
 
 
@@ -38,6 +40,11 @@ class ArgumentGrammars:
         self.tokenizer = from_tokenizer(
             tokenizer, n_vocab=max(vocab_size, len(tokenizer)), eos_token=sorted(eos_ids) or None
         )
+
+    @cached_property
+    def tokens_by_text(self) -> TokensByText:
+        """The vocabulary by the tokens' texts."""
+        return TokensByText(self.tokenizer, self.vocab_size)
 
     def matcher(self, spec: ToolSpec) -> ArgumentMatcher:
         """Return a matcher at the beginning of the tool's arguments.

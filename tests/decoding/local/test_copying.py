@@ -1,0 +1,149 @@
+"""Copying: tokens that continue a span of the request are preferred, and nothing else changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+import torch
+
+from langchain_toolken.decoding.engine import CopySource
+from langchain_toolken.decoding.local.copying import Copier, is_copied, numbers_in
+from langchain_toolken.decoding.local.engine import TransformersEngine
+from langchain_toolken.lm.model import LanguageModel
+from tests.support.decoding import PROMPTS
+from tests.support.tools import spec
+
+# More than any difference of logits of a tiny random LM: what is preferred is written.
+STRONG = 1e4
+
+
+def copied(
+    engine: TransformersEngine, tool_arguments: dict[str, dict[str, Any]], text: str, **nats: float
+) -> dict[str, object]:
+    tool = spec(**tool_arguments)
+    (completion,) = engine.complete([PROMPTS[0]], [tool], copying=[CopySource(text, nats)])
+    assert completion.arguments is not None
+    return completion.arguments
+
+
+def texts(lm: LanguageModel, tokens: Iterable[int]) -> set[str]:
+    return {str(lm.tokenizer.decode([token])).strip() for token in tokens}
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("What is 13,289 plus 7?", ["13289", "7"]),
+        ("1,2,3", ["1", "2", "3"]),
+        ("5-3 is 2", ["5", "3", "2"]),
+        ("from -7 to 0.50", ["-7", "0.50"]),
+        ("$1,200.50 (15%)", ["1200.50", "15"]),
+        ("room 007", ["7"]),
+        ("12,345,678.9", ["12345678.9"]),
+        ("none", []),
+    ],
+)
+def test_the_numbers_of_a_text_are_those_that_a_person_reads(text: str, numbers: list[str]) -> None:
+    assert [span.text for span in numbers_in(text)] == numbers
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "expected"),
+    [
+        ("new york", "To New York, please", True),
+        ("York", "a New Yorker", False),
+        (13289, "13,289 euros", True),
+        (0.5, "0.50", True),
+        (True, "1", False),
+        ("", "anything", False),
+        (["a"], "a", False),
+    ],
+)
+def test_a_value_is_copied_if_it_stands_in_the_text_word_for_word(value: object, text: str, expected: bool) -> None:
+    assert is_copied(value, text) is expected
+
+
+def test_a_preferred_copy_is_a_span_of_the_request_and_ends_where_a_word_ends(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    text = 'say "it is 4" to anna'
+    said = copied(engine, {"to": {"type": "string"}}, text, to=STRONG)["to"]
+    assert isinstance(said, str)
+    assert said
+    assert is_copied(said, text), said
+
+
+def test_a_number_with_thousands_separators_is_copied_as_one(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    numbers = {"a": {"type": "integer"}, "b": {"type": "integer"}}
+    assert copied(engine, numbers, "13,289 and 4,096", a=STRONG, b=STRONG) in (
+        {"a": 13289, "b": 4096},
+        {"a": 4096, "b": 13289},
+    )
+
+
+def test_a_span_that_an_earlier_argument_used_up_is_not_copied_again(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    copier = Copier(CopySource("5 times 57", {"a": 1.0, "b": 1.0}), engine.grammars.tokens_by_text)
+    _, first = copier.favoured('{"a":')
+    assert texts(tiny_llama, first) >= {"5"}
+    _, second = copier.favoured('{"a":5,"b":5')
+    pieces = texts(tiny_llama, second)
+    assert "7" in pieces
+    assert not any(piece.startswith(("}", ",")) for piece in pieces)
+
+
+def test_parameters_without_nats_and_requests_without_a_source_are_decoded_as_before(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    tool = spec(city={"type": "string", "maxLength": 6}, days={"type": "integer", "minimum": 0, "maximum": 99})
+    before = [completion.text for completion in engine.complete(PROMPTS, [tool] * len(PROMPTS))]
+    nothing = CopySource("paris 12", {"country": STRONG})
+    after = engine.complete(PROMPTS, [tool] * len(PROMPTS), copying=[nothing] * (len(PROMPTS) - 1) + [None])
+    assert [completion.text for completion in after] == before
+
+
+def test_the_grammar_still_holds(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    unit = {"enum": ["metre", "mile"]}
+    assert copied(engine, {"unit": unit}, "a kilometre", unit=STRONG)["unit"] in ("metre", "mile")
+    assert copied(engine, {"n": {"type": "integer", "minimum": 0, "maximum": 9}}, "42", n=STRONG)["n"] in range(10)
+
+
+def test_text_with_quotes_and_backslashes_is_copied_as_json_writes_it(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    copier = Copier(CopySource('a\\b "c" d', {"x": 1.0}), engine.grammars.tokens_by_text)
+    _, tokens = copier.favoured('{"x":' + json.dumps('a\\b "c')[:-1])
+    pieces = texts(tiny_llama, tokens)
+    assert any(piece.startswith(("\\", '"')) for piece in pieces)
+
+
+def test_the_sources_have_to_be_as_many_as_the_prompts(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    with pytest.raises(ValueError, match="2 prompts, but 1 sources"):
+        engine.complete(PROMPTS[:2], [spec(a={"type": "integer"})] * 2, copying=[None])
+
+
+def test_the_bonus_is_added_once_to_the_logits_of_the_preferred_tokens(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a bonus below the LM's own margin its choice stays; above it, the copy wins."""
+    engine = TransformersEngine(tiny_llama)
+    tool = spec(n={"enum": [1, 2]})
+    margins: list[float] = []
+
+    def logits_of(self: object, hidden: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(hidden), tiny_llama.vocab_size)
+        for token in tiny_llama.tokenizer.encode("1", add_special_tokens=False):
+            logits[:, token] = 2.0
+        margins.append(2.0)
+        return logits
+
+    monkeypatch.setattr(type(tiny_llama.head), "word_logits", logits_of)
+    answers = [
+        engine.complete([PROMPTS[0]], [tool], copying=[CopySource("2", {"n": nats})])[0].arguments
+        for nats in (1.0, 3.0)
+    ]
+    assert margins
+    assert answers == [{"n": 1}, {"n": 2}]
