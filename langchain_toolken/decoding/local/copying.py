@@ -116,8 +116,8 @@ class Copier:
         """Return the bonus in nats, and the tokens that get it after the JSON `written` so far."""
         self._cursor.feed(written[self._read :])
         self._read = len(written)
-        for value in self._cursor.finished[self._finished :]:
-            self._use_up(value)
+        for complete in self._cursor.finished[self._finished :]:
+            self._use_up(complete)
         self._finished = len(self._cursor.finished)
         value = self._cursor.value
         nats = 0.0 if value is None else self._nats.get(value.parameter, 0.0)
