@@ -47,13 +47,21 @@ def encode_chat(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], tools
         ValueError: The template is missing, or it refuses or drops a role (the error names the role). Also if there are
             tools and the tokenizer has no marker token for calls.
     """
-    if tools:
-        knows = _knowledge(tokenizer, str(tokenizer.chat_template))
-        if not knows.tools or turns[0].role == "assistant":
-            turns = with_tool_list(turns, tool_list(tools, call_layout(tokenizer)), system=knows.system)
-            tools = ()
     segments = _chat_segments(tokenizer, turns, tools)
     return [index for index, _, _ in _encode_segments(tokenizer, segments, offsets=False)]
+
+
+def content_spans(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], tools: Sequence[ToolSpec] = ()
+) -> list[tuple[str, int, int]]:
+    """Find the contents in the ids of `encode_chat`: each text, and where its tokens start and stop."""
+    segments = _chat_segments(tokenizer, turns, tools)
+    numbers = [number for _, _, number in _encode_segments(tokenizer, segments, offsets=False)]
+    return [
+        (segment.text, numbers.index(place), len(numbers) - numbers[::-1].index(place))
+        for place, segment in enumerate(segments)
+        if segment.content and place in numbers
+    ]
 
 
 @dataclass(frozen=True)
@@ -293,6 +301,11 @@ def _refused_role(tokenizer: PreTrainedTokenizerBase, chat: Sequence[dict[str, A
 def _chat_segments(
     tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], tools: Sequence[ToolSpec]
 ) -> list[_Segment]:
+    if tools:
+        knows = _knowledge(tokenizer, str(tokenizer.chat_template))
+        if not knows.tools or turns[0].role == "assistant":
+            turns = with_tool_list(turns, tool_list(tools, call_layout(tokenizer)), system=knows.system)
+            tools = ()
     last = turns[-1]
     if last.role == "assistant" and not (last.text or last.thought or last.thought_open) and len(turns) > 1:
         turns = turns[:-1]  # nothing written yet: the LM begins the answer

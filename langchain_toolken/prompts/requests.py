@@ -1,0 +1,96 @@
+"""Where the request is in a prompt: what the user asked last.
+
+The mean of the LM's states over these tokens says what is asked for, whatever has been answered since. Training and
+decoding take it from the same tokens, which is why there is one function for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from langchain_toolken.prompts.chat_templates import content_spans
+from langchain_toolken.prompts.content import bos_ids, encode_with_ends
+from langchain_toolken.prompts.format import ANSWER, PromptFormat
+from langchain_toolken.prompts.messages import completion_text
+from langchain_toolken.prompts.tool_calls import call_layout
+from langchain_toolken.prompts.tool_cards import tool_list, with_tool_list
+from langchain_toolken.prompts.turns import Turn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from langchain_toolken.tools.spec import ToolSpec
+
+
+@dataclass(frozen=True)
+class Request:
+    """The request that a prompt ends with.
+
+    Attributes:
+        text: What the user said last.
+        span: Its tokens in the prompt's ids, as (start, stop): at least one.
+    """
+
+    text: str
+    span: tuple[int, int]
+
+
+def request_of(
+    tokenizer: PreTrainedTokenizerBase,
+    turns: Sequence[Turn],
+    prompt_format: PromptFormat,
+    tools: Sequence[ToolSpec] = (),
+) -> Request:
+    """Find the last user's turn in the ids that `messages.render` gives for `turns`.
+
+    Without a user's turn, or with an empty one, the request is all that was said so far.
+
+    Args:
+        tokenizer: The LM's tokenizer; in completion style it needs to give character offsets.
+        turns: The conversation.
+        prompt_format: How it is laid out.
+        tools: Tools that the prompt describes.
+
+    Raises:
+        ValueError: As `messages.render`, or the tokenizer gives no offsets.
+    """
+    asked = next((turn.text for turn in reversed(turns) if turn.role == "user" and turn.text.strip()), None)
+    if prompt_format.style == "completion":
+        if tools:
+            turns = with_tool_list(turns, tool_list(tools, call_layout(tokenizer)), system=True)
+        return _in_completion(tokenizer, prompt_format.few_shot + completion_text(turns), asked)
+    contents = content_spans(tokenizer, turns, tools)
+    # A list of tools may stand before the request in the same message.
+    found = [one for one in contents if one[0] == asked] or [one for one in contents if asked and asked in one[0]]
+    if asked is None or not found:
+        text = "\n".join(turn.text for turn in turns if turn.text)
+        return Request(text, (0, max((stop for _, _, stop in contents), default=1)))
+    return Request(asked, found[-1][1:])
+
+
+def _in_completion(tokenizer: PreTrainedTokenizerBase, text: str, asked: str | None) -> Request:
+    begin = 0 if asked is None else text.rindex(f"{asked}{ANSWER}")
+    lead = len(bos_ids(tokenizer))
+    ends = [end for _, end in encode_with_ends(tokenizer, text, continued=False, offsets=True)]
+    start, stop = tokens_between(ends, begin, len(text) if asked is None else begin + len(asked))
+    return Request(text if asked is None else asked, (lead + start, lead + stop))
+
+
+def question_of(text: str) -> tuple[int, int] | None:
+    r"""Return where the question of a text "Q: …\nA: …" starts and stops, in characters; None for other texts."""
+    question, parted, _ = text.partition(ANSWER)
+    if not parted or not question.startswith("Q:") or not question.removeprefix("Q:").strip():
+        return None
+    return len(question) - len(question.removeprefix("Q:").removeprefix(" ")), len(question)
+
+
+def tokens_between(ends: Sequence[int | None], begin: int, end: int) -> tuple[int, int]:
+    """Return the (start, stop) of the tokens that end in a text after character `begin` and by `end`; at least one."""
+    inside = [i for i, at in enumerate(ends) if at is not None and begin < at <= end]
+    if inside:
+        return inside[0], inside[-1] + 1
+    # A single token may hold the whole of a short question and what is around it.
+    over = next((i for i, at in enumerate(ends) if at is not None and at > begin), max(len(ends) - 1, 0))
+    return over, over + 1
