@@ -16,11 +16,13 @@ from torch import Tensor
 from langchain_toolken._version import __version__
 from langchain_toolken.lm.identity import LMIdentity
 from langchain_toolken.toolkens.errors import ToolkenSetError
+from langchain_toolken.toolkens.evidence import Evidence, is_evidence, merged
 from langchain_toolken.toolkens.folder import TENSORS_FILE, SavedSettings, read_folder, write_folder
 from langchain_toolken.toolkens.provenance import Calibration, Provenance
 from langchain_toolken.tools.spec import ToolSpec
 
 _OPTIONAL_TENSORS = ("tool_biases", "call_states")
+EVIDENCE_FILE = "evidence.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,7 @@ class ToolkenSet:
         calibration: How the set did on held-out data; None without any.
         call_states: (K, d), each tool's mean hidden state at its calls in the demonstrations, 0 for tools without;
             None if not kept. Toolkens of new tools are learned from them (`toolkens.mapping`).
+        evidence: What else says when to call, and which tool; None for the rows alone, as in the papers.
 
     Raises:
         ToolkenSetError: Shapes do not agree, a value is not finite, or two specs have one name.
@@ -52,6 +55,7 @@ class ToolkenSet:
     tool_biases: Tensor | None = None
     calibration: Calibration | None = None
     call_states: Tensor | None = None
+    evidence: Evidence | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "specs", tuple(self.specs))
@@ -90,6 +94,8 @@ class ToolkenSet:
         if len(set(self.names)) != len(self.specs):
             twice = next(name for name in self.names if self.names.count(name) > 1)
             raise ToolkenSetError(f"two toolkens are named {twice!r}: remove one of the two tools")
+        if self.evidence is not None:
+            self.evidence.check(len(self.specs), self.hidden_size)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -113,9 +119,11 @@ class ToolkenSet:
 
     @property
     def fingerprint(self) -> str:
-        """A short text that is equal for two sets with equal toolkens, biases and calibration, and only for those."""
+        """A short text that is equal for two sets with equal toolkens, biases, calibration and evidence only."""
         digest = hashlib.sha256(f"{self.names} {self.biases.tolist()} {self.calibration}".encode())
         digest.update(self.matrix.numpy().tobytes())
+        if self.evidence is not None:
+            digest.update(self.evidence.fingerprint.encode())
         return f"{len(self)} tools, sha256 {digest.hexdigest()[:16]}"
 
     @property
@@ -196,6 +204,7 @@ class ToolkenSet:
             prior=torch.cat([self.prior, rows]),
             tool_biases=None if self.tool_biases is None else torch.cat([self.tool_biases, torch.zeros(len(specs))]),
             call_states=None if self.call_states is None else torch.cat([self.call_states, torch.zeros_like(rows)]),
+            evidence=None if self.evidence is None else self.evidence.add(specs),
             provenance=self.provenance.model_copy(update={"added": added}),
         )
 
@@ -204,7 +213,7 @@ class ToolkenSet:
 
         Every tool keeps its bias: if the sets' biases differ, the tools of `other` get the difference as `tool_biases`.
         The calibration is kept only if both sets have the same one. In the provenance, counts are added up; a λ that
-        differs becomes None, and a prior that differs names both.
+        differs becomes None, and a prior that differs names both. The evidence is put together by `evidence.merged`.
 
         Raises:
             ToolkenSetError: The sets are for different LMs, share a tool, or were fitted in different prompt styles.
@@ -243,7 +252,22 @@ class ToolkenSet:
             else torch.cat(
                 [torch.zeros_like(one.matrix) if one.call_states is None else one.call_states for one in (self, other)]
             ),
+            evidence=merged(self.evidence, self.specs, other.evidence, other.specs),
         )
+
+    def describe(self, specs: Sequence[ToolSpec]) -> ToolkenSet:
+        """Give the tools other descriptions and arguments. Their rows stay.
+
+        Args:
+            specs: One for each tool, in the order of the rows and under its name.
+
+        Raises:
+            ToolkenSetError: The names differ from the set's.
+        """
+        if tuple(spec.name for spec in specs) != self.names:
+            raise ToolkenSetError("describe needs a spec for each tool of the set, in its order")
+        evidence = None if self.evidence is None else self.evidence.describe(self.specs, specs)
+        return replace(self, specs=tuple(specs), evidence=evidence)
 
     def check_fits(self, lm: LMIdentity) -> None:
         """Check that these toolkens were made for `lm`.
@@ -274,6 +298,12 @@ class ToolkenSet:
         for name in _OPTIONAL_TENSORS:
             if (tensor := getattr(self, name)) is not None:
                 tensors[name] = tensor
+        extra_files = dict(extra_files or {})
+        if EVIDENCE_FILE in extra_files:
+            raise ValueError(f"{EVIDENCE_FILE!r} can't be saved with toolkens: give a name that they don't use")
+        if self.evidence is not None:
+            extra_files[EVIDENCE_FILE], more = self.evidence.saved()
+            tensors |= more
         settings = SavedSettings(
             bias=self.bias, specs=list(self.specs), provenance=self.provenance, calibration=self.calibration
         )
@@ -289,8 +319,10 @@ class ToolkenSet:
         """
         settings, tensors = read_folder(folder)
         file = Path(folder) / TENSORS_FILE
-        if set(tensors) - set(_OPTIONAL_TENSORS) != {"matrix", "prior"}:
+        known = {name for name in tensors if name in _OPTIONAL_TENSORS or is_evidence(name)}
+        if set(tensors) - known != {"matrix", "prior"}:
             raise ToolkenSetError(f"{file} holds {sorted(tensors)}, not 'matrix' and 'prior': fit anew")
+        evidence = _read_evidence(Path(folder), tensors)
         try:
             return cls(
                 specs=tuple(settings.specs),
@@ -299,6 +331,7 @@ class ToolkenSet:
                 bias=settings.bias,
                 provenance=settings.provenance,
                 calibration=settings.calibration,
+                evidence=evidence,
                 **{name: tensors.get(name) for name in _OPTIONAL_TENSORS},
             )
         except ToolkenSetError as error:
@@ -315,6 +348,7 @@ class ToolkenSet:
             prior=self.prior[rows],
             tool_biases=None if self.tool_biases is None else self.tool_biases[rows],
             call_states=None if self.call_states is None else self.call_states[rows],
+            evidence=None if self.evidence is None else self.evidence.select(indices),
             provenance=self.provenance.model_copy(update={"added": added}),
         )
 
@@ -339,3 +373,15 @@ class ToolkenSet:
         close = difflib.get_close_matches(str(name), self.names, n=3)
         hint = f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(self.names[:10]) or 'none'}"
         return f"there is no toolken named {name!r} ({hint})"
+
+
+def _read_evidence(folder: Path, tensors: Mapping[str, Tensor]) -> Evidence | None:
+    file = folder / EVIDENCE_FILE
+    if not file.exists():
+        if any(map(is_evidence, tensors)):
+            raise ToolkenSetError(f"{file} is missing: copy the whole folder again, or fit anew")
+        return None
+    try:
+        return Evidence.of_saved(file.read_text(encoding="utf-8"), tensors)
+    except (ToolkenSetError, UnicodeDecodeError) as error:
+        raise ToolkenSetError(f"{file}: {error}. Copy the folder again, or fit anew") from error

@@ -181,7 +181,7 @@ def _kept(toolkens: ToolkenSet, specs: Mapping[str, ToolSpec], drop_missing: boo
         toolkens = toolkens.select([name for name in toolkens.names if name in specs])
     added = toolkens.provenance.added
     toolkens = toolkens.remove([n for n in added if n in specs and not added[n].startswith(_FITTED)])
-    return replace(toolkens, specs=tuple(specs.get(spec.name, spec) for spec in toolkens.specs))
+    return toolkens.describe([specs.get(spec.name, spec) for spec in toolkens.specs])
 
 
 def _over_all_tools(selection: Selection, features: Features, toolkens: ToolkenSet, biases: Tensor) -> Selection:
