@@ -8,45 +8,85 @@ the new one is renamed to NAME, and the old one is deleted. If the process is ki
   `swap_in` deletes it once its own folder is in place;
 - after the second rename, the new folder is in place.
 
-A killed swap may leave a `.NAME.new-*`, which is never read and may be deleted.
+Processes that replace one folder take turns, by the lock `.NAME.lock`, which ends with its process. So whoever has the
+lock knows that every `.NAME.new-*` was left by a process that died, and deletes it: each swap does, and `tidy`.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
+
+from langchain_toolken.disk.lock import held
+from langchain_toolken.disk.writing import writing
 
 Content = TypeVar("Content")
 
 # One swap can move the folder twice under a reader; more moves need one swap right after another.
 _READ_ATTEMPTS = 20
+# A swap takes the seconds that its files take to be written.
+_PATIENCE = 600.0
+
+
+@contextmanager
+def turn(target: Path) -> Iterator[None]:
+    """Keep other processes from replacing the folder `target` inside. Makes its parents.
+
+    Raises:
+        WriteError: The parents can't be made.
+        TimeoutError: Another process has been replacing it for ten minutes.
+    """
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with held(_lock_of(target), patience=_PATIENCE) as alone:
+        if alone:
+            _delete(_left_over(target, "new"))
+        yield
+
+
+def tidy(target: Path) -> None:
+    """Delete what processes that died while they replaced `target` left next to it. Does nothing where it can't."""
+    with suppress(OSError):
+        if _left_over(target, "new", "old"):
+            with held(_lock_of(target), patience=0) as alone:
+                if alone:
+                    _delete(_left_over(target, "new", "old") if target.exists() else _left_over(target, "new"))
 
 
 def swap_in(target: Path, files: Mapping[str, bytes]) -> None:
-    """Replace the folder `target` with one that holds `files` (content by name). Parents are made as needed.
+    """Replace the folder `target` with one that holds `files` (content by name). Use it in a `turn`.
 
     Args:
         target: A resolved path; what it holds is deleted.
         files: The content of each file, by its plain name.
 
     Raises:
-        OSError: Writing failed. What was in place still is.
+        WriteError: Writing failed; the error names the file. What was in place still is.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    new = target.with_name(f".{target.name}.new-{uuid.uuid4().hex}")
-    new.mkdir()
+    new = place_of_new(target)
+    with writing(target):
+        new.mkdir()
     try:
         for name, content in files.items():
-            _write_synced(new / name, content)
-        _sync_folder(new)
-        _move_into_place(new, target)
+            with writing(target / name):
+                _write_synced(new / name, content)
+        with writing(target):
+            _sync_folder(new)
+            _move_into_place(new, target)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
+
+
+def place_of_new(target: Path) -> Path:
+    """Return a path next to `target` that no other process uses for its new folder."""
+    return target.with_name(f".{target.name}.new-{uuid.uuid4().hex}")
 
 
 def read_settled(target: Path, read: Callable[[Path], Content], failure: type[Exception]) -> Content:
@@ -76,12 +116,16 @@ def resting_place(target: Path) -> Path:
     if target.exists():
         return target
     # A swap may have finished since that look at the target: then nothing is set aside, and the target is back.
-    return next(iter(_set_aside(target)), target)
+    return next(iter(_left_over(target, "old")), target)
 
 
-def _set_aside(target: Path) -> list[Path]:
-    """Return the old folders that killed swaps did not delete, latest first."""
-    prefix = f".{target.name}.old-"
+def _lock_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
+
+
+def _left_over(target: Path, *kinds: str) -> list[Path]:
+    """Return the folders that swaps which were killed, or are going on, made next to the target, latest first."""
+    prefix = tuple(f".{target.name}.{kind}-" for kind in kinds)
     found: list[tuple[int, Path]] = []
     if target.parent.is_dir():
         for place in target.parent.iterdir():
@@ -89,6 +133,11 @@ def _set_aside(target: Path) -> list[Path]:
             if stamp is not None:
                 found.append((stamp[2], place))
     return [place for _, place in sorted(found, reverse=True)]
+
+
+def _delete(folders: list[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _stamp(place: Path) -> tuple[int, int, int] | None:
@@ -111,9 +160,15 @@ def _sync_folder(folder: Path) -> None:
     """Make names and renames in `folder` survive a power cut, where folders can be synced (not on Windows)."""
     if os.name == "nt":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # it may be written, but not listed
+        return
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 
@@ -124,15 +179,15 @@ def _move_into_place(new: Path, target: Path) -> None:
         try:
             new.rename(target)
             break
-        except OSError:
-            if not target.exists():
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 if old is not None:
                     old.rename(target)
                 raise
-            # A folder with files in it cannot be renamed over. If another swap puts its own there in between, the later
-            # of the two replaces it in the next round.
-            old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex}")
+        # A folder with files in it cannot be renamed over. Where there are no locks, another swap may move it away now,
+        # or put its own there before the next round: then the later of the two replaces it.
+        old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex}")
+        with suppress(FileNotFoundError):
             target.rename(old)
     _sync_folder(target.parent)
-    for place in _set_aside(target):
-        shutil.rmtree(place, ignore_errors=True)
+    _delete(_left_over(target, "old"))

@@ -79,8 +79,8 @@ class ToolkenSet:
                 raise ToolkenSetError(
                     f"matrix {tuple(self.matrix.shape)} and {name} {tuple(rows.shape)} differ in shape"
                 )
-        if not math.isfinite(self.bias):
-            raise ToolkenSetError(f"the bias is {self.bias}; it must be finite")
+        if not math.isfinite(self.bias) or abs(self.bias) > torch.finfo(torch.float32).max:
+            raise ToolkenSetError(f"the bias is {self.bias}; it must be finite, as a float32 too")
         if self.tool_biases is not None:
             if tuple(self.tool_biases.shape) != (len(self.specs),):
                 raise ToolkenSetError(
@@ -290,7 +290,8 @@ class ToolkenSet:
 
         Raises:
             ToolkenSetError: `folder` holds something that no save put there, or that was changed since: it would be
-                lost.
+                lost. Or another process has been saving to it for ten minutes.
+            WriteError: A file can't be written (a full disk, say). The set that was there still is.
             ValueError: An extra file's name is not a plain file name, or belongs to the set itself.
         """
         # In a set that was never fitted, matrix and prior are the same tensor, which safetensors refuses.
@@ -307,7 +308,7 @@ class ToolkenSet:
         settings = SavedSettings(
             bias=self.bias, specs=list(self.specs), provenance=self.provenance, calibration=self.calibration
         )
-        write_folder(folder, settings, tensors, extra_files)
+        write_folder(folder, settings, tensors, extra_files=extra_files)
 
     @classmethod
     def load(cls, folder: str | Path) -> ToolkenSet:
@@ -316,8 +317,13 @@ class ToolkenSet:
         Raises:
             ToolkenSetError: The folder is missing, damaged, mixed from two saves, or of an unknown format. The message
                 names the file and the next step.
+
+        Warns:
+            ToolkenSetWarning: A file that was saved with the set and is no part of it (a report, a model card) has been
+                changed.
         """
-        settings, tensors = read_folder(folder)
+        saved = read_folder(folder)
+        settings, tensors = saved.settings, saved.tensors
         file = Path(folder) / TENSORS_FILE
         known = {name for name in tensors if name in _OPTIONAL_TENSORS or is_evidence(name)}
         if set(tensors) - known != {"matrix", "prior"}:

@@ -105,7 +105,7 @@ def sets(draw: st.DrawFn) -> ToolkenSet:
     names = draw(names_lists)
     hidden = draw(st.integers(1, 4))
     rows = st.lists(st.lists(finite, min_size=hidden, max_size=hidden), min_size=len(names), max_size=len(names))
-    bias = draw(st.floats(allow_nan=False, allow_infinity=False))
+    bias = draw(st.floats(-3e38, 3e38))
     lam = draw(st.none() | st.floats(0, 10))
     return ToolkenSet(
         specs=tuple(ToolSpec(name=n, description=draw(texts), json_schema={"default": draw(texts)}) for n in names),

@@ -16,20 +16,32 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from safetensors.torch import save as tensors_to_bytes
 
+from langchain_toolken.disk.sealed_json import sealed
 from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.folder import SETTINGS_FILE, TENSORS_FILE, check_place
 from langchain_toolken.toolkens.set import ToolkenSet
 from tests.support.toolken_sets import PROVENANCE, make, same, sets, spec
 
 
-def test_a_folder_of_the_first_format_loads(tmp_path: Path) -> None:
-    toolkens = make(["a", "b"])
-    toolkens.save(tmp_path / "set")
-    content = json.loads((tmp_path / "set" / SETTINGS_FILE).read_text())
-    del content["calibration"]
-    del content["provenance"]["added"]
-    (tmp_path / "set" / SETTINGS_FILE).write_text(json.dumps({**content, "format_version": 1}))
-    assert same(ToolkenSet.load(tmp_path / "set"), toolkens)
+def as_version(folder: Path, version: int) -> None:
+    """Makes toolkens.json what an older version of this package wrote: without its checksum and the list of files."""
+    content = json.loads((folder / SETTINGS_FILE).read_text())
+    del content["sha256"]
+    content["payload_sha256"] = content.pop("files")[TENSORS_FILE]["sha256"]
+    content["beside_sha256"] = {name: saved["sha256"] for name, saved in content.pop("beside").items()}
+    if version == 1:
+        del content["calibration"], content["provenance"]["added"], content["beside_sha256"]
+    (folder / SETTINGS_FILE).write_text(json.dumps({**content, "format_version": version}, indent=1))
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_folder_of_an_older_format_loads_and_is_replaced(tmp_path: Path, version: int) -> None:
+    toolkens, folder = make(["a", "b"]), tmp_path / "set"
+    toolkens.save(folder, extra_files={} if version == 1 else {"report.html": "<p>"})
+    as_version(folder, version)
+    assert same(ToolkenSet.load(folder), toolkens)
+    toolkens.save(folder)
+    assert sorted(entry.name for entry in folder.iterdir()) == [SETTINGS_FILE, TENSORS_FILE]
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -84,12 +96,20 @@ def rewrite(folder: Path, tensors: dict[str, torch.Tensor] | bytes) -> None:
     """Puts other tensors into a saved folder, with their right checksum."""
     payload = tensors if isinstance(tensors, bytes) else tensors_to_bytes(tensors)
     (folder / TENSORS_FILE).write_bytes(payload)
-    change_settings(folder, payload_sha256=hashlib.sha256(payload).hexdigest())
+    listed = {"bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
+    change_settings(folder, files={TENSORS_FILE: listed})
+
+
+def reformat(folder: Path) -> None:
+    content = json.loads((folder / SETTINGS_FILE).read_text())
+    (folder / SETTINGS_FILE).write_text(json.dumps(content))
 
 
 def change_settings(folder: Path, **changes: Any) -> None:
+    """Changes fields of a saved toolkens.json, with its right checksum."""
     content = json.loads((folder / SETTINGS_FILE).read_text())
-    (folder / SETTINGS_FILE).write_text(json.dumps({**content, **changes}))
+    del content["sha256"]
+    (folder / SETTINGS_FILE).write_bytes(sealed({**content, **changes}))
 
 
 @pytest.mark.parametrize(
@@ -99,13 +119,15 @@ def change_settings(folder: Path, **changes: Any) -> None:
         (lambda f: os.truncate(f / TENSORS_FILE, 0), f"{TENSORS_FILE} is not the file"),
         (lambda f: (f / TENSORS_FILE).unlink(), f"{TENSORS_FILE} is missing"),
         (lambda f: (f / SETTINGS_FILE).unlink(), f"{SETTINGS_FILE} is missing"),
-        (lambda f: os.truncate(f / SETTINGS_FILE, 100), f"{SETTINGS_FILE} is not JSON"),
+        (lambda f: os.truncate(f / SETTINGS_FILE, 60), f"{SETTINGS_FILE} is not JSON"),
+        (lambda f: os.truncate(f / SETTINGS_FILE, 200), f"{SETTINGS_FILE} was changed after it was saved"),
+        (lambda f: reformat(f), f"{SETTINGS_FILE} was changed after it was saved"),
         (lambda f: (f / SETTINGS_FILE).write_bytes(b"\xff\xfe"), f"{SETTINGS_FILE} is not JSON"),
         (lambda f: (f / SETTINGS_FILE).write_text("[]"), "was not written by langchain-toolken"),
         (lambda f: (f / SETTINGS_FILE).write_text('{"model_type": "llama"}'), "was not written by langchain-toolken"),
         (lambda f: change_settings(f, format_version=99), "format version 99.*install the version that wrote it"),
         (lambda f: change_settings(f, provenance={}), "provenance.model_id: Field required"),
-        (lambda f: change_settings(f, bias=float("nan")), "bias: "),
+        (lambda f: change_settings(f, bias="many"), "bias: "),
         (lambda f: change_settings(f, extra=1), "extra: "),
         (lambda f: change_settings(f, specs=[]), f"{TENSORS_FILE}: matrix has shape .2, 4.; 0 tools"),
         (lambda f: rewrite(f, b"not tensors"), f"{TENSORS_FILE} is not a safetensors file"),
