@@ -1,0 +1,275 @@
+"""Measure everyday requests on a real LM: the right tool, all arguments right, calls where none is needed.
+
+    python benchmarks/everyday.py --model MODEL
+    python benchmarks/everyday.py --model MODEL --demonstrations-per-tool 3
+    python benchmarks/everyday.py --model MODEL --split dev --show 30
+
+By default there are 72 demonstrations with a call, six for each tool, and 20 chats without one.
+
+Twelve tools, their demonstrations and the requests are in `everyday/`; no request repeats the wording or the values of
+a demonstration. Settings may be chosen by the dev split, never by the test split.
+
+Toolkens are fitted with the package's defaults. Every request then goes through `ToolkenChat.bind_tools(...)`. Printed
+are, with 95% intervals (Wilson's):
+
+- right tool, and all arguments right, as shares of all requests that need a call;
+- all arguments right when the right tool is forced;
+- plain requests that got a call;
+- follow-ups ("And in Milan?") whose second call is right;
+- messages with two requests, of which both calls were made and no other;
+- after the result, in an agent's loop: the answer ended by itself, another call was made, the answer ran to the limit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Annotated
+
+import typer
+from everyday.requests import Request, grade_call, read_demonstrations, read_requests
+from everyday.tools import TOOLS
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from langchain_toolken import ToolkenChat, fit_toolkens
+from langchain_toolken.cli.progress_bars import progress_bars
+from langchain_toolken.progress import Progress
+
+MOST_STEPS = 4  # answers of the LM to one message, in a loop with the tools
+BY_NAME = {tool.name: tool for tool in TOOLS}
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of how many, with Wilson's 95% interval."""
+
+    count: int
+    of: int
+
+    @classmethod
+    def of_all(cls, outcomes: Sequence[str], counts: Callable[[str], bool] = lambda one: one == "right") -> Share:
+        return cls(sum(map(counts, outcomes)), len(outcomes))
+
+    @property
+    def value(self) -> float:
+        return self.count / max(1, self.of)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        if not self.of:
+            return 0.0, 1.0
+        z, n, p = 1.96, self.of, self.value
+        middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return max(0.0, (middle - half) / (1 + z * z / n)), min(1.0, (middle + half) / (1 + z * z / n))
+
+    def as_dict(self) -> dict[str, float]:
+        low, high = self.interval
+        return {"count": self.count, "of": self.of, "share": self.value, "low": low, "high": high}
+
+
+def grade_first(message: AIMessage, request: Request) -> str:
+    """Grade an answer to a request for one call, or for none."""
+    if request.expected:
+        return grade_call(message, request.expected[0], TOOLS)
+    return "needless call" if message.tool_calls or message.invalid_tool_calls else "right"
+
+
+def grade_two(messages: Sequence[BaseMessage], request: Request) -> str:
+    """Tell whether both calls were made and nothing else was called."""
+    calls = [m for m in messages if isinstance(m, AIMessage) and m.tool_calls]
+    left = list(request.expected)
+    for message in calls:
+        right = next((one for one in left if grade_call(message, one, TOOLS) == "right"), None)
+        if right is None:
+            return "wrong or repeated call"
+        left.remove(right)
+    return "right" if not left else f"{len(calls)} of 2 calls"
+
+
+def grade_end(messages: Sequence[BaseMessage]) -> str:
+    """Tell how an answer went on after its first result."""
+    calls = [(call["name"], str(call["args"])) for m in messages if isinstance(m, AIMessage) for call in m.tool_calls]
+    last = messages[-1]
+    if len(calls) > 1:
+        return "repeated call" if calls[1] == calls[0] else "another call"
+    if not isinstance(last, AIMessage) or last.tool_calls:
+        return "did not end"
+    if last.response_metadata.get("finish_reason") == "length":
+        return "ran to the limit"
+    return "right" if last.text.strip() else "ended without a word"
+
+
+def written(message: BaseMessage) -> str:
+    """Write a message in one line."""
+    if isinstance(message, ToolMessage):
+        return f"[result] {message.text}"
+    calls = [*message.tool_calls, *message.invalid_tool_calls] if isinstance(message, AIMessage) else []
+    shown = [f"{call['name']}({json.dumps(call['args'], ensure_ascii=False)})" for call in calls]
+    text = " ".join(message.text.split())
+    return " → ".join([*([repr(text)] if text else []), *shown]) or "(nothing)"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A request and what came of it, for `--show`."""
+
+    request: Request
+    outcome: str
+    messages: tuple[BaseMessage, ...]
+
+
+@dataclass
+class Session:
+    """A chat model that is being measured, and what was found so far: by phase, its outcomes and its seconds."""
+
+    chat: ToolkenChat
+    progress: Progress
+    batch_size: int
+    outcomes: dict[str, list[str]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    shown: list[Shown] = field(default_factory=list)
+
+    def ask(self, phase: str, requests: Sequence[Request], *, forced: bool = False) -> list[str]:
+        """Answer each request once, some at a time. `forced` forces the tool of the expected call."""
+        began, messages = time.perf_counter(), dict[int, AIMessage]()
+        groups: dict[str | None, list[int]] = {}
+        for number, request in enumerate(requests):
+            groups.setdefault(request.expected[0].tool if forced else None, []).append(number)
+        for choice, numbers in groups.items():
+            model = self.chat.bind_tools(TOOLS, tool_choice=choice)
+            for start in range(0, len(numbers), self.batch_size):
+                some = numbers[start : start + self.batch_size]
+                messages |= dict(zip(some, model.batch([requests[n].messages for n in some]), strict=True))
+                self.progress(len(messages), len(requests), phase)
+        found = [(request, grade_first(messages[n], request), [messages[n]]) for n, request in enumerate(requests)]
+        return self._keep(phase, began, found)
+
+    def run(self, phase: str, requests: Sequence[Request], grade: Callable[[list[BaseMessage]], str] | None) -> None:
+        """Answer each request as an agent does: call, result, and on, until there is no call or too many.
+
+        Without `grade`, both calls of a message with two requests are looked for.
+        """
+        began = time.perf_counter()
+        model = self.chat.bind_tools(TOOLS)
+        made: list[list[BaseMessage]] = [[] for _ in requests]
+        going = list(range(len(requests)))
+        for _ in range(MOST_STEPS):
+            for start in range(0, len(going), self.batch_size):
+                some = going[start : start + self.batch_size]
+                answers = model.batch([[*requests[n].messages, *made[n]] for n in some])
+                for number, message in zip(some, answers, strict=True):
+                    results = [
+                        ToolMessage(str(BY_NAME[call["name"]].invoke(call["args"])), tool_call_id=call["id"])
+                        for call in message.tool_calls
+                    ]
+                    made[number] += [message, *results]
+            going = [number for number in going if isinstance(made[number][-1], ToolMessage)]
+            self.progress(len(requests) - len(going), len(requests), phase)
+        found = [
+            (request, grade(messages) if grade else grade_two(messages, request), messages)
+            for request, messages in zip(requests, made, strict=True)
+        ]
+        self._keep(phase, began, found)
+
+    def _keep(self, phase: str, began: float, found: Sequence[tuple[Request, str, Sequence[BaseMessage]]]) -> list[str]:
+        self.seconds[phase] = time.perf_counter() - began
+        self.outcomes[phase] = [outcome for _, outcome, _ in found]
+        self.shown += [Shown(request, f"{phase}: {outcome}", tuple(made)) for request, outcome, made in found]
+        return self.outcomes[phase]
+
+
+def main(
+    model: Annotated[str, typer.Option(help="The LM: a folder or a Hub id.")],
+    demonstrations_per_tool: Annotated[str, typer.Option(help="How many of each tool: a number, or all (6).")] = "all",
+    no_call: Annotated[int, typer.Option(help="Demonstrations without a call, at most 20.")] = 20,
+    split: Annotated[str, typer.Option(help="dev or test. Choose settings by dev only.")] = "test",
+    seed: Annotated[int, typer.Option(help="Seed of the fit, and of which demonstrations are drawn.")] = 0,
+    dtype: Annotated[str, typer.Option(help="The weights' dtype.")] = "float32",
+    max_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 96,
+    batch_size: Annotated[int, typer.Option(help="Requests that run through the LM together.")] = 16,
+    loops: Annotated[int, typer.Option(help="Most requests that are also run on with the tools' results.")] = 24,
+    show: Annotated[int, typer.Option(help="Print this many requests with what came of them.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Fit, ask, grade and print."""
+    console = Console(stderr=as_json)
+    requests = read_requests(split, TOOLS)
+    calls, plain, follow_ups, two = (
+        [request for request in requests if request.kind == kind] for kind in ("call", "plain", "follow-up", "two")
+    )
+    per_tool = None if demonstrations_per_tool == "all" else int(demonstrations_per_tool)
+    demonstrations = read_demonstrations(per_tool, no_call, seed)
+    with progress_bars(console) as progress, tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        fitted = fit_toolkens(model, TOOLS, demonstrations, seed=seed, dtype=dtype, progress=progress)
+        fitted.save(Path(folder) / "toolkens")
+        fit_seconds = time.perf_counter() - began
+        chat = ToolkenChat(model=model, dtype=dtype, toolkens=Path(folder) / "toolkens", max_tokens=max_tokens)
+        session = Session(chat, progress, batch_size)
+        free = session.ask("calls", calls)
+        session.ask("tool forced", calls, forced=True)
+        session.ask("plain", plain)
+        session.ask("follow-ups", follow_ups)
+        session.run("two requests", two, None)
+        called = [request for request, outcome in zip(calls, free, strict=True) if outcome != "no call"]
+        some = called[:: max(1, len(called) // max(1, loops))][:loops]
+        session.run("after the result", some, grade_end)
+
+    found = session.outcomes
+    shares = {
+        "right tool": Share.of_all(free, lambda one: one not in ("no call", "wrong tool")),
+        "all arguments right": Share.of_all(free),
+        "all arguments right, tool forced": Share.of_all(found["tool forced"]),
+        "plain requests that got a call": Share.of_all(found["plain"], lambda one: one != "right"),
+        "follow-ups right": Share.of_all(found["follow-ups"]),
+        "two requests, both calls right": Share.of_all(found["two requests"]),
+        "after the result, the answer ended": Share.of_all(found["after the result"]),
+    }
+    errors = {
+        phase: {kind: count for kind, count in Counter(outcomes).most_common() if kind != "right"}
+        for phase, outcomes in found.items()
+    }
+    settings = {
+        "model": model,
+        "split": split,
+        "seed": seed,
+        "dtype": dtype,
+        "demonstrations": len(demonstrations),
+        "style": chat.prompt_format.style,
+        "reinjection": chat.prompt_format.reinjection,
+    }
+    for one in Random(seed).sample(session.shown, min(show, len(session.shown))):
+        console.rule(f"[dim]{escape(one.outcome)}", align="left")
+        for message in (*one.request.messages, *one.messages):
+            console.print(f"{message.type:>6}: {written(message)}", markup=False, highlight=False)
+    if as_json:
+        facts = {"settings": settings, "shares": {name: share.as_dict() for name, share in shares.items()}}
+        seconds = {"fit": fit_seconds, **session.seconds}
+        print(json.dumps({**facts, "errors": errors, "seconds": seconds}, indent=1))
+        return
+    console.print(settings)
+    table = Table("what", "share", "95%")
+    for name, share in shares.items():
+        low, high = share.interval
+        table.add_row(name, f"{share.count} of {share.of} = {share.value:.2f}", f"{low:.2f} to {high:.2f}")
+    console.print(table)
+    phases = Table("phase", "seconds", "each", "errors")
+    phases.add_row("fit", f"{fit_seconds:.1f}", "", "")
+    for phase, seconds in session.seconds.items():
+        kinds = ", ".join(f"{count} {kind}" for kind, count in errors[phase].items())
+        phases.add_row(phase, f"{seconds:.1f}", f"{seconds / max(1, len(found[phase])):.2f}", kinds)
+    console.print(phases)
+
+
+if __name__ == "__main__":
+    typer.run(main)
