@@ -35,7 +35,7 @@ from langchain_toolken.chat.settings import (
     reranking_of,
     sampling_of,
 )
-from langchain_toolken.decoding.engine import Candidate, DecodingRequest, Engine, Reasoning
+from langchain_toolken.decoding.engine import Candidate, DecodingRequest, Engine, Reasoning, check_room
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat
@@ -77,6 +77,7 @@ class DecodingSetup:
         Raises:
             InvalidRequestError: The messages make no prompt, as `prompts.messages.render` describes, or the prompt has
                 to describe tools and the tokenizer has no way to call them.
+            PromptTooLongError: The prompt fills the context. Nothing has been made for the tools then.
         """
         try:
             prompt = self.prompt(messages, tools)
@@ -84,6 +85,7 @@ class DecodingSetup:
             raise
         except ValueError as error:
             raise InvalidRequestError(str(error)) from error
+        check_room(len(prompt.ids), self.engine.model_id, self.engine.context_length)
         return LaidOutTurn(
             setup=self,
             tools=tuple(tools),

@@ -32,6 +32,15 @@ class PromptTooLongError(ToolkenError, ContextOverflowError, ValueError):
     """
 
 
+def check_room(prompt_tokens: int, model_id: str, context_length: int) -> None:
+    """Raise a PromptTooLongError if a prompt of `prompt_tokens` tokens fills the LM's context."""
+    if prompt_tokens >= context_length:
+        raise PromptTooLongError(
+            f"the prompt has {prompt_tokens} tokens, but {model_id} has a context of {context_length} and needs room "
+            "to answer; shorten the messages"
+        )
+
+
 DEFAULT_BATCH_SIZE = 16
 """Most sequences that run through the LM together: beyond 16 a CPU gains little, and caches take memory."""
 

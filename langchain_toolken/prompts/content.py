@@ -8,10 +8,10 @@ keep it character for character. Only a chat template's own text may contain spe
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ class _ContentRules:
     """What `encode_content` needs to know about a tokenizer, computed once per tokenizer and vocabulary size."""
 
     size: int
-    markers: dict[str, tuple[str, ...]]  # added tokens of two characters or more, by first character
-    first: re.Pattern[str] | None  # any character that a marker begins with
+    markers: re.Pattern[str] | None  # the first character of an added token of two characters or more
     forbidden: frozenset[int]  # ids that content must never contain
     lead: tuple[int, ...] | None  # ids of "\n", for tokenizers that put a space in front of every text
 
@@ -44,22 +43,47 @@ def _rules(tokenizer: PreTrainedTokenizerBase) -> _ContentRules:
         added.setdefault(special, _as_ints(tokenizer.convert_tokens_to_ids([special]))[0])
     # Some tokenizers (Gemma, GPT-NeoX) list runs of spaces and newlines among their added tokens: ordinary text.
     added = {text: index for text, index in added.items() if text.strip()}
-    markers: defaultdict[str, list[str]] = defaultdict(list)
-    for text in added:
-        if len(text) > 1:
-            markers[text[0]].append(text)
     lead = tuple(_tokenize(tokenizer, "\n"))
     marked = tuple(_tokenize(tokenizer, "\na"))
     adds_space = marked[: len(lead)] == lead and marked[len(lead) :] != tuple(_tokenize(tokenizer, "a"))
     rules = _ContentRules(
         size=size,
-        markers={character: tuple(texts) for character, texts in markers.items()},
-        first=re.compile("[" + re.escape("".join(sorted(markers))) + "]") if markers else None,
+        markers=_beginnings([text for text in added if len(text) > 1]),
         forbidden=frozenset(added.values()),
         lead=lead if adds_space else None,
     )
     _RULES[tokenizer] = rules
     return rules
+
+
+def _beginnings(texts: Sequence[str]) -> re.Pattern[str] | None:
+    """Return a pattern of one character that matches wherever one of `texts` begins; None if there are none.
+
+    The texts are a tree of their characters, so that a place is decided in one walk down, however many texts there are:
+    vocabularies have thousands that begin alike ("<unused0>").
+    """
+    if not texts:
+        return None
+    tree: dict[str, Any] = {}
+    for text in texts:
+        branch = tree
+        for character in text:
+            branch = branch.setdefault(character, {})
+        branch[""] = {}  # a text ends here
+
+    def rest(branch: dict[str, Any]) -> str:
+        if "" in branch:
+            return ""
+        # A chain without forks is written as it is: patterns nested as deep as a text is long would not compile.
+        chain = ""
+        while len(branch) == 1 and "" not in branch:
+            ((character, branch),) = branch.items()
+            chain += re.escape(character)
+        if "" in branch:
+            return chain
+        return chain + "(?:" + "|".join(re.escape(character) + rest(below) for character, below in branch.items()) + ")"
+
+    return re.compile("|".join(f"{re.escape(character)}(?={rest(below)})" for character, below in tree.items()))
 
 
 def _as_ints(ids: object) -> list[int]:
@@ -108,30 +132,36 @@ def encode_with_ends(
     """
     rules = _rules(tokenizer)
     text = _SURROGATES.sub("\ufffd", text)
-    cuts = [0]
-    if rules.first is not None:
-        for match in rules.first.finditer(text):
-            if text.startswith(rules.markers[match.group()], match.start()):
-                cuts.append(match.start() + 1)
-    cuts.append(len(text))
+    cuts = [0, *(match.end() for match in rules.markers.finditer(text))] if rules.markers is not None else [0]
+    spans = [(start, end) for start, end in pairwise([*cuts, len(text)]) if start < end]
+    pieces = _encode_pieces(tokenizer, rules, [(text[s:e], continued or s > 0) for s, e in spans], offsets)
     encoded: list[tuple[int, int]] = []
-    for start, end in pairwise(cuts):
-        if start == end:
-            continue
-        piece = _encode_piece(tokenizer, rules, text[start:end], continued or start > 0, offsets)
+    for (start, end), piece in zip(spans, pieces, strict=True):
         if any(index in rules.forbidden for index, _ in piece):
             # A tokenizer that normalises text (full-width forms, case) can find a marker that was spelled differently.
-            piece = []
-            for i, character in enumerate(text[start:end]):
-                one = _encode_piece(tokenizer, rules, character, continued or start + i > 0, offsets)
-                if any(index in rules.forbidden for index, _ in one):
-                    raise ValueError(
-                        f"The character {character!r} is itself a special token of this tokenizer and can't be "
-                        "written as text. Remove it from the message."
-                    )
-                piece.extend((index, i + stop) for index, stop in one)
+            piece = _by_character(tokenizer, rules, text[start:end], continued or start > 0, offsets)
         encoded.extend((index, start + stop) for index, stop in piece)
     return encoded
+
+
+def _by_character(
+    tokenizer: PreTrainedTokenizerBase, rules: _ContentRules, text: str, continued: bool, offsets: bool
+) -> list[tuple[int, int]]:
+    characters = [(character, continued or i > 0) for i, character in enumerate(text)]
+    encoded: list[tuple[int, int]] = []
+    for i, one in enumerate(_encode_pieces(tokenizer, rules, characters, offsets)):
+        if any(index in rules.forbidden for index, _ in one):
+            raise ValueError(
+                f"The character {text[i]!r} is itself a special token of this tokenizer and can't be written as text. "
+                "Remove it from the message."
+            )
+        encoded.extend((index, i + stop) for index, stop in one)
+    return encoded
+
+
+def holds_special(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
+    """Return whether a template's own `text` has a token that content can't have."""
+    return not _rules(tokenizer).forbidden.isdisjoint(_tokenize(tokenizer, text))
 
 
 def encode_template_text(tokenizer: PreTrainedTokenizerBase, text: str, *, continued: bool) -> list[int]:
@@ -142,31 +172,44 @@ def encode_template_text(tokenizer: PreTrainedTokenizerBase, text: str, *, conti
         text: The template's text.
         continued: Whether the ids will follow other ids, as in `encode_content`.
     """
-    return [index for index, _ in _encode_piece(tokenizer, _rules(tokenizer), text, continued, False)]
+    (piece,) = _encode_pieces(tokenizer, _rules(tokenizer), [(text, continued)], offsets=False)
+    return [index for index, _ in piece]
 
 
-def _encode_piece(
-    tokenizer: PreTrainedTokenizerBase, rules: _ContentRules, text: str, continued: bool, offsets: bool
-) -> list[tuple[int, int]]:
-    if not continued or rules.lead is None:
-        return _with_ends(tokenizer, text, offsets)
-    encoded = _with_ends(tokenizer, "\n" + text, offsets)
-    if tuple(index for index, _ in encoded[: len(rules.lead)]) != rules.lead:
-        return _with_ends(tokenizer, text, offsets)
-    return [(index, end - 1) for index, end in encoded[len(rules.lead) :]]
+def _encode_pieces(
+    tokenizer: PreTrainedTokenizerBase, rules: _ContentRules, pieces: Sequence[tuple[str, bool]], offsets: bool
+) -> list[list[tuple[int, int]]]:
+    """Tokenise (text, whether other text precedes it) pairs, equal ones once and all of them in one call."""
+    unlike = list(dict.fromkeys(pieces))
+    led = [("\n" + text, len(rules.lead)) if after and rules.lead else (text, 0) for text, after in unlike]
+    encoded = _with_ends(tokenizer, [text for text, _ in led], offsets)
+    found: dict[tuple[str, bool], list[tuple[int, int]]] = {}
+    for piece, (_, lead), ids in zip(unlike, led, encoded, strict=True):
+        if not lead:
+            found[piece] = ids
+        elif tuple(index for index, _ in ids[:lead]) == rules.lead:
+            found[piece] = [(index, end - 1) for index, end in ids[lead:]]
+        else:
+            (found[piece],) = _with_ends(tokenizer, [piece[0]], offsets)
+    return [found[piece] for piece in pieces]
 
 
-def _with_ends(tokenizer: PreTrainedTokenizerBase, text: str, offsets: bool) -> list[tuple[int, int]]:
+def _with_ends(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], offsets: bool) -> list[list[tuple[int, int]]]:
+    if not texts:
+        return []
     if not offsets:
-        return [(index, 0) for index in _tokenize(tokenizer, text)]
+        encoding = tokenizer(list(texts), add_special_tokens=False)
+        return [[(index, 0) for index in _as_ints(ids)] for ids in encoding["input_ids"]]
     if not tokenizer.is_fast:
         raise ValueError(
             f"{type(tokenizer).__name__} can't tell where its tokens are in a text, which training needs. Load the "
             "model's tokenizer.json (a 'fast' tokenizer)."
         )
-    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    ids, spans = _as_ints(encoding["input_ids"]), encoding["offset_mapping"]
-    return [(index, int(span[1])) for index, span in zip(ids, spans, strict=True)]
+    encoding = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
+    return [
+        [(index, int(span[1])) for index, span in zip(_as_ints(ids), spans, strict=True)]
+        for ids, spans in zip(encoding["input_ids"], encoding["offset_mapping"], strict=True)
+    ]
 
 
 def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:

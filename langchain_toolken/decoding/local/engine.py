@@ -16,9 +16,9 @@ from langchain_toolken.decoding.engine import (
     Completion,
     CopySource,
     DecodingRequest,
-    PromptTooLongError,
     Reasoning,
     check_active,
+    check_room,
 )
 from langchain_toolken.decoding.local.cache import PrefixCache
 from langchain_toolken.decoding.local.completer import Completer
@@ -175,11 +175,7 @@ class TransformersEngine:
         """
         if not prompt:
             raise ValueError("a prompt has no tokens; put at least a beginning-of-text token or a word in it")
-        if len(prompt) >= self.context_length:
-            raise PromptTooLongError(
-                f"the prompt has {len(prompt)} tokens, but {self.model_id} has a context of {self.context_length} and "
-                "needs room to answer; shorten the messages"
-            )
+        check_room(len(prompt), self.model_id, self.context_length)
         return self.context_length - len(prompt)
 
     def place(self, toolkens: ToolkenSet | None, active: Collection[str] | None) -> PlacedToolkens | None:
