@@ -82,3 +82,51 @@ def test_two_system_messages_are_one_and_thoughts_stay_apart_from_the_text() -> 
 def test_a_thought_in_a_users_message_is_refused_as_any_block_that_is_no_text() -> None:
     with pytest.raises(ValueError, match="'reasoning'"):
         turns_of([HumanMessage([{"type": "reasoning", "reasoning": "Easy."}])], "inline")
+
+
+@pytest.mark.parametrize("prompt_format", [COMPLETION, INLINE, TURN], ids=["completion", "inline", "turn"])
+@pytest.mark.parametrize("arguments", ['{"a": 4096, "b": "', "nonsense", "", "[1]", None])
+def test_an_invalid_call_that_is_answered_shows_the_lm_what_was_wrong(
+    arguments: str | None, prompt_format: PromptFormat
+) -> None:
+    bad = {"type": "invalid_tool_call", "id": "x", "name": "multiply", "args": arguments, "error": "cut off"}
+    messages: list[BaseMessage] = [
+        HumanMessage("How many?"),
+        AIMessage("It is", invalid_tool_calls=[bad]),
+        ToolMessage("Not JSON, try again.", tool_call_id="x", status="error"),
+    ]
+    assert "Not JSON, try again." in TOKENIZER.decode(render(TOKENIZER, messages, prompt_format))
+    again = [*messages, AIMessage("", tool_calls=[call("y")]), ToolMessage("110592", tool_call_id="y")]
+    assert "110592" in TOKENIZER.decode(render(TOKENIZER, again, prompt_format))
+
+
+def test_an_invalid_calls_arguments_are_shown_as_far_as_they_go() -> None:
+    bad = {"type": "invalid_tool_call", "id": "x", "name": "multiply", "args": '{"a": 4096, "b', "error": None}
+    messages = [HumanMessage("?"), AIMessage("", invalid_tool_calls=[bad]), ToolMessage("No.", tool_call_id="x")]
+    assert turns_of(messages, "turn")[1].tool_calls == ({"id": "x", "name": "multiply", "args": {"a": 4096}},)
+
+
+def test_an_invalid_call_without_a_result_is_left_out() -> None:
+    bad = {"type": "invalid_tool_call", "id": "x", "name": "multiply", "args": "{", "error": None}
+    messages = [HumanMessage("?"), AIMessage("It is", invalid_tool_calls=[bad]), AIMessage("Stopped.")]
+    assert turns_of(messages, "turn")[1].tool_calls == ()
+
+
+def test_two_results_of_one_call_are_both_read() -> None:
+    messages = [
+        HumanMessage("?"),
+        AIMessage("It is", tool_calls=[call()]),
+        ToolMessage("5", tool_call_id="1"),
+        ToolMessage("6", tool_call_id="1"),
+    ]
+    assert turns_of(messages, "inline")[1].text == "It is 5 6"
+    assert [turn.text for turn in turns_of(messages, "turn")[2:]] == ["5", "6"]
+
+
+@pytest.mark.parametrize("result", ["", " ", "\n", [], [{"type": "text", "text": ""}]])
+@pytest.mark.parametrize("text", ["", "It is", "4096*27=", "It is ", 'It is "', "It costs $"])
+def test_a_result_without_words_leaves_the_text_as_it_is_and_its_tool_spent(text: str, result: str | list[str]) -> None:
+    messages = [HumanMessage("?"), AIMessage(text, tool_calls=[call()]), ToolMessage(result, tool_call_id="1")]
+    turn = turns_of(messages, "inline")[-1]
+    assert (turn.text, turn.spent) == (text, ("multiply",))
+    assert turns_of([*messages, AIMessage(" so")], "inline")[-1].spent == ()

@@ -12,7 +12,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage, convert_to_messages, messages_from_dict
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    ToolMessage,
+    convert_to_messages,
+    messages_from_dict,
+)
 from pydantic import ValidationError
 
 from langchain_toolken.prompts.turns import turns_of
@@ -83,7 +90,10 @@ def history_demonstrations(messages: Sequence[object]) -> list[Demonstration]:
         if results:
             raise ValueError(f"the tool result {next(iter(results))!r} belongs to no call of message {first}")
     if before:
-        turns_of(before, "turn")  # raises for roles and contents that can't be in a prompt
+        turns_of(before, "turn")  # raises for roles that can't be in a prompt
+    for message in read:
+        if isinstance(message, HumanMessage):
+            turns_of([message], "turn")  # raises for an image: an answer to it teaches nothing about its words
     if not demonstrations:
         raise ValueError("it has no assistant message to learn from that answers another message")
     return demonstrations
