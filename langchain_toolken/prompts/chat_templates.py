@@ -8,17 +8,16 @@ stand-in. That matters because a sentence that stops at "4096*27= " has to conti
 from __future__ import annotations
 
 import hashlib
-import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError
-
-from langchain_toolken.prompts.content import encode_template_text, encode_with_ends
+from langchain_toolken.prompts.content import encode_template_text, encode_with_ends, holds_special
 from langchain_toolken.prompts.format import PromptFormat
+from langchain_toolken.prompts.quoting import with_broken_markers
+from langchain_toolken.prompts.stand_ins import Segment, StandIns
+from langchain_toolken.prompts.template_rendering import PRIVATE_USE, REFUSALS, run_template, shows_content
 from langchain_toolken.prompts.thoughts import THOUGHT_KEY, thought_layout
 from langchain_toolken.prompts.tool_calls import call_layout
 from langchain_toolken.prompts.tool_cards import hidden_tool, tool_list, with_tool_list
@@ -28,10 +27,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from langchain_toolken.tools.spec import ToolSpec
-
-_PRIVATE_USE = range(0xF0000, 0xFFFFE)  # Supplementary Private Use Area-A: no tokenizer or template gives it a meaning
-# The same characters as Python's repr and JSON in ASCII write them, which some templates print lists and schemas with.
-_ESCAPED = re.compile(r"\\U000f[0-9a-f]{4}|\\udb[89ab][0-9a-f]\\ud[c-f][0-9a-f]{2}")
 
 
 def encode_chat(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], tools: Sequence[ToolSpec] = ()) -> list[int]:
@@ -86,7 +81,7 @@ def encode_answered_chat(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Tur
         ValueError: See `encode_chat`. Also if the tokenizer can't give offsets.
     """
     before = _before_answer(tokenizer, turns)
-    segments = [*before, _Segment(answer, content=True), _Segment(_template_ends(tokenizer)[1], content=False)]
+    segments = [*before, Segment(answer, content=True), Segment(_template_ends(tokenizer)[1], content=False)]
     encoded = _encode_segments(tokenizer, segments, offsets=True)
     return AnsweredChat(
         before=tuple(index for index, _, number in encoded if number < len(before)),
@@ -107,14 +102,8 @@ def answer_lead(tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat)
     return _template_ends(tokenizer)[0]
 
 
-@dataclass(frozen=True)
-class _Segment:
-    text: str
-    content: bool  # content is encoded by encode_content, the template's own text with its special tokens
-
-
 def _encode_segments(
-    tokenizer: PreTrainedTokenizerBase, segments: Sequence[_Segment], *, offsets: bool
+    tokenizer: PreTrainedTokenizerBase, segments: Sequence[Segment], *, offsets: bool
 ) -> list[tuple[int, int | None, int]]:
     """Tokenise the segments.
 
@@ -142,82 +131,17 @@ def _encode_segments(
     return encoded
 
 
-def _unescaped(match: re.Match[str]) -> str:
-    digits = match.group().replace("\\U", "").replace("\\u", "")
-    if digits.startswith("000f"):
-        return chr(int(digits, 16))
-    return bytes.fromhex(digits).decode("utf-16-be")
-
-
-class _StandIns:
-    """Replaces contents by private-use characters while a template is rendered."""
-
-    def __init__(self, taken: str) -> None:
-        self.contents: dict[str, str] = {}
-        self._in_arguments: set[str] = set()
-        self._in_tools: dict[str, str] = {}  # text -> its stand-in
-        used = set(taken)
-        self._free: Iterator[str] = (chr(point) for point in _PRIVATE_USE if chr(point) not in used)
-
-    def stand_in(self, content: str) -> str:
-        character = next(self._free, None)
-        if character is None:
-            raise ValueError("The messages hold more texts than there are private-use characters to replace them with.")
-        self.contents[character] = content
-        return character
-
-    def hide(self, value: object) -> object:
-        """Replace every string in a call's arguments, keys included."""
-        if isinstance(value, str):
-            character = self.stand_in(value)
-            self._in_arguments.add(character)
-            return character
-        if isinstance(value, dict):
-            return {str(self.hide(str(key))): self.hide(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self.hide(item) for item in value]
-        return value
-
-    def of_tool(self, text: str) -> str:
-        """Return the stand-in for a line of a tool's description, always the same one for the same text."""
-        if text not in self._in_tools:
-            self._in_tools[text] = self.stand_in(text)
-        return self._in_tools[text]
-
-    def cut(self, rendered: str) -> list[_Segment]:
-        segments: list[_Segment] = []
-        in_tools = set(self._in_tools.values())
-        start = 0
-        for i, character in enumerate(rendered):
-            if character not in self.contents:
-                continue
-            content = self.contents[character]
-            quoted = rendered[i - 1 : i] == '"' and rendered[i + 1 : i + 2] == '"'
-            if character in in_tools:  # a line of a text: its neighbours may be line breaks, as JSON writes them
-                before, rest = rendered[max(i - 2, 0) : i], rendered[i + 1 : i + 3]
-                quoted = before.endswith(('"', "\\n")) and rest.startswith(('"', "\\n"))
-            if quoted and (character in self._in_arguments or character in in_tools):  # the template wrote JSON
-                content = json.dumps(content, ensure_ascii=False)[1:-1]
-            if i > start:
-                segments.append(_Segment(rendered[start:i], content=False))
-            segments.append(_Segment(content, content=True))
-            start = i + 1
-        if start < len(rendered):
-            segments.append(_Segment(rendered[start:], content=False))
-        return segments
-
-
 def _apply_template(
     tokenizer: PreTrainedTokenizerBase,
     turns: Sequence[Turn],
     tools: Sequence[ToolSpec] = (),
     *,
     add_generation_prompt: bool,
-) -> list[_Segment]:
+) -> list[Segment]:
     """Render `turns` and `tools` in the template and cut the result at their contents."""
     taken = [turn.text + turn.thought + repr(turn.tool_calls) for turn in turns]
     taken += [spec.name + spec.description + str(spec.json_schema) for spec in tools]
-    stand_ins = _StandIns("".join(taken) + str(tokenizer.chat_template))
+    stand_ins = StandIns("".join(taken) + str(tokenizer.chat_template))
     chat: list[dict[str, Any]] = []
     texts: list[str] = []
     for turn in turns:
@@ -246,9 +170,9 @@ def _apply_template(
         if text not in rendered:
             raise ValueError(
                 f"The chat template of {tokenizer.name_or_path or 'this tokenizer'} leaves out the message of role "
-                f"{turn.role!r} ({turn.text[:40]!r}). " + _advice(turn.role)
+                f"{turn.role!r} ({turn.text[:40]!r}). " + _advice(tokenizer, turn.role)
             )
-    return stand_ins.cut(rendered)
+    return stand_ins.cut(rendered, _text_markers(tokenizer, str(tokenizer.chat_template)))
 
 
 def _short_id(call_id: str) -> str:
@@ -256,11 +180,16 @@ def _short_id(call_id: str) -> str:
     return hashlib.sha256(call_id.encode("utf-8", "replace")).hexdigest()[:9]
 
 
-def _advice(role: str) -> str:
+def _advice(tokenizer: PreTrainedTokenizerBase, role: str) -> str:
     if role in ("system", "developer"):
         return "This LM has no such role: put the text into the first user message."
     if role == "tool":
         return "Use reinjection='inline', which needs no tool role."
+    if not shows_content(tokenizer, role):
+        return (
+            "It shows such a message neither with its content as a string nor as parts "
+            '[{"type": "text", "text": …}]: give the tokenizer another chat_template, or use style=\'completion\'.'
+        )
     return "Check the order of the messages: most templates want user and assistant in turn."
 
 
@@ -276,31 +205,28 @@ def _render_template(
             "needs. Use style='completion', or set tokenizer.chat_template."
         )
     try:
-        rendered = tokenizer.apply_chat_template(
-            list(chat), tools=list(tools) or None, tokenize=False, add_generation_prompt=add_generation_prompt
-        )
-    except (TemplateError, TypeError, ValueError) as error:
+        return run_template(tokenizer, chat, generate=add_generation_prompt, tools=tools)
+    except REFUSALS as error:
         role = _refused_role(tokenizer, chat)
         raise ValueError(
             f"The chat template of {tokenizer.name_or_path or 'this tokenizer'} refuses the message of role {role!r} "
-            f"in the order {' '.join(message['role'] for message in chat)}: {error}. " + _advice(role)
+            f"in the order {' '.join(message['role'] for message in chat)}: {error}. " + _advice(tokenizer, role)
         ) from error
-    return _ESCAPED.sub(_unescaped, str(rendered))
 
 
 def _refused_role(tokenizer: PreTrainedTokenizerBase, chat: Sequence[dict[str, Any]]) -> str:
     """Return the role of the last message in the shortest prefix of `chat` that the template refuses."""
     for count in range(1, len(chat)):
         try:
-            tokenizer.apply_chat_template(list(chat[:count]), tokenize=False, add_generation_prompt=False)
-        except (TemplateError, TypeError, ValueError):
+            run_template(tokenizer, chat[:count], generate=False)
+        except REFUSALS:
             return str(chat[count - 1]["role"])
     return str(chat[-1]["role"])
 
 
 def _chat_segments(
     tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], tools: Sequence[ToolSpec]
-) -> list[_Segment]:
+) -> list[Segment]:
     if tools:
         knows = _knowledge(tokenizer, str(tokenizer.chat_template))
         if not knows.tools or turns[0].role == "assistant":
@@ -316,7 +242,7 @@ def _chat_segments(
     return [*_before_answer(tokenizer, turns[:-1], tools), *_open_answer(tokenizer, last, first=len(turns) == 1)]
 
 
-def _open_answer(tokenizer: PreTrainedTokenizerBase, turn: Turn, *, first: bool) -> list[_Segment]:
+def _open_answer(tokenizer: PreTrainedTokenizerBase, turn: Turn, *, first: bool) -> list[Segment]:
     """Return an answer as the LM has written it so far, with its thought.
 
     Args:
@@ -325,28 +251,29 @@ def _open_answer(tokenizer: PreTrainedTokenizerBase, turn: Turn, *, first: bool)
         first: Whether no prompt precedes it that could have opened the thought.
     """
     layout = thought_layout(tokenizer)
-    text = _Segment(turn.text, content=True)
+    markers = _text_markers(tokenizer, str(tokenizer.chat_template))
+    text = Segment(with_broken_markers(turn.text, markers), content=True)
     if layout is None:
         return [text]
     opened = layout.opened and not first
-    begin, end = _Segment(layout.begin, content=False), _Segment(layout.end, content=False)
+    begin, end = Segment(layout.begin, content=False), Segment(layout.end, content=False)
     if turn.thought or turn.thought_open:
-        thought = [*([] if opened else [begin]), _Segment(turn.thought, content=True)]
+        thought = [*([] if opened else [begin]), Segment(with_broken_markers(turn.thought, markers), content=True)]
         return thought if turn.thought_open else [*thought, end, text]
     return [end, text] if opened else [text]
 
 
 def _before_answer(
     tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], tools: Sequence[ToolSpec] = ()
-) -> list[_Segment]:
+) -> list[Segment]:
     if turns:
         segments = _apply_template(tokenizer, turns, tools, add_generation_prompt=True)
     else:
-        stand_in = chr(_PRIVATE_USE[0])
+        stand_in = chr(PRIVATE_USE[0])
         rendered = _render_template(tokenizer, [{"role": "assistant", "content": stand_in}], False)
-        segments = [_Segment(rendered.partition(stand_in)[0], content=False)]
+        segments = [Segment(rendered.partition(stand_in)[0], content=False)]
     lead = answer_lead(tokenizer, PromptFormat("chat")) if turns else ""
-    return [*segments, _Segment(lead, content=False)] if lead else segments
+    return [*segments, Segment(lead, content=False)] if lead else segments
 
 
 @dataclass(frozen=True)
@@ -359,7 +286,7 @@ class _Knowledge:
 
 @lru_cache(maxsize=8)
 def _knowledge(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> _Knowledge:
-    probe, other = chr(_PRIVATE_USE[0]), chr(_PRIVATE_USE[1])
+    probe, other = chr(PRIVATE_USE[0]), chr(PRIVATE_USE[1])
     user = {"role": "user", "content": other}
     parameters = {"type": "object", "properties": {}}
     tool = {"type": "function", "function": {"name": probe, "description": other, "parameters": parameters}}
@@ -374,8 +301,28 @@ def _knowledge(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> _Knowl
 
 
 @lru_cache(maxsize=8)
+def _text_markers(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> tuple[str, ...]:
+    """Return the plain texts that open a turn in this template, without the space around them.
+
+    Between two contents most templates put a special token, which no content can hold. Where one puts plain text only,
+    such as "[/INST]", that text marks the turn.
+    """
+    points = iter(PRIVATE_USE)
+    found: dict[str, None] = {}
+    for roles in (["user", "assistant", "user"], ["system", "user", "assistant"], ["user", "assistant", "tool"]):
+        chat = [{"role": role, "content": chr(next(points))} for role in roles]
+        try:
+            rendered = run_template(tokenizer, chat, generate=True)
+        except REFUSALS:
+            continue
+        texts = "".join("\0" if ord(character) in PRIVATE_USE else character for character in rendered).split("\0")
+        found |= dict.fromkeys(text.strip() for text in texts if not holds_special(tokenizer, text))
+    return tuple(sorted((text for text in found if len(text) > 1), key=len, reverse=True))
+
+
+@lru_cache(maxsize=8)
 def _ends_of(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> tuple[str, str]:
-    question, answer = chr(_PRIVATE_USE[0]), chr(_PRIVATE_USE[1])
+    question, answer = chr(PRIVATE_USE[0]), chr(PRIVATE_USE[1])
     user = {"role": "user", "content": question}
     prompt = _render_template(tokenizer, [user], True)
     whole = _render_template(tokenizer, [user, {"role": "assistant", "content": answer}], False)

@@ -14,6 +14,7 @@ from langchain_core.messages import BaseMessage
 from langchain_toolken.prompts.chat_templates import encode_chat
 from langchain_toolken.prompts.content import bos_ids, encode_content
 from langchain_toolken.prompts.format import ANSWER, PromptFormat, Reinjection
+from langchain_toolken.prompts.quoting import QUESTION_LABEL, SYSTEM_LABEL, LabelReading, label_reading, quoted
 from langchain_toolken.prompts.tool_calls import call_layout
 from langchain_toolken.prompts.tool_cards import tool_list, with_tool_list
 from langchain_toolken.prompts.turns import Turn, turns_of
@@ -52,7 +53,8 @@ def render(
     if prompt_format.style == "completion":
         if tools:
             turns = with_tool_list(turns, tool_list(tools, call_layout(tokenizer)), system=True)
-        return bos_ids(tokenizer) + encode_content(tokenizer, prompt_format.few_shot + completion_text(turns))
+        text = prompt_format.few_shot + completion_text(turns, label_reading(tokenizer))
+        return bos_ids(tokenizer) + encode_content(tokenizer, text)
     return encode_chat(tokenizer, turns, tools)
 
 
@@ -68,8 +70,15 @@ def open_turn(messages: Sequence[BaseMessage], reinjection: Reinjection) -> Turn
     return last if last.role == "assistant" else None
 
 
-def completion_text(turns: Sequence[Turn]) -> str:
+def completion_text(turns: Sequence[Turn], reading: LabelReading) -> str:
     """Write `turns` in completion style, up to where the LM continues: an assistant's text, or "A:".
+
+    A system message that others precede gets the label "System:". Lines of content that begin with a label are quoted,
+    so the only turns are those of `turns`.
+
+    Args:
+        turns: The conversation.
+        reading: How the tokenizer reads labels.
 
     Raises:
         ValueError: The last turn is neither the user's nor the assistant's, so there is nothing to answer.
@@ -78,16 +87,18 @@ def completion_text(turns: Sequence[Turn]) -> str:
     previous = ""
     for turn in turns:
         if turn.role in ("system", "developer"):
-            paragraphs.append(turn.text)
+            label = f"{SYSTEM_LABEL}: " if previous else ""
+            paragraphs.append(label + quoted(turn.text, reading, begins_line=not label))
         elif turn.role == "user" and previous == "user":
-            paragraphs[-1] = paragraphs[-1].removesuffix(ANSWER) + f"\n{turn.text}{ANSWER}"
+            text = quoted(turn.text, reading, begins_line=True)
+            paragraphs[-1] = paragraphs[-1].removesuffix(ANSWER) + f"\n{text}{ANSWER}"
         elif turn.role == "user":
-            paragraphs.append(f"Q: {turn.text}{ANSWER}")
+            paragraphs.append(f"{QUESTION_LABEL}: {quoted(turn.text, reading)}{ANSWER}")
         else:
             if previous != "user":
                 paragraphs.append(ANSWER.lstrip())
             if turn.text:
-                paragraphs[-1] += f" {turn.text}"
+                paragraphs[-1] += f" {quoted(turn.text, reading, goes_on=turn is turns[-1])}"
         previous = turn.role
     if previous not in ("user", "assistant"):
         raise ValueError(f"The last message has the role {previous!r}: there is nothing to answer. Add a user message.")

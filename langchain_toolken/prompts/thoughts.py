@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError
 from langchain_core.messages import AIMessage
+
+from langchain_toolken.prompts.template_rendering import REFUSALS, run_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -107,8 +108,8 @@ def _layout_of(tokenizer: PreTrainedTokenizerBase, chat_template: str) -> Though
 def _rendered(tokenizer: PreTrainedTokenizerBase, chat: list[dict[str, Any]], *, generate: bool) -> str:
     """Render the chat in the tokenizer's template, or return "" if the template rejects it."""
     try:
-        return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=generate))
-    except (TemplateError, TypeError, ValueError):
+        return run_template(tokenizer, chat, generate=generate)
+    except REFUSALS:
         return ""
 
 

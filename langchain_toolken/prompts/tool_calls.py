@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError
+from langchain_toolken.prompts.template_rendering import REFUSALS, run_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -97,6 +97,6 @@ def _example(tokenizer: PreTrainedTokenizerBase) -> str:
         {"role": "assistant", "content": "", "tool_calls": [call]},
     ]
     try:
-        return str(tokenizer.apply_chat_template(chat, tokenize=False))
-    except (TemplateError, TypeError, ValueError):  # it takes no calls, or not with such arguments
+        return run_template(tokenizer, chat, generate=False)
+    except REFUSALS:  # it takes no calls, or not with such arguments
         return ""

@@ -12,6 +12,7 @@ from langchain_toolken.prompts.chat_templates import encode_answered_chat, encod
 from langchain_toolken.prompts.content import bos_ids, encode_with_ends
 from langchain_toolken.prompts.format import ANSWER, PromptFormat, Reinjection, Style
 from langchain_toolken.prompts.messages import completion_text
+from langchain_toolken.prompts.quoting import label_reading
 from langchain_toolken.prompts.turns import Turn, turns_of
 
 if TYPE_CHECKING:
@@ -115,7 +116,11 @@ def render_answer(
     already = len(answer) - len(text)
     closed = len(text) not in calls_starts
     if style == "completion":
-        whole = completion_text(turns)
+        whole = completion_text(turns, label_reading(tokenizer))
+        if not whole.endswith(text):
+            raise ValueError(
+                "a line of the answer begins with 'Q:' or 'A:', which the completion style reads as a turn"
+            )
         bos = bos_ids(tokenizer)
         pieces = encode_with_ends(tokenizer, whole, continued=False, offsets=True)
         ids = [*bos, *(index for index, _ in pieces)]
