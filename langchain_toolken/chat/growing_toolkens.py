@@ -52,6 +52,11 @@ class GrowingToolkens:
         """The tools that have a toolken in the given set."""
         return () if self.given is None else self.given.names
 
+    @property
+    def has_evidence(self) -> bool:
+        """Whether decoding with these toolkens needs to know what the user asked."""
+        return self.given is not None and self.given.evidence is not None
+
     @cached_property
     def identity(self) -> str | None:
         """A text that identifies the contents of the given set; None without one."""

@@ -16,6 +16,9 @@ from langchain_toolken.chat.calls import DecodedCall
 from langchain_toolken.decoding.engine import Completion, Judgement, Reasoning, TokenLogprob
 from langchain_toolken.prompts.thoughts import OPEN_KEY, THOUGHT_KEY
 
+AMBIGUOUS = 0.5
+"""A call is ambiguous if the next likeliest tool has at least this share of its probability."""
+
 
 def response(answer: Answer, reasoning: Reasoning, call: DecodedCall | None, model_name: str) -> AIMessage:
     """Build the AIMessage of a turn. It has the same shape however the call began.
@@ -119,6 +122,7 @@ def _toolken_metadata(reasoning: Reasoning, call: DecodedCall | None) -> dict[st
         "name": trigger.tool,
         "probability": trigger.probability,
         "calibrated": reasoning.calibrated,
+        "ambiguous": any(other.probability >= AMBIGUOUS * trigger.probability for other in reasoning.runners_up),
         "runners_up": [{"name": other.tool, "probability": other.probability} for other in reasoning.runners_up],
         "backtraced_from": [{"name": one.tool, "error": one.error} for one in (call.backtraced_from if call else ())],
     }

@@ -39,8 +39,10 @@ from langchain_toolken.decoding.engine import Candidate, DecodingRequest, Engine
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat
+from langchain_toolken.prompts.requests import Request, request_of
 from langchain_toolken.prompts.thoughts import thought_of
 from langchain_toolken.prompts.tool_cards import tool_card
+from langchain_toolken.prompts.turns import turns_of
 from langchain_toolken.tools.spec import ToolSpec
 
 if TYPE_CHECKING:
@@ -88,11 +90,24 @@ class DecodingSetup:
         check_room(len(prompt.ids), self.engine.model_id, self.engine.context_length)
         return LaidOutTurn(
             setup=self,
+            messages=tuple(messages),
             tools=tuple(tools),
             prompt=prompt,
             beginning=beginning(self.engine.tokenizer, messages, self.prompt_format),
             after_result=self.prompt_format.reinjection == "inline" and isinstance(messages[-1], ToolMessage),
         )
+
+    def requests(self, messages: Sequence[BaseMessage], described: Sequence[ToolSpec]) -> tuple[Request, ...]:
+        """Return what the user asked last, for toolkens with evidence; nothing for others.
+
+        Args:
+            messages: The history.
+            described: The tools that the prompt describes.
+        """
+        if not self.toolkens.has_evidence:
+            return ()
+        layout = self.prompt_format
+        return (request_of(self.engine.tokenizer, turns_of(messages, layout.reinjection), layout, described),)
 
     def toolkens_for(self, tools: Sequence[ToolSpec]) -> ToolkenSet:
         """Return a set with a toolken for each of `tools`."""
@@ -105,6 +120,7 @@ class LaidOutTurn:
 
     Attributes:
         setup: What it is decoded with.
+        messages: What it answers.
         tools: The tools that the LM may call.
         prompt: The rendered prompt.
         beginning: Where in an answer the LM continues.
@@ -112,6 +128,7 @@ class LaidOutTurn:
     """
 
     setup: DecodingSetup
+    messages: tuple[BaseMessage, ...]
     tools: tuple[ToolSpec, ...]
     prompt: Prompt
     beginning: Beginning
@@ -180,7 +197,8 @@ def rank(setup: DecodingSetup, messages: Sequence[BaseMessage], tools: Sequence[
     """Return `tools` by the probability that the LM calls them next, likeliest first."""
     ids = setup.prompt(messages, ()).ids
     names = frozenset(spec.name for spec in tools)
-    (ranking,) = setup.engine.rank([ids], toolkens=setup.toolkens_for(tools), active=names)
+    requests = setup.requests(messages, ())
+    (ranking,) = setup.engine.rank([ids], toolkens=setup.toolkens_for(tools), active=names, requests=requests)
     return ranking
 
 
@@ -262,4 +280,5 @@ def _request(turn: LaidOutTurn, forced: bool) -> DecodingRequest:
         after_result=turn.after_result,
         markers=frozenset() if prompt.marker is None else frozenset({prompt.marker}),
         must_call=forced,
+        requests=setup.requests(turn.messages, prompt.written) if prompt.by_toolken else (),
     )

@@ -17,6 +17,7 @@ from langchain_toolken.errors import ToolkenError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from langchain_toolken.prompts.requests import Request
     from langchain_toolken.toolkens.set import ToolkenSet
     from langchain_toolken.tools.spec import ToolSpec
 
@@ -105,6 +106,7 @@ class DecodingRequest:
         begun: The last `begun` tokens of each prompt are the beginning of the answer itself, and a call was rejected
             right after them. They count as generated (in `text`, `token_ids` and the limit, not in `prompt_tokens`),
             and neither a toolken nor a marker may follow them directly. None: no call was rejected.
+        requests: What the user asked, one for each prompt. Toolkens with evidence need it, others ignore it.
 
     Raises:
         ValueError: `active` names a tool without toolken, a stop string is empty, or `must_call` is set and nothing
@@ -120,6 +122,7 @@ class DecodingRequest:
     markers: frozenset[int] = frozenset()
     must_call: bool = False
     begun: int | None = None
+    requests: tuple[Request, ...] = ()
 
     def __post_init__(self) -> None:
         check_active(self.toolkens, self.active)
@@ -146,6 +149,7 @@ class Candidate:
         probability: Over [words ; active toolkens], or over what could be chosen if a call was forced. It does not
             depend on the sampling temperature. If the toolkens were calibrated on held-out data
             (`Reasoning.calibrated`), it is the calibrated one: about eight in ten calls reported with 0.8 are right.
+            If the toolkens have evidence, it is p(call) · p(tool | call); see `toolkens.evidence`.
     """
 
     tool: str
@@ -281,7 +285,8 @@ class Engine(Protocol):
             request: What may come next, and what ends the text.
 
         Raises:
-            ValueError: A prompt is empty, or no longer than `request.begun`.
+            ValueError: A prompt is empty, or no longer than `request.begun`. Or the toolkens have evidence and there is
+                not one of `request.requests` for each prompt.
             PromptTooLongError: A prompt fills the context.
             ToolkenSetError: The toolkens were made for another LM.
         """
@@ -301,7 +306,12 @@ class Engine(Protocol):
         ...
 
     def rank(
-        self, prompts: Sequence[Sequence[int]], *, toolkens: ToolkenSet, active: Collection[str] | None = None
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        toolkens: ToolkenSet,
+        active: Collection[str] | None = None,
+        requests: Sequence[Request] = (),
     ) -> list[tuple[Candidate, ...]]:
         """Rank the active toolkens after each prompt by their probability over [words ; active toolkens].
 
@@ -311,12 +321,14 @@ class Engine(Protocol):
             prompts: Token ids, each with at least one token.
             toolkens: The toolkens.
             active: Names of the toolkens to rank; None for all.
+            requests: What the user asked in each prompt, as in `DecodingRequest`.
 
         Returns:
             For each prompt, the toolkens from the likeliest to the least likely.
 
         Raises:
-            ValueError: A prompt is empty, or `active` names a tool without toolken.
+            ValueError: A prompt is empty, `active` names a tool without toolken, or the toolkens have evidence and
+                there is not one request for each prompt.
             PromptTooLongError: A prompt fills the context.
             ToolkenSetError: The toolkens were made for another LM.
         """

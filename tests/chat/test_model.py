@@ -58,6 +58,7 @@ def test_a_fired_toolken_becomes_a_tool_call() -> None:
             "name": "multiply",
             "probability": 0.75,
             "calibrated": False,
+            "ambiguous": False,
             "runners_up": [{"name": "other", "probability": 0.125}],
             "backtraced_from": [],
         },

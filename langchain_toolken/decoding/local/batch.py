@@ -20,10 +20,14 @@ class Row:
         fed: How many of `ids` the LM has seen. Their keys and values are in the batch's cache, or in `cache`.
         cache: The row's own cache while it is in no batch.
         reused: How many of the prompt's tokens came out of the prefix cache.
+        span: The tokens of the prompt, as (start, stop), whose mean state is wanted; None for none.
+        mean: The mean hidden state (d,) of the span, float32; None until it is known.
     """
 
-    def __init__(self, prompt: Sequence[int]) -> None:
+    def __init__(self, prompt: Sequence[int], span: tuple[int, int] | None = None) -> None:
         self.ids = list(prompt)
+        self.span = span
+        self.mean: Tensor | None = None
         self.cache: DynamicCache | None = None
         self.fed = 0
         self.reused = 0
@@ -126,7 +130,13 @@ class Batch:
             attention_mask=mask,
             position_ids=torch.tensor(positions, device=device),
             cache=self.cache,
-        )[:, -1]
-        for row in self.rows:
-            row.fed = min(row.fed + width, len(row.ids))
-        return hidden
+        )
+        for states, row in zip(hidden, self.rows, strict=True):
+            fed = min(row.fed + width, len(row.ids))
+            if row.span is not None and row.mean is None:
+                # All of the span runs at once: a row starts with all that it has, and nothing after the span's start
+                # was taken out of the prefix cache.
+                start, stop = (place - fed + width for place in row.span)
+                row.mean = states[start:stop].float().mean(dim=0)
+            row.fed = fed
+        return hidden[:, -1]

@@ -21,15 +21,17 @@ from langchain_toolken.decoding.engine import (
     check_room,
 )
 from langchain_toolken.decoding.local.cache import PrefixCache
+from langchain_toolken.decoding.local.call_evidence import CallEvidence
 from langchain_toolken.decoding.local.completer import Completer
 from langchain_toolken.decoding.local.grammar import ArgumentGrammars
 from langchain_toolken.decoding.local.job import Job
-from langchain_toolken.decoding.local.placed_toolkens import PlacedToolkens
+from langchain_toolken.decoding.local.placed_toolkens import PlacedEvidence, PlacedToolkens
 from langchain_toolken.decoding.local.reasoner import Reasoner
 from langchain_toolken.decoding.local.result_guard import ResultGuard
 from langchain_toolken.decoding.local.scheduler import Scheduler
 from langchain_toolken.decoding.local.scoring import score_continuations
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.prompts.requests import Request
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 
@@ -61,7 +63,7 @@ class TransformersEngine:
         self._lock = threading.Lock()
         self._grammars: ArgumentGrammars | None = None
         self._guard: ResultGuard | None = None
-        self._last_placed: tuple[ToolkenSet, Tensor, Tensor] | None = None
+        self._last_placed: tuple[ToolkenSet, Tensor, Tensor, PlacedEvidence | None] | None = None
 
     @property
     def max_batch_size(self) -> int:
@@ -97,7 +99,7 @@ class TransformersEngine:
     def reason(self, prompts: Sequence[Sequence[int]], request: DecodingRequest) -> list[Reasoning]:
         """Decode every prompt until EOS, a stop string, a toolken or the limit; see `Engine.reason`."""
         reasoner = self._reasoner(prompts, request)
-        job = Job(prompts, reasoner.choose, reasoner.toolkens)
+        job = Job(prompts, reasoner.choose, reasoner.toolkens, evidence=reasoner.evidence)
         self._scheduler.run(job)
         return reasoner.results(job.reused)
 
@@ -107,7 +109,12 @@ class TransformersEngine:
         return self._pieces(self._reasoner([prompt], request))
 
     def rank(
-        self, prompts: Sequence[Sequence[int]], *, toolkens: ToolkenSet, active: Collection[str] | None = None
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        toolkens: ToolkenSet,
+        active: Collection[str] | None = None,
+        requests: Sequence[Request] = (),
     ) -> list[tuple[Candidate, ...]]:
         """Rank the active toolkens by probability after each prompt; see `Engine.rank`."""
         check_active(toolkens, active)
@@ -116,14 +123,18 @@ class TransformersEngine:
         placed = self.place(toolkens, active)
         if placed is None:
             return [() for _ in prompts]
+        evidence = self._evidence(prompts, placed, requests)
         ranking: list[tuple[Candidate, ...]] = [()] * len(prompts)
 
         def look(rows: list[int], logits: Tensor) -> list[list[int]]:
             for row, scores in zip(rows, logits, strict=True):
-                ranking[row] = placed.ranked(scores, self.lm.vocab_size)
+                if evidence is None:
+                    ranking[row] = placed.ranked(scores, self.lm.vocab_size)
+                else:
+                    ranking[row] = evidence.ranked(row, scores)
             return [[] for _ in rows]
 
-        self._scheduler.run(Job(prompts, look, placed))
+        self._scheduler.run(Job(prompts, look, placed, evidence=evidence))
         return ranking
 
     def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[float]:
@@ -196,24 +207,44 @@ class TransformersEngine:
         last = self._last_placed
         if last is None or last[0] is not toolkens:
             toolkens.check_fits(self.lm.identity)
+            device = self.lm.head.weight.device
             # Only the last set is kept: the next call most likely brings the same one.
             last = self._last_placed = (
                 toolkens,
-                toolkens.matrix.to(device=self.lm.head.weight.device, dtype=torch.float32),
-                toolkens.biases.to(device=self.lm.head.weight.device),
+                toolkens.matrix.to(device=device, dtype=torch.float32),
+                toolkens.biases.to(device=device),
+                None if toolkens.evidence is None else PlacedEvidence.on(device, toolkens.evidence),
             )
-        _, matrix, biases = last
+        _, matrix, biases, evidence = last
         mask = None
         if active is not None:
             mask = torch.tensor([name in active for name in toolkens.names], device=matrix.device)
-        return PlacedToolkens(toolkens.names, matrix, biases, mask, toolkens.calibration)
+        return PlacedToolkens(toolkens.names, matrix, biases, mask, toolkens.calibration, evidence)
+
+    def _evidence(
+        self, prompts: Sequence[Sequence[int]], placed: PlacedToolkens | None, requests: Sequence[Request]
+    ) -> CallEvidence | None:
+        """Return what the toolkens' evidence says of the prompts; None if there is no evidence, or no prompt."""
+        if placed is None or placed.evidence is None or not prompts:
+            return None
+        if len(requests) != len(prompts):
+            raise ValueError(
+                f"these toolkens have evidence, which needs what the user asked in each of the {len(prompts)} prompts, "
+                f"but {len(requests)} requests were given: set `requests` (prompts.requests.request_of finds them)"
+            )
+        for prompt, request in zip(prompts, requests, strict=True):
+            start, stop = request.span
+            if not 0 <= start < stop <= len(prompt):
+                raise ValueError(f"the request {request.text[:40]!r} is at {request.span} of {len(prompt)} tokens")
+        return CallEvidence(placed, placed.evidence, requests, self.lm.vocab_size)
 
     def _reasoner(self, prompts: Sequence[Sequence[int]], request: DecodingRequest) -> Reasoner:
         begun = request.begun or 0
         limits = [min(request.sampling.max_tokens, self.room(prompt) + begun) for prompt in prompts]
         placed = self.place(request.toolkens, request.active)
         guard = self.guard if request.after_result else None
-        return Reasoner(self.lm, prompts, request, limits=limits, toolkens=placed, guard=guard)
+        evidence = self._evidence(prompts, placed, request.requests)
+        return Reasoner(self.lm, prompts, request, limits=limits, toolkens=placed, guard=guard, evidence=evidence)
 
     def _pieces(self, reasoner: Reasoner) -> Iterator[str | Reasoning]:
         pieces: deque[str] = deque()
@@ -228,7 +259,7 @@ class TransformersEngine:
                 shown = len(text)
             return chosen
 
-        job = Job(reasoner.prompts, choose, reasoner.toolkens, read_by_steps=True)
+        job = Job(reasoner.prompts, choose, reasoner.toolkens, evidence=reasoner.evidence, read_by_steps=True)
         steps = self._scheduler.steps(job)
         try:
             for _ in steps:

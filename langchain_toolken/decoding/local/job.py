@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from langchain_toolken.decoding.local.batch import Row
+from langchain_toolken.decoding.local.call_evidence import CallEvidence
 from langchain_toolken.decoding.local.placed_toolkens import PlacedToolkens
 
-# Rows that are due for a choice (indices into the job's prompts) and their logits (n, V+K) -> the tokens that each
-# continues with; none when it has ended.
+# Rows that are due for a choice (indices into the job's prompts) and their logits (n, V+K), or as `CallEvidence` takes
+# them -> the tokens that each continues with; none when it has ended.
 Choose = Callable[[list[int], Tensor], list[list[int]]]
 
 _AHEAD = 32  # steps that a stream may be ahead of its reader before it makes room for others
@@ -24,6 +25,7 @@ class Job:
         prompts: Token ids, each with at least one token.
         choose: Decides how rows continue. It is called in the scheduler's thread.
         toolkens: The toolkens; None for words alone.
+        evidence: What else is known of the prompts; None for the toolkens alone.
         read_by_steps: The caller follows the steps (`Scheduler.steps`), so the job waits when it is far ahead.
 
     Attributes:
@@ -43,11 +45,14 @@ class Job:
         choose: Choose,
         toolkens: PlacedToolkens | None,
         *,
+        evidence: CallEvidence | None = None,
         read_by_steps: bool = False,
     ) -> None:
-        self.rows = [Row(prompt) for prompt in prompts]
+        spans = [None] * len(prompts) if evidence is None else evidence.spans
+        self.rows = [Row(prompt, span) for prompt, span in zip(prompts, spans, strict=True)]
         self.choose = choose
         self.toolkens = toolkens
+        self.evidence = evidence
         self.open = len(self.rows)
         self.error: BaseException | None = None
         self.ended = threading.Event()

@@ -8,7 +8,36 @@ import torch
 from torch import Tensor
 
 from langchain_toolken.decoding.engine import Candidate
+from langchain_toolken.toolkens.evidence import Evidence
 from langchain_toolken.toolkens.provenance import Calibration
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedEvidence:
+    """A set's evidence with its tensors on the head's device.
+
+    Attributes:
+        evidence: The evidence.
+        gate_state: (d,), the gate's weights of the hidden state; None without a gate.
+        gate_request: (d,), its weights of the request's mean state; None without a gate.
+        request_rows: (K, d); None for none.
+    """
+
+    evidence: Evidence
+    gate_state: Tensor | None
+    gate_request: Tensor | None
+    request_rows: Tensor | None
+
+    @classmethod
+    def on(cls, device: torch.device, evidence: Evidence) -> PlacedEvidence:
+        """Put evidence on a device."""
+        gate, rows = evidence.gate, evidence.request_rows
+        return cls(
+            evidence=evidence,
+            gate_state=None if gate is None else gate.state.to(device),
+            gate_request=None if gate is None else gate.request.to(device),
+            request_rows=None if rows is None else rows.to(device),
+        )
 
 
 @dataclass(frozen=True)
@@ -21,6 +50,7 @@ class PlacedToolkens:
         biases: (K,), on the head's device.
         mask: Which toolkens are active, (K,) bool; None for all.
         calibration: How probabilities are calibrated; None for the LM's bare softmax.
+        evidence: What else says when to call and which tool; None for the rows alone.
     """
 
     names: tuple[str, ...]
@@ -28,6 +58,7 @@ class PlacedToolkens:
     biases: Tensor
     mask: Tensor | None
     calibration: Calibration | None
+    evidence: PlacedEvidence | None = None
 
     def probabilities(self, words: Tensor, toolkens: Tensor) -> Tensor:
         """Compute each tool's probability.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from langchain_toolken.decoding.engine import Candidate, DecodingRequest, Reasoning, TokenLogprob
+from langchain_toolken.decoding.local.call_evidence import CallEvidence
 from langchain_toolken.decoding.local.placed_toolkens import PlacedToolkens
 from langchain_toolken.decoding.local.result_guard import ResultGuard
 from langchain_toolken.decoding.local.sampler import Sampler
@@ -28,10 +29,12 @@ class Reasoner:
         limits: Most words of each row.
         toolkens: The request's toolkens on the head's device; None for words alone.
         guard: Keeps the results at the prompts' ends from being lengthened; None where the prompts end with no result.
+        evidence: What else says when to call and which tool; None for the toolkens alone.
 
     Attributes:
         prompts: Token ids of each row's prompt.
         toolkens: The request's toolkens; None for words alone.
+        evidence: What else says when to call and which tool; None for the toolkens alone.
         texts: What each row has written so far.
 
     Raises:
@@ -47,10 +50,12 @@ class Reasoner:
         limits: Sequence[int],
         toolkens: PlacedToolkens | None,
         guard: ResultGuard | None,
+        evidence: CallEvidence | None = None,
     ) -> None:
         rows = len(prompts)
         self.prompts = prompts
         self.toolkens = toolkens
+        self.evidence = evidence
         self._rejected = request.begun is not None
         self._begun = begun = request.begun or 0
         if any(not 0 <= begun < len(prompt) for prompt in prompts):
@@ -63,6 +68,7 @@ class Reasoner:
         self._limits = limits
         self._counts = [begun] * rows
         self._sampler = Sampler(request.sampling)
+        self._temperature = request.sampling.temperature
         self._top_logprobs = request.sampling.top_logprobs
         self._logprobs: list[list[TokenLogprob]] = [[] for _ in range(rows)]
         self._reasons: list[Literal["stop", "length", "tool_calls"]] = ["length"] * rows
@@ -80,11 +86,11 @@ class Reasoner:
 
     def choose(self, rows: list[int], logits: Tensor) -> list[list[int]]:
         """Choose one token for each row; a row that ends gets none."""
-        allowed = self._allowed(rows, logits)
-        tokens = self._sampler(rows, allowed)
-        # A forced call is weighed against the other calls; anything else against all that the LM could have said.
-        weighed = allowed if self._must_call else logits
-        return [self._take(row, token, weighed[i]) for i, (row, token) in enumerate(zip(rows, tokens, strict=True))]
+        guarded = self._guarded(rows, logits)
+        if self.evidence is not None:
+            guarded = self.evidence.combined(rows, guarded, self._temperature)
+        tokens = self._sampler(rows, self._allowed(rows, guarded))
+        return [self._take(row, token, logits[i]) for i, (row, token) in enumerate(zip(rows, tokens, strict=True))]
 
     def results(self, reused: Sequence[int]) -> list[Reasoning]:
         """Return the result of every row.
@@ -113,11 +119,7 @@ class Reasoner:
         ]
 
     def _allowed(self, rows: list[int], logits: Tensor) -> Tensor:
-        """Return the logits with −inf for what may not come next.
-
-        That is: calls right after a rejected call, words where a call is forced, and words that would lengthen a
-        result.
-        """
+        """Return logits (n, V+K) with −inf for calls right after a rejected call, and for words where one is forced."""
         vocabulary = self._lm.vocab_size
         if self._rejected and any(self._counts[row] == self._begun for row in rows):
             logits = logits.clone()
@@ -130,14 +132,27 @@ class Reasoner:
             calls[vocabulary:] = True
             calls[sorted(self._markers)] = True
             return logits.masked_fill(~calls, float("-inf"))
-        if self._guard is None or not any(self._endings):
+        return logits
+
+    def _guarded(self, rows: list[int], logits: Tensor) -> Tensor:
+        """Return the logits with −inf for words that would lengthen a result."""
+        if self._must_call or self._guard is None or not any(self._endings):
             return logits
         logits = logits.clone()
         for i, row in enumerate(rows):
             if ending := self._endings[row]:
-                words = logits[i, :vocabulary]
+                words = logits[i, : self._lm.vocab_size]
                 words.masked_fill_(self._guard.forbidden(ending).to(words.device), float("-inf"))
         return logits
+
+    def _weighed(self, row: int, logits: Tensor) -> Tensor:
+        """Return the logits (V+K) that a row's probabilities are over, whatever the sampling temperature.
+
+        A forced call is weighed against the other calls; anything else against all that the LM could have said.
+        """
+        if self.evidence is not None:
+            logits = self.evidence.combined([row], logits[None], 1.0)[0]
+        return self._allowed([row], logits[None])[0] if self._must_call else logits
 
     def _take(self, row: int, token: int, logits: Tensor) -> list[int]:
         """Continue a row with a token: return a list of it, or an empty list when the row has ended."""
@@ -145,7 +160,7 @@ class Reasoner:
             self.texts[row].finish()
             if self.texts[row].stopped:  # what was held back completes a stop string, which came first
                 return self._end(row, "stop")
-            self._candidates[row] = self._weigh(token, logits)
+            self._candidates[row] = self._weigh(row, token, logits)
             self._marked[row] = token if token in self._markers else None
             return self._end(row, "tool_calls")
         if token in self._lm.eos_ids:
@@ -153,7 +168,7 @@ class Reasoner:
         self._counts[row] += 1
         self._write(row, token)
         if self._top_logprobs is not None:
-            self._logprobs[row].append(self._logprob(token, logits, self._top_logprobs))
+            self._logprobs[row].append(self._logprob(token, self._weighed(row, logits), self._top_logprobs))
         if self.texts[row].stopped:
             return self._end(row, "stop")
         if self._counts[row] == self._limits[row]:
@@ -170,12 +185,18 @@ class Reasoner:
         self.texts[row].finish()
         return []
 
-    def _weigh(self, fired: int, logits: Tensor) -> tuple[Candidate, ...]:
-        """Return what fired and the next likeliest toolkens, with their probabilities over `logits`."""
+    def _weigh(self, row: int, fired: int, logits: Tensor) -> tuple[Candidate, ...]:
+        """Return what fired and the next likeliest toolkens, with their probabilities."""
         vocabulary = self._lm.vocab_size
-        others = () if self.toolkens is None else self.toolkens.ranked(logits, vocabulary)
+        weighed = self._weighed(row, logits)
+        others: tuple[Candidate, ...] = ()
+        if self.evidence is not None:
+            forced = float(weighed.softmax(dim=-1)[vocabulary:].sum()) if self._must_call else None
+            others = self.evidence.ranked(row, logits, forced)
+        elif self.toolkens is not None:
+            others = self.toolkens.ranked(weighed, vocabulary)
         if fired < vocabulary:
-            marker = Candidate(self._text(fired), float(logits.softmax(dim=-1)[fired]))
+            marker = Candidate(self._text(fired), float(weighed.softmax(dim=-1)[fired]))
             return (marker, *others[:RUNNERS_UP])
         assert self.toolkens is not None
         name = self.toolkens.names[fired - vocabulary]

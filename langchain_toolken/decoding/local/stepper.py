@@ -13,6 +13,7 @@ from langchain_toolken.decoding.local.batch import Batch, Row
 from langchain_toolken.decoding.local.cache import PrefixCache
 from langchain_toolken.decoding.local.job import Job
 from langchain_toolken.decoding.local.job_queue import JobQueue
+from langchain_toolken.decoding.local.request_means import RequestMeans
 from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.lm.model import LanguageModel
 
@@ -36,6 +37,7 @@ class Stepper:
         self._prefixes = prefixes
         self._queue = queue
         self._batch = Batch(lm)
+        self._means = RequestMeans()
 
     @property
     def running(self) -> int:
@@ -56,7 +58,12 @@ class Stepper:
         new = self._queue.admit(self.running, most)
         for row in new:
             if row.cache is None:
-                row.cache, row.fed = self._prefixes.take(row.ids)
+                usable = row.ids
+                if row.span is not None:
+                    row.mean = self._means.get(row.ids, row.span)
+                    if row.mean is None:  # the request's tokens have to run for it
+                        usable = row.ids[: row.span[0] + 1]
+                row.cache, row.fed = self._prefixes.take(usable)
                 row.reused = row.fed
         return new
 
@@ -77,7 +84,9 @@ class Stepper:
             new = [row for row in new if row not in group]
             try:
                 batch = Batch(self.lm, group)
-                self._choose(batch, group, batch.start())
+                hidden = batch.start()
+                self._read_requests(group)
+                self._choose(batch, group, hidden)
                 self._batch.join(batch)
             except Exception as error:  # noqa: BLE001 - the callers get it
                 self._failed(group, error)
@@ -89,6 +98,15 @@ class Stepper:
                 job.end(error)
             self._queue.clear()
             self._batch = Batch(self.lm)
+
+    def _read_requests(self, rows: Sequence[Row]) -> None:
+        """Give the mean states of the rows' requests to their jobs' evidence."""
+        for row in rows:
+            if row.span is not None and row.mean is not None:
+                self._means.put(row.ids, row.span, row.mean)
+                evidence = self._queue.job_of(row).evidence
+                assert evidence is not None
+                evidence.read(self._queue.index_of(row), row.mean)
 
     def _choose(self, batch: Batch, due: list[Row], hidden: Tensor) -> None:
         """Let each job choose for its rows among `due`, which have the last hidden states (n, d)."""
@@ -103,7 +121,11 @@ class Stepper:
             rows = [due[i] for i in places]
             logits = words if len(places) == len(due) else words[places]
             if job in toolkens:
-                logits = torch.cat([logits, toolkens[job].to(words.device)], dim=-1)
+                states = None
+                if job.evidence is not None:
+                    states = job.evidence.state_logits(hidden if len(places) == len(due) else hidden[places])
+                parts = [toolkens[job]] if states is None else [toolkens[job], states]
+                logits = torch.cat([logits, *(part.to(words.device) for part in parts)], dim=-1)
             try:
                 chosen = job.choose([self._queue.index_of(row) for row in rows], logits)
             except Exception as error:  # noqa: BLE001 - the caller gets it
