@@ -59,6 +59,11 @@ def content_spans(
     ]
 
 
+def as_content(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """Return `text` as a prompt holds it: without the plain texts that open turns in the tokenizer's template."""
+    return with_broken_markers(text, _text_markers(tokenizer, str(tokenizer.chat_template)))
+
+
 @dataclass(frozen=True)
 class AnsweredChat:
     """The token ids of a chat that ends in a complete answer.
@@ -251,14 +256,13 @@ def _open_answer(tokenizer: PreTrainedTokenizerBase, turn: Turn, *, first: bool)
         first: Whether no prompt precedes it that could have opened the thought.
     """
     layout = thought_layout(tokenizer)
-    markers = _text_markers(tokenizer, str(tokenizer.chat_template))
-    text = Segment(with_broken_markers(turn.text, markers), content=True)
+    text = Segment(as_content(tokenizer, turn.text), content=True)
     if layout is None:
         return [text]
     opened = layout.opened and not first
     begin, end = Segment(layout.begin, content=False), Segment(layout.end, content=False)
     if turn.thought or turn.thought_open:
-        thought = [*([] if opened else [begin]), Segment(with_broken_markers(turn.thought, markers), content=True)]
+        thought = [*([] if opened else [begin]), Segment(as_content(tokenizer, turn.thought), content=True)]
         return thought if turn.thought_open else [*thought, end, text]
     return [end, text] if opened else [text]
 

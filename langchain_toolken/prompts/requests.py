@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from langchain_toolken.prompts.chat_templates import content_spans
+from langchain_toolken.prompts.chat_templates import as_content, content_spans
 from langchain_toolken.prompts.content import bos_ids, encode_with_ends
 from langchain_toolken.prompts.format import ANSWER, PromptFormat
 from langchain_toolken.prompts.messages import completion_text
+from langchain_toolken.prompts.quoting import label_reading, quoted
 from langchain_toolken.prompts.tool_calls import call_layout
 from langchain_toolken.prompts.tool_cards import tool_list, with_tool_list
 from langchain_toolken.prompts.turns import Turn
@@ -56,26 +57,36 @@ def request_of(
     Raises:
         ValueError: As `messages.render`, or the tokenizer gives no offsets.
     """
-    asked = next((turn.text for turn in reversed(turns) if turn.role == "user" and turn.text.strip()), None)
+    if prompt_format.style == "completion" and tools:
+        turns = with_tool_list(turns, tool_list(tools, call_layout(tokenizer)), system=True)
+    place = max((i for i, turn in enumerate(turns) if turn.role == "user" and turn.text.strip()), default=None)
     if prompt_format.style == "completion":
-        if tools:
-            turns = with_tool_list(turns, tool_list(tools, call_layout(tokenizer)), system=True)
-        return _in_completion(tokenizer, prompt_format.few_shot + completion_text(turns), asked)
+        return _in_completion(tokenizer, prompt_format.few_shot, turns, place)
     contents = content_spans(tokenizer, turns, tools)
+    asked = None if place is None else turns[place].text
+    shown = None if asked is None else as_content(tokenizer, asked)
     # A list of tools may stand before the request in the same message.
-    found = [one for one in contents if one[0] == asked] or [one for one in contents if asked and asked in one[0]]
+    found = [one for one in contents if one[0] == shown] or [one for one in contents if shown and shown in one[0]]
     if asked is None or not found:
         text = "\n".join(turn.text for turn in turns if turn.text)
         return Request(text, (0, max((stop for _, _, stop in contents), default=1)))
     return Request(asked, found[-1][1:])
 
 
-def _in_completion(tokenizer: PreTrainedTokenizerBase, text: str, asked: str | None) -> Request:
-    begin = 0 if asked is None else text.rindex(f"{asked}{ANSWER}")
+def _in_completion(
+    tokenizer: PreTrainedTokenizerBase, few_shot: str, turns: Sequence[Turn], place: int | None
+) -> Request:
+    reading = label_reading(tokenizer)
+    text = few_shot + completion_text(turns, reading)
+    begin, end = 0, len(text)
+    if place is not None:
+        asked = quoted(turns[place].text, reading, begins_line=place > 0 and turns[place - 1].role == "user")
+        end = len(few_shot) + len(completion_text(turns[: place + 1], reading)) - len(ANSWER)
+        begin = end - len(asked)
     lead = len(bos_ids(tokenizer))
-    ends = [end for _, end in encode_with_ends(tokenizer, text, continued=False, offsets=True)]
-    start, stop = tokens_between(ends, begin, len(text) if asked is None else begin + len(asked))
-    return Request(text if asked is None else asked, (lead + start, lead + stop))
+    ends = [stop for _, stop in encode_with_ends(tokenizer, text, continued=False, offsets=True)]
+    start, stop = tokens_between(ends, begin, end)
+    return Request(text if place is None else turns[place].text, (lead + start, lead + stop))
 
 
 def question_of(text: str) -> tuple[int, int] | None:
