@@ -34,6 +34,7 @@ ROWS: tuple[frozenset[str], ...] = (
 TESTS_OF_MORE_THAN_ONE_FILE: dict[str, str] = {
     "chat/test_concurrency.py": "many callers of one chat model at once",
     "chat/test_copies.py": "copies of a chat model, across processes too",
+    "chat/test_evidence.py": "toolkens with evidence, from the chat model to the engine",
     "chat/test_forgery.py": "no text in a conversation can forge a call",
     "chat/test_langchain_surface.py": "what LangChain expects of a chat model's methods",
     "chat/test_standard_events_and_errors.py": "LangChain's v3 events and its standard exceptions",
