@@ -172,7 +172,7 @@ class Evidence:
         return text, {_PREFIX + name: tensor for name, tensor in tensors.items()}
 
     @classmethod
-    def of_saved(cls, text: str, tensors: Mapping[str, Tensor]) -> Self:
+    def of_saved(cls, text: str | bytes, tensors: Mapping[str, Tensor]) -> Self:
         """Build the evidence that `saved` returned. Tensors that belong to other things are ignored.
 
         Raises:

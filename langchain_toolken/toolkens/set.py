@@ -299,16 +299,15 @@ class ToolkenSet:
         for name in _OPTIONAL_TENSORS:
             if (tensor := getattr(self, name)) is not None:
                 tensors[name] = tensor
-        extra_files = dict(extra_files or {})
-        if EVIDENCE_FILE in extra_files:
-            raise ValueError(f"{EVIDENCE_FILE!r} can't be saved with toolkens: give a name that they don't use")
+        own_files: dict[str, bytes] = {}
         if self.evidence is not None:
-            extra_files[EVIDENCE_FILE], more = self.evidence.saved()
+            text, more = self.evidence.saved()
+            own_files[EVIDENCE_FILE] = text.encode(errors="replace")
             tensors |= more
         settings = SavedSettings(
             bias=self.bias, specs=list(self.specs), provenance=self.provenance, calibration=self.calibration
         )
-        write_folder(folder, settings, tensors, extra_files=extra_files)
+        write_folder(folder, settings, tensors, own_files=own_files, extra_files=extra_files)
 
     @classmethod
     def load(cls, folder: str | Path) -> ToolkenSet:
@@ -325,10 +324,16 @@ class ToolkenSet:
         saved = read_folder(folder)
         settings, tensors = saved.settings, saved.tensors
         file = Path(folder) / TENSORS_FILE
-        known = {name for name in tensors if name in _OPTIONAL_TENSORS or is_evidence(name)}
+        informed = EVIDENCE_FILE in saved.files
+        known = {name for name in tensors if name in _OPTIONAL_TENSORS or (informed and is_evidence(name))}
         if set(tensors) - known != {"matrix", "prior"}:
             raise ToolkenSetError(f"{file} holds {sorted(tensors)}, not 'matrix' and 'prior': fit anew")
-        evidence = _read_evidence(Path(folder), tensors)
+        evidence = None
+        if informed:
+            try:
+                evidence = Evidence.of_saved(saved.files[EVIDENCE_FILE], tensors)
+            except ToolkenSetError as error:
+                raise ToolkenSetError(f"{file.with_name(EVIDENCE_FILE)}: {error}. Fit anew") from error
         try:
             return cls(
                 specs=tuple(settings.specs),
@@ -379,15 +384,3 @@ class ToolkenSet:
         close = difflib.get_close_matches(str(name), self.names, n=3)
         hint = f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(self.names[:10]) or 'none'}"
         return f"there is no toolken named {name!r} ({hint})"
-
-
-def _read_evidence(folder: Path, tensors: Mapping[str, Tensor]) -> Evidence | None:
-    file = folder / EVIDENCE_FILE
-    if not file.exists():
-        if any(map(is_evidence, tensors)):
-            raise ToolkenSetError(f"{file} is missing: copy the whole folder again, or fit anew")
-        return None
-    try:
-        return Evidence.of_saved(file.read_text(encoding="utf-8"), tensors)
-    except (ToolkenSetError, UnicodeDecodeError) as error:
-        raise ToolkenSetError(f"{file}: {error}. Copy the folder again, or fit anew") from error

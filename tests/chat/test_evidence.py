@@ -96,7 +96,7 @@ def test_an_agents_steps_keep_the_request_and_the_prefix(
     chatting: LanguageModel, means: list[torch.Tensor], style: Style
 ) -> None:
     engine = TransformersEngine(chatting)
-    chat = ToolkenChat.from_engine(engine, informed(chatting, style, threshold=-1000.0), max_tokens=4)
+    chat = ToolkenChat.from_engine(engine, informed(chatting, style, threshold=-1000.0), max_tokens=24)
     agent = create_toolken_agent(chat, [lamp, door], max_calls=2)
     end = agent.invoke({"messages": [("user", ASKED)]})
     assert sum(isinstance(message, ToolMessage) for message in end["messages"]) == 2

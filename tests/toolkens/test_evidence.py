@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 
+from langchain_toolken.disk.sealed_json import sealed
 from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.evidence import Evidence, Gate
 from langchain_toolken.toolkens.folder import SETTINGS_FILE, TENSORS_FILE
@@ -45,7 +46,7 @@ def test_a_set_is_saved_with_its_evidence_and_without_any_file_where_it_has_none
     assert not (tmp_path / "set" / EVIDENCE_FILE).exists()
     assert ToolkenSet.load(tmp_path / "set").evidence is None
     with pytest.raises(ValueError, match="evidence.json"):
-        make(["a"]).save(tmp_path / "set", {EVIDENCE_FILE: "{}"})
+        toolkens.save(tmp_path / "set", {EVIDENCE_FILE: "{}"})
 
 
 def test_evidence_counts_for_the_fingerprint() -> None:
@@ -161,31 +162,36 @@ def test_evidence_that_does_not_fit_its_set_is_refused() -> None:
         Evidence(lexical=(LexicalMatch("description", 1.0, ()), LexicalMatch("description", 1.0, ())))
 
 
+def put(folder: Path, name: str, content: bytes) -> None:
+    """Puts another content into a saved file, with the right checksums."""
+    (folder / name).write_bytes(content)
+    settings = json.loads((folder / SETTINGS_FILE).read_text())
+    del settings["sha256"]
+    settings["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (folder / SETTINGS_FILE).write_bytes(sealed(settings))
+
+
 def change(folder: Path, **changes: Any) -> None:
-    """Rewrites fields of evidence.json, and its checksum where the set notes one."""
     content = json.loads((folder / EVIDENCE_FILE).read_text())
-    write(folder, json.dumps({**content, **changes}).encode())
+    put(folder, EVIDENCE_FILE, json.dumps({**content, **changes}).encode())
 
 
 def write(folder: Path, content: bytes) -> None:
-    (folder / EVIDENCE_FILE).write_bytes(content)
+    put(folder, EVIDENCE_FILE, content)
 
 
 def change_tensors(folder: Path, changes: dict[str, torch.Tensor | None]) -> None:
     tensors = tensors_from_bytes((folder / TENSORS_FILE).read_bytes())
     kept = {name: tensor for name, tensor in {**tensors, **changes}.items() if tensor is not None}
-    payload = tensors_to_bytes(kept)
-    (folder / TENSORS_FILE).write_bytes(payload)
-    settings = json.loads((folder / SETTINGS_FILE).read_text())
-    settings["payload_sha256"] = hashlib.sha256(payload).hexdigest()
-    (folder / SETTINGS_FILE).write_text(json.dumps(settings))
+    put(folder, TENSORS_FILE, tensors_to_bytes(kept))
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda f: (f / EVIDENCE_FILE).unlink(), "is missing"),
-        (lambda f: write(f, b"\xff\xfe{"), "utf-8"),
+        (lambda f: (f / EVIDENCE_FILE).write_bytes(b"{}"), "is not the file that toolkens.json was saved with"),
+        (lambda f: write(f, b"\xff\xfe{"), "Invalid JSON"),
         (lambda f: write(f, b"[1, 2"), "Invalid JSON"),
         (lambda f: write(f, b"[]"), "object"),
         (lambda f: write(f, b"[" * 100_000), "recursion|Invalid JSON"),
@@ -216,6 +222,13 @@ def test_damaged_evidence_is_refused_by_the_name_of_its_file(
     with pytest.raises(ToolkenSetError, match=message) as caught:
         ToolkenSet.load(tmp_path / "set")
     assert str(tmp_path / "set" / EVIDENCE_FILE) in str(caught.value)
+
+
+def test_tensors_of_evidence_without_its_file_are_refused(tmp_path: Path) -> None:
+    make(["a"]).save(tmp_path / "set")
+    change_tensors(tmp_path / "set", {"evidence.request_rows": torch.zeros(1, 4)})
+    with pytest.raises(ToolkenSetError, match=r"holds \['evidence.request_rows', 'matrix', 'prior'\]"):
+        ToolkenSet.load(tmp_path / "set")
 
 
 def test_evidence_of_another_number_of_tools_is_refused_by_the_sets_file(tmp_path: Path) -> None:
