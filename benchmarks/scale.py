@@ -38,8 +38,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from langchain_toolken.training.features.compute import Features
+from langchain_toolken.training.features.manifest import FeatureSource
 from langchain_toolken.training.features.mapped_states import MappedStates
-from langchain_toolken.training.features.store import FeatureSource, FeatureStore
+from langchain_toolken.training.features.store import FeatureStore
 from langchain_toolken.training.solve.solver import ConvergenceWarning, choose_solver, peak_bytes, solve
 
 Solver = Literal["lbfgs", "stochastic"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,3 +50,20 @@ def writing(file: str | Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise WriteError(file, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names and renames in `folder` survive a power cut, where folders can be synced (not on Windows)."""
+    if os.name == "nt":
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # it may be written, but not listed
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from langchain_toolken.disk.lock import held
-from langchain_toolken.disk.writing import writing
+from langchain_toolken.disk.writing import sync_folder, writing
 
 Content = TypeVar("Content")
 
@@ -77,7 +77,7 @@ def swap_in(target: Path, files: Mapping[str, bytes]) -> None:
             with writing(target / name):
                 _write_synced(new / name, content)
         with writing(target):
-            _sync_folder(new)
+            sync_folder(new)
             _move_into_place(new, target)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
@@ -156,23 +156,6 @@ def _write_synced(file: Path, content: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make names and renames in `folder` survive a power cut, where folders can be synced (not on Windows)."""
-    if os.name == "nt":
-        return
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # it may be written, but not listed
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)
-
-
 def _move_into_place(new: Path, target: Path) -> None:
     old: Path | None = None
     while True:
@@ -189,5 +172,5 @@ def _move_into_place(new: Path, target: Path) -> None:
         old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex}")
         with suppress(FileNotFoundError):
             target.rename(old)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
     _delete(_left_over(target, "old"))

@@ -34,7 +34,7 @@ class Steps:
             (Path, "mkdir"),
             (Path, "rename"),
             (folder_swap, "_write_synced"),
-            (folder_swap, "_sync_folder"),
+            (folder_swap, "sync_folder"),
             (shutil, "rmtree"),
         ):
             monkeypatch.setattr(owner, name, self.watch(getattr(owner, name), name))

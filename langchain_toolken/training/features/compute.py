@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,14 +26,10 @@ from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.training.demonstrations.demonstration import Demonstration, DroppedRow
 from langchain_toolken.training.features.lm_pass import PassBatch, plan_batches, run_batch
+from langchain_toolken.training.features.manifest import MANIFEST, FeatureSource, FeatureStoreError, damaged
 from langchain_toolken.training.features.mapped_states import MappedStates
 from langchain_toolken.training.features.processes import Processes
-from langchain_toolken.training.features.store import (
-    MANIFEST,
-    FeatureSource,
-    FeatureStore,
-    FeatureStoreError,
-)
+from langchain_toolken.training.features.store import FeatureStore, locked
 from langchain_toolken.training.features.supervision import Supervision, fingerprint, supervise
 
 # Hidden states of up to this many bytes in float32 stay in memory; larger ones stay on disk and are read in pieces.
@@ -177,6 +174,11 @@ def compute_features(
         DemonstrationError: There is nothing to supervise.
         ValueError: `negatives_per_demonstration` or `batch_tokens` is below 1.
         FeatureStoreError: The folder is damaged or holds features of something else.
+        WriteError: A file of the folder can't be written. What was written stays, and the same call goes on from there.
+
+    Warns:
+        FeatureStoreWarning: Another process is computing the features in the folder. This one waits until it is done,
+            and then takes them from there.
     """
     if batch_tokens is not None and batch_tokens < 1:
         raise ValueError(f"batch_tokens is {batch_tokens}; it must be at least 1, or None for the default")
@@ -215,22 +217,25 @@ def compute_features(
         seed=seed,
         demonstrations=fingerprint(supervisions),
     )
-    store, batches = _opened(
-        place,
-        source,
-        supervisions,
-        batch_tokens,
-        lm.hidden_size,
-        processes=processes,
-        durable=folder is not None,
-        progress=progress,
-    )
-    missing = [i for i in range(len(batches)) if i not in store.done]
-    _run(lm, batches, missing[processes.rank :: processes.count], store, progress)
-    processes.wait()
-    columns, mapped = store.columns(), store.hidden()
-    hidden = mapped.to(torch.float32, copy=True) if fits else MappedStates(mapped, folder=temporary)
-    processes.wait()  # the main process deletes a temporary folder with its last view of it
+    with locked(place) if processes.main else nullcontext(True) as alone:
+        store, batches = _opened(
+            place,
+            source,
+            supervisions,
+            batch_tokens,
+            lm.hidden_size,
+            processes=processes,
+            durable=folder is not None,
+            progress=progress,
+        )
+        missing = [i for i in range(len(batches)) if i not in store.done]
+        _run(lm, batches, missing[processes.rank :: processes.count], store, progress)
+        processes.wait()
+        if not alone:  # another process may have written here too
+            FeatureStore.resume(place, progress=progress)
+        columns, mapped = store.columns(), store.hidden()
+        hidden = mapped.to(torch.float32, copy=True) if fits else MappedStates(mapped, folder=temporary)
+        processes.wait()  # the main process deletes a temporary folder with its last view of it
     return Features.from_columns(
         hidden,
         columns,
@@ -311,7 +316,10 @@ def _opened(
             f"{folder} holds features of something else: {'; '.join(differences)}. Give another folder, or delete "
             "this one"
         )
-    return store, plan_batches(supervisions, store.manifest.batch_tokens)
+    batches = plan_batches(supervisions, store.manifest.batch_tokens)
+    if (0, *(batch.rows.stop for batch in batches)) != store.manifest.rows or hidden_size != store.manifest.hidden_size:
+        raise damaged(folder, f"{MANIFEST} was changed, or another version wrote it")
+    return store, batches
 
 
 def _targets(batches: Sequence[PassBatch]) -> dict[str, Tensor]:

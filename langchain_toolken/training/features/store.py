@@ -17,98 +17,63 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from langchain_toolken.errors import ToolkenError
+from langchain_toolken.disk.lock import held
+from langchain_toolken.disk.reading import parse_json, read_file, sha256_of
+from langchain_toolken.disk.writing import sync_folder, writing
 from langchain_toolken.progress import Progress
+from langchain_toolken.training.features.manifest import (
+    DTYPES,
+    MANIFEST,
+    FeatureSource,
+    FeatureStoreError,
+    Manifest,
+    damaged,
+    read_manifest,
+)
 
-MANIFEST = "manifest.json"
 _HIDDEN, _WORDS, _TARGETS, _DONE = "hidden.bin", "words.bin", "targets.safetensors", "done-{}.jsonl"
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_LOCK, _UNFINISHED = "lock", f"{MANIFEST}.new"
 
 
-class FeatureStoreError(ToolkenError, ValueError):
-    """A features folder can't be used; the message names it and says what to do."""
+class FeatureStoreWarning(UserWarning):
+    """Another process is at work in a features folder."""
 
 
-class FeatureSource(BaseModel):
-    """What features were computed from: the LM, and the demonstrations as laid out for it.
+@contextmanager
+def locked(folder: Path) -> Iterator[bool]:
+    """Keep other processes from working in the features folder inside; wait for one that does. Makes the folder.
 
-    The head's and weights' fingerprints, `dtype` and `demonstrations` decide whether features can be used. The other
-    fields are for error messages: what they change in the features also changes `demonstrations`.
+    Yields:
+        Whether they are kept from it. Not if the file system has no locks: then check at the end what was written.
 
-    Attributes:
-        model: The LM's name.
-        head_fingerprint: Hash of the LM's head.
-        weights_fingerprint: Hash of the LM's weights.
-        tokenizer_fingerprint: Hash of the tokenizer.
-        dtype: Of the hidden states, such as "bfloat16".
-        tools: Number of tools.
-        style: How the demonstrations were laid out.
-        reinjection: Where tool results are in chat histories.
-        negatives_per_demonstration: Most word positions kept per demonstration.
-        seed: What drew them.
-        demonstrations: Hash of the token ids, the positions and what should follow at each.
+    Raises:
+        FeatureStoreError: The folder holds other files and no features.
+        WriteError: It can't be made.
+
+    Warns:
+        FeatureStoreWarning: Another process is at work in it.
     """
+    _refuse_other_files(folder)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    def tell() -> None:
+        what = "another process is computing the features in it. Waiting until it has finished, to go on with them"
+        warnings.warn(f"{folder}: {what}", FeatureStoreWarning, stacklevel=5)
 
-    model: str
-    head_fingerprint: str
-    weights_fingerprint: str
-    tokenizer_fingerprint: str
-    dtype: str
-    tools: int
-    style: str
-    reinjection: str | None
-    negatives_per_demonstration: int | None
-    seed: int
-    demonstrations: str
-
-    def differences(self, here: FeatureSource) -> list[str]:
-        """Return in words how this source differs from `here`; empty if the features are the same."""
-        changed = [name for name in FeatureSource.model_fields if getattr(self, name) != getattr(here, name)]
-        if not _DECISIVE.intersection(changed):
-            return []
-        return [_shown(name, getattr(self, name), getattr(here, name)) for name in changed]
-
-
-_DECISIVE = {"head_fingerprint", "weights_fingerprint", "dtype", "demonstrations"}
-
-
-class Manifest(BaseModel):
-    """The content of manifest.json.
-
-    Attributes:
-        format: Marks the file as ours.
-        version: Of the format.
-        byteorder: Of the machine that wrote the folder, "little" or "big".
-        source: What the features were computed from.
-        batch_tokens: Most tokens per batch.
-        hidden_size: d.
-        rows: Index of each batch's first position, followed by N.
-        targets_sha256: Checksum of targets.safetensors.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal["langchain-toolken features"] = "langchain-toolken features"
-    version: Literal[1] = 1
-    byteorder: str = sys.byteorder
-    source: FeatureSource
-    batch_tokens: int
-    hidden_size: int
-    rows: tuple[int, ...]
-    targets_sha256: str
+    with held(folder / _LOCK, on_wait=tell) as alone:
+        yield alone
 
 
 class FeatureStore:
@@ -131,7 +96,7 @@ class FeatureStore:
     @property
     def dtype(self) -> torch.dtype:
         """Of the hidden states."""
-        return _DTYPES[self.manifest.source.dtype]
+        return DTYPES[self.manifest.source.dtype]
 
     @classmethod
     def create(
@@ -158,16 +123,13 @@ class FeatureStore:
 
         Raises:
             FeatureStoreError: The folder holds other files.
-            OSError: The folder can't be written, or the disk is full.
+            WriteError: The folder can't be written, or the disk is full.
         """
-        ours = {_HIDDEN, _WORDS, _TARGETS}  # may be left by a kill before the manifest was written
-        if folder.exists() and (not folder.is_dir() or any(file.name not in ours for file in folder.iterdir())):
-            raise FeatureStoreError(
-                f"{folder} holds other files and no features: choose an empty folder, or one that does not exist"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
+        _refuse_other_files(folder)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         content = save({name: column.contiguous() for name, column in targets.items()})
-        (folder / _TARGETS).write_bytes(content)
+        _write(folder / _TARGETS, content, durable=durable)
         manifest = Manifest(
             source=source,
             batch_tokens=batch_tokens,
@@ -176,11 +138,14 @@ class FeatureStore:
             targets_sha256=hashlib.sha256(content).hexdigest(),
         )
         for name, width in _row_bytes(manifest).items():
-            with open(folder / name, "wb") as file:
+            with writing(folder / name), open(folder / name, "wb") as file:
                 file.truncate(manifest.rows[-1] * width)
-        unfinished = folder / f"{MANIFEST}.new"
-        unfinished.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
-        unfinished.replace(folder / MANIFEST)
+                _sync(file, durable=durable)
+        _write(folder / _UNFINISHED, manifest.to_bytes(), durable=durable)
+        with writing(folder / MANIFEST):
+            (folder / _UNFINISHED).replace(folder / MANIFEST)
+            if durable:
+                sync_folder(folder)
         return cls(folder, manifest, (), 0, durable=durable)
 
     @classmethod
@@ -205,17 +170,17 @@ class FeatureStore:
         Raises:
             FeatureStoreError: The store is damaged or of another version; the message names the file.
         """
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder)
         targets = folder / _TARGETS
         sizes = {folder / name: manifest.rows[-1] * width for name, width in _row_bytes(manifest).items()}
         for file in (targets, *sizes):
             if not file.is_file():
-                raise _damaged(folder, f"{file.name} is missing")
+                raise damaged(folder, f"{file.name} is missing")
         for file, size in sizes.items():
             if file.stat().st_size != size:
-                raise _damaged(folder, f"{file.name} has {file.stat().st_size:,} bytes instead of {size:,}")
-        if hashlib.sha256(targets.read_bytes()).hexdigest() != manifest.targets_sha256:
-            raise _damaged(folder, f"{_TARGETS} does not match its checksum")
+                raise damaged(folder, f"{file.name} has {file.stat().st_size:,} bytes instead of {size:,}")
+        if sha256_of(targets) != manifest.targets_sha256:
+            raise damaged(folder, f"{_TARGETS} does not match its checksum")
         done = _finished(folder, manifest)
         store = cls(folder, manifest, done, rank, durable=durable)
         if check:
@@ -232,7 +197,7 @@ class FeatureStore:
 
         Raises:
             FeatureStoreError: The states are not in the store's dtype.
-            OSError: The disk is full.
+            WriteError: The disk is full, say.
         """
         if hidden.dtype != self.dtype:
             raise FeatureStoreError(f"{self.folder} holds {self.dtype} states, but the LM gives {hidden.dtype}")
@@ -240,21 +205,18 @@ class FeatureStore:
         for (name, width), rows in zip(_row_bytes(self.manifest).items(), (hidden, words), strict=True):
             content = rows.contiguous().view(torch.uint8).numpy().tobytes()
             digest.update(content)
-            with open(self.folder / name, "r+b") as file:
+            with writing(self.folder / name), open(self.folder / name, "r+b") as file:
                 file.seek(self.manifest.rows[batch] * width)
-                self._put(file, content)
+                file.write(content)
+                _sync(file, durable=self._durable)
         note = self.folder / _DONE.format(self._rank)
-        if not self._notes:
-            _drop_torn_line(note)
-            self._notes = True
-        with open(note, "ab") as file:
-            self._put(file, (json.dumps({"batch": batch, "sha256": digest.hexdigest()}) + "\n").encode())
-
-    def _put(self, file: BinaryIO, content: bytes) -> None:
-        file.write(content)
-        file.flush()
-        if self._durable:
-            os.fsync(file.fileno())
+        with writing(note):
+            if not self._notes:
+                _drop_torn_line(note)
+                self._notes = True
+            with open(note, "ab") as file:
+                file.write((json.dumps({"batch": batch, "sha256": digest.hexdigest()}) + "\n").encode())
+                _sync(file, durable=self._durable)
 
     def columns(self) -> dict[str, Tensor]:
         """Read the small columns into memory: target, weight and demonstration, (N,) each, and words, (N, 3).
@@ -272,7 +234,7 @@ class FeatureStore:
         try:
             columns: dict[str, Tensor] = load_file(self.folder / _TARGETS)
         except SafetensorError as error:
-            raise _damaged(self.folder, f"{_TARGETS} can't be read ({error})") from error
+            raise damaged(self.folder, f"{_TARGETS} can't be read ({error})") from error
         return {**columns, "words": self._mapped(_WORDS, 3, torch.float32).clone()}
 
     def hidden(self) -> Tensor:
@@ -293,7 +255,7 @@ class FeatureStore:
                     file.seek(start * width)
                     digest.update(file.read((stop - start) * width))
                 if digest.hexdigest() not in done[batch]:
-                    raise _damaged(
+                    raise damaged(
                         self.folder,
                         f"positions {start} to {stop - 1} in {_HIDDEN} or {_WORDS} do not match their checksum",
                     )
@@ -301,27 +263,32 @@ class FeatureStore:
                     progress(number, len(done), "check features")
 
 
+def _refuse_other_files(folder: Path) -> None:
+    """Raise FeatureStoreError if `folder` can't be a features folder, nor become one."""
+    ours = {_HIDDEN, _WORDS, _TARGETS, _UNFINISHED, _LOCK}  # may be left by a kill before the manifest was in place
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise FeatureStoreError(f"{folder} is a file: choose an empty folder, or one that does not exist")
+    if folder.is_dir() and not (folder / MANIFEST).exists() and any(f.name not in ours for f in folder.iterdir()):
+        raise FeatureStoreError(
+            f"{folder} holds other files and no features: choose an empty folder, or one that does not exist"
+        )
+
+
+def _write(file: Path, content: bytes, *, durable: bool) -> None:
+    with writing(file), open(file, "wb") as stream:
+        stream.write(content)
+        _sync(stream, durable=durable)
+
+
+def _sync(stream: BinaryIO, *, durable: bool) -> None:
+    stream.flush()
+    if durable:
+        os.fsync(stream.fileno())
+
+
 def _row_bytes(manifest: Manifest) -> dict[str, int]:
     """Return the bytes per row of hidden.bin and words.bin, in the order of `write`'s arguments."""
-    return {_HIDDEN: manifest.hidden_size * _DTYPES[manifest.source.dtype].itemsize, _WORDS: 3 * 4}
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise _damaged(
-            folder, f"{MANIFEST} is not a features manifest of this version ({_first_line(error)})"
-        ) from error
-    rows = manifest.rows
-    if manifest.source.dtype not in _DTYPES or len(rows) < 2 or rows[0] != 0 or list(rows) != sorted(set(rows)):
-        raise _damaged(folder, f"{MANIFEST} holds an unknown dtype or rows out of order")
-    if manifest.byteorder != sys.byteorder:
-        raise FeatureStoreError(
-            f"{folder} was written on a {manifest.byteorder}-endian machine, this one is {sys.byteorder}-endian: "
-            "choose another folder"
-        )
-    return manifest
+    return {_HIDDEN: manifest.hidden_size * DTYPES[manifest.source.dtype].itemsize, _WORDS: 3 * 4}
 
 
 def _finished(folder: Path, manifest: Manifest) -> dict[int, set[str]]:
@@ -329,14 +296,18 @@ def _finished(folder: Path, manifest: Manifest) -> dict[int, set[str]]:
     found: dict[int, set[str]] = {}
     for file in sorted(folder.glob(_DONE.format("*"))):
         # Text after the last line break was being written when the process was killed.
-        for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            lines = read_file(file).split(b"\n")[:-1]
+        except OSError as error:
+            raise damaged(folder, f"{file.name} can't be read ({error.strerror})") from error
+        for number, line in enumerate(lines, start=1):
             try:
-                note = json.loads(line)
+                note = parse_json(line)
                 batch, checksum = int(note["batch"]), str(note["sha256"])
             except (ValueError, KeyError, TypeError) as error:
-                raise _damaged(folder, f"{file.name}, line {number}, can't be read") from error
+                raise damaged(folder, f"{file.name}, line {number}, can't be read") from error
             if not 0 <= batch < len(manifest.rows) - 1:
-                raise _damaged(folder, f"{file.name}, line {number}, names batch {batch}, which does not exist")
+                raise damaged(folder, f"{file.name}, line {number}, names batch {batch}, which does not exist")
             found.setdefault(batch, set()).add(checksum)
     return found
 
@@ -347,20 +318,3 @@ def _drop_torn_line(file: Path) -> None:
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
             os.truncate(file, len(whole))
-
-
-def _damaged(folder: Path, what: str) -> FeatureStoreError:
-    return FeatureStoreError(
-        f"{folder} is damaged: {what}. Delete the folder to compute the features again, or choose another"
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split("\n")[:2])
-
-
-def _shown(name: str, there: object, here: object) -> str:
-    plain = name.replace("_", " ")
-    if isinstance(there, str) and len(there) == 64:
-        return f"{plain} ({there[:8]}… there, {str(here)[:8]}… here)"
-    return f"{plain} ({there} there, {here} here)"

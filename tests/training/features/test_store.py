@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
+import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 import torch
 from torch import Tensor
 
+from langchain_toolken.disk.lock import held
+from langchain_toolken.disk.sealed_json import sealed
+from langchain_toolken.disk.writing import WriteError
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
+from langchain_toolken.training.features import store as store_module
 from langchain_toolken.training.features.compute import Features, compute_features
+from langchain_toolken.training.features.manifest import FeatureStoreError
 from langchain_toolken.training.features.mapped_states import MappedStates
-from langchain_toolken.training.features.store import FeatureStoreError
+from langchain_toolken.training.features.store import FeatureStore, FeatureStoreWarning
 from langchain_toolken.training.fit import fit
 from langchain_toolken.training.selection import select_lam
 from langchain_toolken.training.solve.solver import solve
@@ -133,11 +143,14 @@ def test_states_of_a_16_bit_lm_are_kept_in_16_bits_and_lose_nothing(
 
 @pytest.mark.slow
 def test_a_kill_at_any_write_loses_no_finished_batch_and_changes_nothing(tmp_path: Path) -> None:
-    """kill -9 in forks of one process, after each write: of the states, the words and the note."""
+    """kill -9 in forks of one process, after each write: of the empty store, the states, the words and the notes."""
     script = f"""
 import os, signal, sys
 from pathlib import Path
 import torch
+from langchain_toolken.disk.lock import held
+from langchain_toolken.disk.sealed_json import sealed
+from langchain_toolken.disk.writing import WriteError
 from langchain_toolken.lm.load import load_language_model
 from tests.support.tiny import make_model, make_tokenizer
 from tests.training.features.test_store import compute, demonstrations
@@ -160,17 +173,19 @@ def forked(folder, kill_at):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 assert forked("whole", None) == 0
-writes = 3 * (len((root / "whole" / "done-0.jsonl").read_text().splitlines()))
-assert writes >= 9
+made = 5  # three files, the manifest and the folder
+writes = made + 3 * (len((root / "whole" / "done-0.jsonl").read_text().splitlines()))
+assert writes >= 14
 for kill_at in range(1, writes):
     folder = f"killed-{{kill_at}}"
     assert forked(folder, kill_at) == -signal.SIGKILL, kill_at
-    with open(root / folder / "done-0.jsonl", "ab") as notes:
-        notes.write(b'{{"batch": 0, "sha')  # left by a kill during a write
-    before = (root / folder / "done-0.jsonl").read_bytes().count(b"\\n")
-    assert before == kill_at // 3
+    if kill_at >= made:
+        with open(root / folder / "done-0.jsonl", "ab") as notes:
+            notes.write(b'{{"batch": 0, "sha')  # left by a kill during a write
+        before = (root / folder / "done-0.jsonl").read_bytes().count(b"\\n")
+        assert before == (kill_at - made) // 3
     assert forked(folder, None) == 0, kill_at
-    assert (root / folder / "done-0.jsonl").read_bytes().count(b"\\n") == writes // 3, "finished batches ran again"
+    assert (root / folder / "done-0.jsonl").read_bytes().count(b"\\n") == writes // 3 - 1, "finished batches ran again"
 print(writes)
 """
     done = subprocess.run(
@@ -186,6 +201,138 @@ print(writes)
         for name in ("hidden.bin", "words.bin", "targets.safetensors", "manifest.json", "done-0.jsonl"):
             killed, whole = (tmp_path / folder / name for folder in (f"killed-{kill_at}", "whole"))
             assert killed.read_bytes() == whole.read_bytes(), (kill_at, name)
+
+
+def test_a_fit_that_starts_while_another_makes_the_folder_waits_and_reads_what_that_wrote(
+    tiny_llama: LanguageModel, tmp_path: Path, monkeypatch
+) -> None:
+    """The moment that went wrong: one has seen that there is no manifest, and the other has made it meanwhile."""
+    create = FeatureStore.create
+    waits_or_done = Event()
+    found: list[Features] = []
+
+    def other() -> None:
+        found.append(compute(tiny_llama, tmp_path / "new"))
+        waits_or_done.set()
+
+    def tells(file: Path, on_wait) -> AbstractContextManager[bool]:
+        return held(file, on_wait=lambda: (waits_or_done.set(), on_wait()))
+
+    thread = Thread(target=other)
+
+    def made_after_the_other_began(*args, **kwargs) -> FeatureStore:
+        if not found and not thread.is_alive():
+            thread.start()
+            waits_or_done.wait()
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr(store_module, "held", tells)
+    monkeypatch.setattr(FeatureStore, "create", made_after_the_other_began)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        first = compute(tiny_llama, tmp_path / "new")
+        thread.join()
+    told = [str(one.message) for one in said if one.category is FeatureStoreWarning]
+    assert len(told) == 1
+    assert "another process is computing the features in it. Waiting" in told[0]
+    assert_same(first, compute(tiny_llama, None))
+    assert_same(found[0], first)
+    assert (first.lm_passes, found[0].lm_passes) == (1, 0)
+    assert not (tmp_path / "new" / "lock").exists()
+
+
+def test_without_locks_what_two_have_overwritten_is_noticed(
+    tiny_llama: LanguageModel, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(store_module, "held", lambda file, on_wait: nullcontext(False))
+    create = FeatureStore.create
+
+    def made_after_the_other_is_done(*args, **kwargs) -> FeatureStore:
+        monkeypatch.setattr(FeatureStore, "create", create)
+        compute(tiny_llama, tmp_path / "new")
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr(FeatureStore, "create", made_after_the_other_is_done)
+    with pytest.raises(FeatureStoreError, match="do not match their checksum"):
+        compute(tiny_llama, tmp_path / "new")
+
+
+def test_a_folder_that_a_kill_left_unfinished_is_begun_again(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+    """Also between the manifest's two names, which was refused for ever."""
+    for name in ("lock", "targets.safetensors", "hidden.bin", "words.bin", "manifest.json.new"):
+        (tmp_path / name).write_bytes(b"torn")
+        assert_same(compute(tiny_llama, None), compute(tiny_llama, tmp_path))
+        for file in tmp_path.iterdir():
+            file.unlink()
+
+
+def edited(folder: Path, **changes: object) -> None:
+    """Edits a manifest, with its right checksum."""
+    content = json.loads((folder / "manifest.json").read_text())
+    del content["sha256"]
+    (folder / "manifest.json").write_bytes(sealed({**content, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"batch_tokens": 1}, "manifest.json was changed"),
+        ({"batch_tokens": 0}, "batch_tokens"),
+        ({"hidden_size": -1}, "hidden_size"),
+        ({"rows": [0]}, "rows out of order"),
+        ({"rows": [0, 10**4000]}, "bytes instead of"),
+    ],
+)
+def test_an_edited_manifest_is_told(
+    tiny_llama: LanguageModel, tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
+    compute(tiny_llama, tmp_path)
+    edited(tmp_path, **changes)
+    with pytest.raises(FeatureStoreError, match=said):
+        compute(tiny_llama, tmp_path)
+
+
+def test_a_manifest_of_the_first_version_is_read(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+    compute(tiny_llama, tmp_path)
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    del content["sha256"]
+    (tmp_path / "manifest.json").write_text(json.dumps({**content, "version": 1}))
+    assert compute(tiny_llama, tmp_path).lm_passes == 0
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "done-0.jsonl", "targets.safetensors", "hidden.bin"])
+@pytest.mark.parametrize("put", ["pipe", "device", "deep"])
+def test_a_hostile_file_is_named_and_not_waited_for(
+    tiny_llama: LanguageModel, tmp_path: Path, name: str, put: str
+) -> None:
+    compute(tiny_llama, tmp_path)
+    (tmp_path / name).unlink()
+    if put == "pipe":
+        os.mkfifo(tmp_path / name)
+    elif put == "device":
+        (tmp_path / name).symlink_to("/dev/zero")
+    else:
+        (tmp_path / name).write_text("[" * 200_000 + "\n")
+    with pytest.raises(FeatureStoreError, match=name):
+        compute(tiny_llama, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["targets.safetensors", "manifest.json", "hidden.bin", "done-0.jsonl"])
+def test_a_full_disk_is_told_with_the_file_and_the_fit_goes_on_when_there_is_space(
+    tiny_llama: LanguageModel, tmp_path: Path, monkeypatch, name: str
+) -> None:
+    sync = store_module._sync
+
+    def full(stream, **options) -> None:
+        if name in stream.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(stream, **options)
+
+    monkeypatch.setattr(store_module, "_sync", full)
+    with pytest.raises(WriteError, match=rf"{name}\S* can't be written: No space left on device. .* free some space"):
+        compute(tiny_llama, tmp_path)
+    monkeypatch.setattr(store_module, "_sync", sync)
+    assert_same(compute(tiny_llama, tmp_path), compute(tiny_llama, None))
 
 
 @pytest.mark.parametrize("name", ["hidden.bin", "words.bin", "targets.safetensors"])
