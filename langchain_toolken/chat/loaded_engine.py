@@ -1,14 +1,59 @@
-"""How copies of a chat model treat its engine: copies share it, and another process loads it again."""
+"""Which engine a chat model has, and how copies treat it: they share it, and another process loads it again."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from pickle import PicklingError
 from typing import Any, Self
 
-from langchain_toolken.decoding.engine import Engine
+from pydantic import BaseModel, Field, field_validator
 
-LOADED_BY = ("model", "revision", "dtype", "device", "device_map", "trust_remote_code", "model_kwargs")
+from langchain_toolken.decoding.engine import Engine
+from langchain_toolken.decoding.local.engine import TransformersEngine
+from langchain_toolken.decoding.local.shared import shared_engine
+from langchain_toolken.errors import ToolkenError
+from langchain_toolken.lm.identity import LMIdentity
+from langchain_toolken.lm.load import load_language_model
+
+
+class LoadingSettings(BaseModel):
+    """What determines the LM that a chat model uses.
+
+    Attributes:
+        model: "nano" (the LM in this package), a folder, a `.gguf` file, a folder with a PEFT adapter, a Hugging Face
+            Hub id, or a model in memory (`lm.load`). Left out, it is the LM that the toolkens were fitted for, by the
+            name they have for it, and nano without toolkens.
+        revision: The Hub revision of the model.
+        dtype: The weights' dtype, such as "bfloat16"; None is float32 on a CPU and the model's own on a GPU.
+        device: Where the LM runs, such as "cuda" or a CUDA device's number.
+        device_map: How `from_pretrained` spreads the LM over devices.
+        trust_remote_code: Whether the model's own code may run.
+        model_kwargs: Further arguments of `load_language_model`: a tokenizer, and those of
+            `AutoModelForCausalLM.from_pretrained`, such as gguf_file, subfolder or a quantization_config.
+    """
+
+    model: str = "nano"
+    revision: str | None = None
+    dtype: str | None = None
+    device: str | int | None = None
+    device_map: str | dict[str, Any] | None = None
+    trust_remote_code: bool = False
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _path_as_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, Path) else value
+
+    @field_validator("dtype", "device", mode="before")
+    @classmethod
+    def _torch_as_text(cls, value: object) -> object:
+        return str(value) if type(value).__module__ == "torch" else value
+
+
+LOADED_BY = tuple(LoadingSettings.model_fields)
 """The chat model's fields that determine its engine."""
 
 
@@ -38,3 +83,38 @@ class LoadedEngine:
                 "process"
             )
         return type(None), ()
+
+
+def engine_in_memory(model: Any, model_kwargs: Mapping[str, Any] | None) -> LoadedEngine:
+    """Make an engine of a model in memory.
+
+    Args:
+        model: Whatever `load_language_model` takes besides names.
+        model_kwargs: Further arguments of `load_language_model`, such as tokenizer.
+    """
+    lm = load_language_model(model, **(model_kwargs or {}))
+    return LoadedEngine(TransformersEngine(lm), by_name=False)
+
+
+def load_engine(settings: LoadingSettings, max_batch_size: int | None, named_by: LMIdentity | None) -> LoadedEngine:
+    """Load the engine that a chat model's settings determine, or take the one that was loaded with the same settings.
+
+    Args:
+        settings: The settings; a chat model has them.
+        max_batch_size: As in `shared_engine`.
+        named_by: The LM that the toolkens were made for, if `settings` have its name from there.
+
+    Raises:
+        ToolkenError: Whatever `load_language_model` raises. For an LM that the toolkens named, it says so.
+    """
+    arguments = {name: getattr(settings, name) for name in LOADED_BY}
+    arguments |= arguments.pop("model_kwargs")
+    try:
+        return LoadedEngine(shared_engine(max_batch_size=max_batch_size, **arguments), by_name=True)
+    except ToolkenError as error:
+        if named_by is None:
+            raise
+        raise type(error)(
+            f"the toolkens were fitted for the LM {named_by}, which can't be loaded by that name here. Say where it is "
+            f"(model=, or toolken … --model). {error}"
+        ) from error

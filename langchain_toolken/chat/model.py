@@ -24,7 +24,13 @@ from pydantic import Field, InstanceOf, PrivateAttr, field_validator
 from langchain_toolken.chat import turn
 from langchain_toolken.chat.backtracing import validators_of
 from langchain_toolken.chat.growing_toolkens import GrowingToolkens
-from langchain_toolken.chat.loaded_engine import LOADED_BY, LoadedEngine
+from langchain_toolken.chat.loaded_engine import (
+    LOADED_BY,
+    LoadedEngine,
+    LoadingSettings,
+    engine_in_memory,
+    load_engine,
+)
 from langchain_toolken.chat.profile import identifying_params, langsmith_params, text_model_profile
 from langchain_toolken.chat.settings import (
     OF_HOSTED_MODELS,
@@ -40,7 +46,7 @@ from langchain_toolken.chat.structured_output import structured_call, with_parsi
 from langchain_toolken.chat.turn import DecodingSetup
 from langchain_toolken.decoding.cancellation import in_thread, iterate_in_thread
 from langchain_toolken.decoding.engine import DEFAULT_BATCH_SIZE, Candidate, Engine, Reasoning
-from langchain_toolken.decoding.local.shared import shared_engine
+from langchain_toolken.lm.identity import LMIdentity
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat, Reinjection, Style
 from langchain_toolken.prompts.tool_cards import openai_tool
@@ -48,7 +54,7 @@ from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec, tool_specs
 
 
-class ToolkenChat(BaseChatModel, GenerationSettings):
+class ToolkenChat(BaseChatModel, LoadingSettings, GenerationSettings):
     """A local LM that calls tools through toolkens. Without bound tools it is a plain local chat model.
 
     The LM calls only tools that are bound (`bind_tools`, which `create_agent` and `create_toolken_agent` use). Binding
@@ -60,11 +66,10 @@ class ToolkenChat(BaseChatModel, GenerationSettings):
     has the result), and `reasoning_effort` (how long an LM thinks is not a setting of local LMs; a chat template that
     can turn thinking off is used as it is).
 
-    Further arguments are the fields of `GenerationSettings` (temperature, max_tokens, stop, …), which a single call can
-    change: `llm.invoke(messages, temperature=0.7)`.
+    Further arguments are the fields of `LoadingSettings` (model, dtype, device, …) and of `GenerationSettings`
+    (temperature, max_tokens, stop, …). A single call can change the latter: `llm.invoke(messages, temperature=0.7)`.
 
     Args:
-        model: "nano" (the LM in this package), a folder, or a Hugging Face Hub id.
         toolkens: A ToolkenSet, a folder that one was saved to, or None.
         tool_mode: "toolken" (the default): tools cost no prompt tokens. "prompt": the prompt describes the tools and
             the LM writes its calls, which needs a marker token in its tokenizer (`prompts.tool_calls.MARKERS`).
@@ -75,49 +80,49 @@ class ToolkenChat(BaseChatModel, GenerationSettings):
             "turn" in the chat style of tool_mode="prompt", because LMs that write calls are trained that way, else
             "inline".
         few_shot: Text put before everything else; completion style only.
-        revision: The Hub revision of the model.
-        dtype: The weights' dtype, such as "bfloat16"; None keeps the model's own.
-        device: Where the LM runs, such as "cuda".
-        device_map: How `from_pretrained` spreads the LM over devices.
-        trust_remote_code: Whether the model's own code may run.
         max_batch_size: Most sequences that run through the LM together, over all instances that share it; the last one
             that sets it decides. None leaves it at 16. `batch` starts this many calls at a time unless its config has
             a max_concurrency.
-        model_kwargs: Further arguments of `AutoModelForCausalLM.from_pretrained`, such as a quantization_config.
 
     Raises:
         ToolkenSetError: The toolkens' folder can't be read, or (at the first call) the toolkens were made for another
             LM.
     """
 
-    model: str = "nano"
     toolkens: InstanceOf[ToolkenSet] | str | Path | None = None
     tool_mode: ToolMode = "toolken"
     style: Style | None = None
     reinjection: Reinjection | None = None
     few_shot: str = ""
-    revision: str | None = None
-    dtype: str | None = None
-    device: str | None = None
-    device_map: str | dict[str, Any] | None = None
-    trust_remote_code: bool = False
     max_batch_size: int | None = Field(default=None, ge=1)
-    model_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     _loaded: LoadedEngine | None = PrivateAttr(default=None)
+    _named_by: LMIdentity | None = PrivateAttr(default=None)  # the toolkens' LM, if they say what `model` is
     _toolkens: GrowingToolkens = PrivateAttr()
 
-    @field_validator("model", "toolkens", mode="before")
+    @field_validator("toolkens", mode="before")
     @classmethod
-    def _path_as_text(cls, value: object) -> object:
+    def _folder_as_text(cls, value: object) -> object:
         return str(value) if isinstance(value, Path) else value
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        loaded, model = None, kwargs.get("model")
+        if model is None:
+            kwargs.pop("model", None)
+        elif not isinstance(model, str | Path):
+            loaded = engine_in_memory(model, kwargs.get("model_kwargs"))
+            kwargs["model"] = loaded.engine.model_id
         super().__init__(*args, **kwargs)
         known = {*type(self).model_fields, *OF_HOSTED_MODELS}
         warn_of_unknown(kwargs, known, "arguments of AutoModelForCausalLM.from_pretrained go into model_kwargs")
         # Not in a validator: pydantic would hide a ToolkenSetError behind a ValidationError.
         self._toolkens = GrowingToolkens(self.toolkens)
+        if model is None and self._toolkens.given is not None:
+            self._named_by = self._toolkens.given.made_for
+            self.model = self._named_by.model_id
+            self.revision = self.revision or self._named_by.revision
+        if loaded is not None:
+            self._take(loaded)
 
     @classmethod
     def from_engine(cls, engine: Engine, toolkens: ToolkenSet | str | Path | None = None, **fields: Any) -> Self:
@@ -131,9 +136,7 @@ class ToolkenChat(BaseChatModel, GenerationSettings):
         """The engine, which is loaded at first use."""
         if self._loaded is not None:
             return self._loaded.engine
-        settings: dict[str, Any] = {field: getattr(self, field) for field in LOADED_BY}
-        settings |= settings.pop("model_kwargs")
-        return self._take(LoadedEngine(shared_engine(max_batch_size=self.max_batch_size, **settings), by_name=True))
+        return self._take(load_engine(self, self.max_batch_size, self._named_by))
 
     def _take(self, loaded: LoadedEngine) -> Engine:
         self._loaded = loaded
@@ -150,11 +153,12 @@ class ToolkenChat(BaseChatModel, GenerationSettings):
             update: Settings of the copy, which are not validated.
             deep: Whether the settings' values are copied too.
         """
-        update = {field: self._path_as_text(value) for field, value in (update or {}).items()}
+        update = {field: str(value) if isinstance(value, Path) else value for field, value in (update or {}).items()}
         copied = super().model_copy(update=update, deep=deep)
         changed = {field for field, value in update.items() if value != getattr(self, field, None)}
         if not changed.isdisjoint(LOADED_BY):
             copied._loaded = None
+            copied._named_by = None if "model" in changed else self._named_by
             if copied.profile is not None and "profile" not in update:
                 copied.profile = {**copied.profile}
                 copied.profile.pop("max_input_tokens", None)  # that of the other LM

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from langchain_toolken.cli.errors import reported
-from langchain_toolken.cli.options import AsJson, Model
+from langchain_toolken.cli.options import AsJson, Model, ModelArg, parse_model_args
 from langchain_toolken.prompts.format import Style
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def chat(
     tools: Annotated[
         str | None, typer.Option(help="File or module with the tools to run. Default: you type each tool's result.")
     ] = None,
-    model: Model = "nano",
+    model: Model = None,
+    model_arg: ModelArg = None,
     style: Annotated[
         Style | None, typer.Option(help="Prompt style. Default: the style the toolkens were fitted in.")
     ] = None,
@@ -38,12 +39,14 @@ def chat(
         raise typer.BadParameter("--json prints the answer to one question: give one")
     if question is not None and not question.strip():
         raise typer.BadParameter("the question is empty: ask something, or leave it out for a conversation")
+    arguments = parse_model_args(model_arg, taken={"model"})
     console = Console(stderr=as_json)
     with reported():
         from langchain_core.messages import HumanMessage
         from langgraph.checkpoint.memory import InMemorySaver
 
         from langchain_toolken.agents import create_toolken_agent
+        from langchain_toolken.chat.loaded_engine import LOADED_BY
         from langchain_toolken.chat.model import ToolkenChat
         from langchain_toolken.cli.agent_steps import show_run
         from langchain_toolken.decoding.engine import PromptTooLongError
@@ -52,7 +55,8 @@ def chat(
 
         loaded = ToolkenSet.load(toolkens)
         runnable = load_tools(tools) if tools else [_asking_tool(spec) for spec in loaded.specs]
-        llm = ToolkenChat(model=model, toolkens=loaded, style=style)
+        fields = {key: arguments.pop(key) for key in LOADED_BY if key in arguments}
+        llm = ToolkenChat(model=model, toolkens=loaded, style=style, model_kwargs=arguments, **fields)
         agent = create_toolken_agent(llm, runnable, checkpointer=None if tools else InMemorySaver())
 
         def ask_for_result(call: str) -> str:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from langchain_toolken.cli import fit_options
 from langchain_toolken.cli.errors import reported
-from langchain_toolken.cli.options import AsJson, Model
+from langchain_toolken.cli.options import AsJson, Model, ModelArg, parse_model_args
 
 if TYPE_CHECKING:
     from langchain_toolken.cli.fit_facts import FitFacts
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 def fit(
     tools: fit_options.Tools,
     out: fit_options.Out,
-    model: Model = "nano",
+    model: Model = None,
+    model_arg: ModelArg = None,
     demos: fit_options.Demos = None,
     docstring_examples: fit_options.DocstringExamples = True,
     synthesize: fit_options.Synthesize = None,
@@ -87,12 +89,18 @@ def fit(
         chosen_lam = fit_options.parse_number("--lam", lam, least=0.0)
         chosen_bias = fit_options.parse_number("--bias", bias)
         loaded = load_tools(tools)
-        lm: LanguageModel | str = model
+        old = None if update is None else ToolkenSet.load(update)
+        fit_with = fit_all if recipe is None else partial(fit_by_recipe, recipe=recipe)
+        taken = {*signature(fit_with).parameters, *signature(fit_new).parameters, *(("dtype",) if dtype else ())}
+        load = {"dtype": dtype, **parse_model_args(model_arg, taken)}
+        if model is None and old is not None:
+            model, load = old.made_for.model_id, {"revision": old.made_for.revision, **load}
+        lm: LanguageModel | str = model or "nano"
         demonstrations: Path | list[DemonstrationRow] | None = demos
         synthesis: Synthesis | None = None
         with progress_bars(console) as progress:
             if synthesize is not None:
-                lm = load_language_model(model, dtype=dtype)
+                lm = load_language_model(lm, **load)
                 synthesis = synthesize_or_tell(
                     lm,
                     loaded,
@@ -107,10 +115,10 @@ def fit(
                     progress=progress,
                 )
                 demonstrations = all_demonstrations(demos, synthesis, loaded, strict=strict)
-            if update is not None:
+            if old is not None:
                 result = fit_new(
                     lm,
-                    ToolkenSet.load(update),
+                    old,
                     loaded,
                     demonstrations,
                     drop_missing=drop_missing,
@@ -119,10 +127,9 @@ def fit(
                     docstring_examples=docstring_examples,
                     strict=strict,
                     progress=progress,
-                    dtype=dtype,
+                    **load,
                 )
             else:
-                fit_with = fit_all if recipe is None else partial(fit_by_recipe, recipe=recipe)
                 result = fit_with(
                     lm,
                     loaded,
@@ -135,8 +142,8 @@ def fit(
                     docstring_examples=docstring_examples,
                     strict=strict,
                     features_dir=features,
-                    dtype=dtype,
                     progress=progress,
+                    **load,
                 )
         if os.environ.get("RANK", "0") != "0":  # under torchrun the first process writes for all
             return

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from langchain_toolken.cli.cross_validation_table import cross_validation_table
 from langchain_toolken.cli.errors import reported
-from langchain_toolken.cli.options import AsJson
+from langchain_toolken.cli.options import AsJson, ModelArg, parse_model_args
 
 if TYPE_CHECKING:
     from langchain_toolken.training.report.records import FitReport, ToolReport
@@ -26,9 +26,12 @@ def inspect(
     limit: Annotated[
         int, typer.Option(min=1, help="Largest number of tools to list, the lowest held-out F1 first.")
     ] = 50,
+    model: Annotated[str | None, typer.Option(help="Also load this LM and check that the toolkens fit it.")] = None,
+    model_arg: ModelArg = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how toolkens were fitted: data, λ, held-out figures, confusions, each tool's nearest words and tools."""
+    arguments = parse_model_args(model_arg, taken={"model"})
     console = Console()
     with reported():
         from langchain_toolken.toolkens.set import ToolkenSet
@@ -38,6 +41,10 @@ def inspect(
         report = read_report(toolkens)
         if report is None:
             raise ReportError(f"{toolkens} contains toolkens but no report.json; `toolken fit` writes both")
+        if model is not None or arguments:
+            from langchain_toolken.lm.load import load_language_model
+
+            loaded.check_fits(load_language_model(model or loaded.made_for.model_id, **arguments).identity)
         chosen = None if tool is None else report.tools[loaded.index(tool)]
     if as_json:
         print((report if chosen is None else chosen).model_dump_json(indent=1))

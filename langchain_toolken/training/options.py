@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from transformers import PreTrainedModel
 
@@ -15,6 +15,9 @@ from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.tools.spec import ToolLike, ToolSpec
 from langchain_toolken.training.demonstrations.load import DemonstrationRow
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 # What prior="auto" chooses among; the order decides between equals, and the first is used if nothing can be chosen.
 # Untied input embeddings, and unweighted head rows of a description, were nowhere the best by more than chance
@@ -35,7 +38,7 @@ AUTO_PRIORS = tuple(
 # Files, modules and objects that a user may name tools, demonstrations and LMs by.
 Tools = str | Path | Iterable[ToolLike | ToolSpec]
 Demonstrations = str | Path | Iterable[DemonstrationRow] | None
-Model = str | Path | PreTrainedModel | LanguageModel
+Model: TypeAlias = "str | Path | PreTrainedModel | PeftModel | LanguageModel"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, MambaConfig, MambaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from langchain_toolken.lm.load import ModelNotFoundError, load_language_model
+from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel, UnsupportedModelError
 from tests.support.tiny import ARCHITECTURES, CONTEXT_LENGTH, PADDED_ROWS, make_model
 
@@ -106,35 +106,6 @@ def test_a_model_without_a_croppable_cache_is_refused_by_name(tiny_tokenizer: Pr
     model = MambaForCausalLM(MambaConfig(vocab_size=345, hidden_size=32, num_hidden_layers=2, state_size=4))
     with pytest.raises(UnsupportedModelError, match=r"MambaForCausalLM.*cache"):
         load_language_model(model, tokenizer=tiny_tokenizer)
-
-
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    missing = tmp_path / "no-such-model"
-    with pytest.raises(ModelNotFoundError, match="no-such-model"):
-        load_language_model(missing)
-    with pytest.raises(ModelNotFoundError, match="no-such-model"):
-        load_language_model(str(missing))
-
-
-def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
-    with pytest.raises((ModelNotFoundError, UnsupportedModelError), match=tmp_path.name):
-        load_language_model(tmp_path)
-
-
-def test_a_repository_that_cannot_be_fetched_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelNotFoundError, match=r"nobody/no-such-model.*network"):
-        load_language_model("nobody/no-such-model", device="cpu")
-
-
-def test_a_model_in_memory_needs_its_tokenizer() -> None:
-    with pytest.raises(ValueError, match="tokenizer="):
-        load_language_model(make_model("llama"))
-
-
-def test_device_and_device_map_exclude_each_other(checkpoint: Path) -> None:
-    with pytest.raises(ValueError, match="not both"):
-        load_language_model(checkpoint, device="cpu", device_map="auto")
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma3"])

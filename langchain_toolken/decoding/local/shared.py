@@ -20,7 +20,7 @@ def shared_engine(
     *,
     revision: str | None = None,
     dtype: str | None = None,
-    device: str | None = None,
+    device: str | int | None = None,
     device_map: Any = None,
     trust_remote_code: bool = False,
     max_batch_size: int | None = None,
