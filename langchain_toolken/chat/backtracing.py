@@ -88,8 +88,8 @@ def decode_first_valid(
         tools: The tools that can be called.
         max_tokens: Most tokens of each call's arguments.
         budget: Most tokens of each whole call, as in `decode_call`.
-        runners_up: How many other tools are tried. With 0, only a cut-off is an error: the tool itself rejects
-            arguments that it can't take.
+        runners_up: How many other tools are tried. With 0, only a cut-off or a broken schema is an error: the
+            tool itself rejects other arguments that it can't take.
         validators: Pydantic models that arguments must pass.
 
     Returns:
@@ -137,6 +137,6 @@ def decode_first_valid(
 
 
 def _checked(call: DecodedCall, spec: ToolSpec, validators: Validators | None) -> DecodedCall:
-    if call.completion.arguments is None:
+    if call.completion.arguments is None or call.error is not None:
         return call
     return replace(call, error=argument_error(spec, call.completion.arguments, (validators or {}).get(spec.name)))

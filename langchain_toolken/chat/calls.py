@@ -20,7 +20,7 @@ from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.prompts.tool_calls import call_layout
 from langchain_toolken.prompts.tool_cards import tool_card
-from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.tools.spec import ToolSpec, schema_fault
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -182,21 +182,21 @@ def decode_call(
         written = 1 + len(head)
         most = _within(budget, written, max_tokens)
         (completion,) = engine.complete([[*ids, reasoning.marker, *head]], [spec], max_tokens=most)
-        return DecodedCall(completion, card_tokens=0, written_tokens=written, error=_cut_off(completion))
+        return DecodedCall(completion, card_tokens=0, written_tokens=written, error=_error(spec, completion))
     card = encode_content(tokenizer, tool_card(spec), continued=True)
     most = _within(budget, 1, max_tokens)
     (completion,) = engine.complete([[*ids, *card]], [spec], max_tokens=most)
     read = len(card) if completion.completion_tokens else 0
-    return DecodedCall(completion, read, written_tokens=1, error=_cut_off(completion))
+    return DecodedCall(completion, read, written_tokens=1, error=_error(spec, completion))
 
 
 def _within(budget: int | None, written: int, max_tokens: int) -> int:
     return max_tokens if budget is None else max(1, min(max_tokens, budget - written))
 
 
-def _cut_off(completion: Completion) -> str | None:
+def _error(spec: ToolSpec, completion: Completion) -> str | None:
     if completion.arguments is not None:
-        return None
+        return schema_fault(spec, completion.arguments)
     return (
         f"The arguments were cut off after {completion.completion_tokens} tokens (max_tokens, max_argument_tokens, or "
         "the LM's context)."

@@ -17,7 +17,7 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap, Runn
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_toolken.prompts.tool_cards import openai_tool
-from langchain_toolken.tools.spec import ToolSpec, schema_spec
+from langchain_toolken.tools.spec import ToolSpec, schema_fault, schema_spec
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
 
@@ -78,7 +78,14 @@ def _read(message: AIMessage, schema: dict[str, Any] | type, spec: ToolSpec) -> 
             "of the LM's context. Raise the limit, or give the schema's strings a maxLength.",
             llm_output=str(message.invalid_tool_calls or message.text),
         )
+    if message.invalid_tool_calls:
+        failed = message.invalid_tool_calls[0]
+        raise OutputParserException(
+            f"{spec.name}: {failed['error'] or 'the call is not valid'}", llm_output=str(failed["args"])
+        )
     values = message.tool_calls[0]["args"] if message.tool_calls else json.loads(message.text)
+    if (fault := schema_fault(spec, values)) is not None:
+        raise OutputParserException(fault, llm_output=json.dumps(values))
     # pydantic v2 and v1 models; for a TypedDict or a JSON schema the dict itself is the answer.
     make = getattr(schema, "model_validate", None) or getattr(schema, "parse_obj", None)
     if make is None:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
+from langchain_toolken.tools.checks import argument_fault
+from langchain_toolken.tools.schemas import fields_of
 from langchain_toolken.tools.spec import ToolSpec
 
 # "5572", "-0.5", ".5", "1,234.5", "2e3" and "39/3", as the papers' data write numbers.
@@ -29,24 +29,21 @@ def checked_arguments(spec: ToolSpec, args: Sequence[Any] | Mapping[str, Any]) -
     Raises:
         ValueError: There are too many, one is unknown or missing, or one breaks the schema. The message names it.
     """
-    properties: Mapping[str, Any] = spec.json_schema.get("properties", {})
-    named = dict(args) if isinstance(args, Mapping) else _by_position(spec, list(args))
-    open_ended = spec.json_schema.get("patternProperties") or spec.json_schema.get("additionalProperties")
-    unknown = [name for name in named if name not in properties]
-    if unknown and not open_ended:
+    fields = fields_of(spec.json_schema, spec.json_schema)
+    named = dict(args) if isinstance(args, Mapping) else _by_position(spec, fields.schemas, list(args))
+    unknown = [name for name in named if name not in fields.schemas]
+    if unknown and not fields.open_ended:
         raise ValueError(f"'{spec.name}' has no argument {unknown[0]!r}; it reads {spec.signature}")
-    named = {name: _numeral_read(value, properties.get(name, {})) for name, value in named.items()}
-    fault = next(iter(Draft202012Validator(spec.json_schema).iter_errors(named)), None)
+    named = {name: _numeral_read(value, fields.schemas.get(name, {})) for name, value in named.items()}
+    fault = argument_fault(spec.json_schema, named)
     if fault is not None:
-        field = ".".join(map(str, fault.absolute_path))
+        field, message = fault
         where = f"argument {field!r} of '{spec.name}'" if field else f"the arguments of '{spec.name}'"
-        message = fault.message if len(fault.message) <= 160 else fault.message[:159] + "…"
         raise ValueError(f"{where}: {message}; it reads {spec.signature}")
     return named
 
 
-def _by_position(spec: ToolSpec, args: list[Any]) -> dict[str, Any]:
-    properties: Mapping[str, Any] = spec.json_schema.get("properties", {})
+def _by_position(spec: ToolSpec, properties: Mapping[str, Any], args: list[Any]) -> dict[str, Any]:
     if len(properties) == 1:
         ((name, schema),) = properties.items()
         one_by_one = args and not (len(args) == 1 and isinstance(args[0], list))

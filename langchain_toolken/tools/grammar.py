@@ -1,70 +1,130 @@
 """From a JSON schema to the llguidance grammar that arguments and answers are decoded under. Loads no torch.
 
-A grammar accepts one JSON object that is valid against the schema, with two restrictions. Whitespace is fixed to the
-compact form, because a weak LM allowed to pad with whitespace may never stop. Objects that list their properties
-accept no others, because the functions that receive them do not either.
+A grammar accepts one JSON object. Whitespace is fixed to the compact form, because a weak LM allowed to pad with
+whitespace may never stop. What else a grammar narrows and what it can't hold: `decodable`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from llguidance import LLMatcher
+from langchain_toolken.tools.checks import malformed
+from langchain_toolken.tools.decodable import Decodable
+from langchain_toolken.tools.keywords import compiled, is_unsatisfiable
+from langchain_toolken.tools.schemas import SchemaError, fields_of, resolve, schema_text, takes_no_fields
 
-from langchain_toolken.tools.schemas import map_schemas, resolve
+_MOST_TRIALS = 20  # compilations in search of a faulty field; one takes up to 30 ms
 
 
-def schema_grammar(schema: Mapping[str, Any]) -> tuple[str, str]:
-    """Turn a schema of an object into a grammar.
+@dataclass(frozen=True)
+class SchemaGrammar:
+    """A schema's grammar.
 
-    Returns:
-        The grammar, and llguidance's reason for refusing it ("" for a valid grammar).
+    Attributes:
+        text: The grammar for llguidance; "" if there is none.
+        left_out: The keywords that it doesn't hold: "uniqueItems of 'tags'".
+        fault: Why there is no grammar; "" if there is one.
+        field: The path of the field at fault: "person.birthday"; "" if none is to blame by itself.
+        fixed: Whether `{}` is the only object it accepts.
     """
-    return _grammar(json.dumps(_closed(schema)))
+
+    text: str
+    left_out: tuple[str, ...] = ()
+    fault: str = ""
+    field: str = ""
+    fixed: bool = False
 
 
-def faulty_field(root: Mapping[str, Any]) -> tuple[str, str]:
-    """Find the field that makes llguidance refuse a schema.
-
-    Returns:
-        The path of the innermost field that is refused by itself, such as "person.birthday", and llguidance's reason;
-        two empty texts if no single field is to blame.
-    """
-    path: list[str] = []
-    reason = ""
-    schema: Any = root
-    definitions = {key: root[key] for key in ("$defs", "definitions") if key in root}
-    while len(path) < 32:
-        if isinstance(schema, Mapping) and isinstance(schema.get("items"), Mapping):
-            schema = resolve(schema["items"], root)
-        fields = schema.get("properties", {}) if isinstance(schema, Mapping) else {}
-        for name, field in fields.items():
-            alone = {**definitions, "type": "object", "properties": {name: field}, "required": [name]}
-            fault = schema_grammar(alone)[1]
-            if fault:
-                path.append(name)
-                reason = " ".join(fault.split())
-                schema = resolve(field, root)
-                break
-        else:
-            break
-    return ".".join(path), reason
-
-
-def _closed(schema: Any, keyword: str = "") -> Any:
-    if not isinstance(schema, Mapping):
-        return schema
-    copy = map_schemas(schema, _closed)
-    # The branches of an allOf describe one object together: closed one by one, they would contradict each other.
-    if keyword != "allOf" and "properties" in copy and "patternProperties" not in copy and "allOf" not in copy:
-        copy.setdefault("additionalProperties", False)
-    return copy
+def schema_grammar(schema: Mapping[str, Any]) -> SchemaGrammar:
+    """Make the grammar of a schema of an object, or say why there is none."""
+    try:
+        text = schema_text(schema)
+    except SchemaError as error:
+        return SchemaGrammar("", fault=str(error))
+    return _grammar(text)
 
 
 @lru_cache(maxsize=4096)
-def _grammar(schema: str) -> tuple[str, str]:
-    grammar = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
-    return grammar, LLMatcher.validate_grammar(grammar).strip()
+def _grammar(text: str) -> SchemaGrammar:
+    schema = json.loads(text)
+    if takes_no_fields(schema):
+        schema, fixed = {"type": "object", "additionalProperties": False}, True
+    else:
+        fixed = False
+    first = ""
+    for narrow in (True, False):
+        tried = _tried(schema, narrow=narrow)
+        if not tried.fault:
+            return replace(tried, fixed=fixed)
+        first = first or tried.fault
+    trials = [_MOST_TRIALS]
+    faults = list(_faults(schema, schema, trials))
+    if faults and not any(fault.final for fault in faults) and not malformed(schema):
+        # Odd arguments: their type is held, and all else is checked when they are there.
+        tried = _tried(schema, loose=frozenset(fault.name for fault in faults))
+        if not tried.fault:
+            return tried
+    found = next((fault for fault in faults if fault.final), faults[0] if faults else None)
+    path, reason = [], first
+    while found is not None:
+        path.append(found.name)
+        reason = found.reason
+        found = next(_faults(found.schema, schema, trials), None)
+    return SchemaGrammar("", fault=reason, field=".".join(path))
+
+
+def _tried(schema: Any, *, narrow: bool = True, loose: frozenset[str] = frozenset()) -> SchemaGrammar:
+    try:
+        decodable = Decodable(schema, narrow=narrow, loose=loose)
+    except SchemaError as error:
+        return SchemaGrammar("", fault=str(error))
+    text = json.dumps(decodable.schema)
+    grammar, fault = compiled(text)
+    if fault and not is_unsatisfiable(fault):
+        lenient, still = compiled(text, lenient=True)
+        if not still:  # counts of fields that are spread over several schemas
+            return SchemaGrammar(lenient, (*decodable.left_out, "minProperties and maxProperties"))
+    return SchemaGrammar(grammar, decodable.left_out, fault)
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """A field that is refused by itself.
+
+    Attributes:
+        name: The field.
+        schema: Its schema.
+        reason: Why it is refused.
+        final: Whether nothing can be decoded for it: its schema is unsatisfiable, or none.
+    """
+
+    name: str
+    schema: Any
+    reason: str
+    final: bool
+
+
+def _faults(schema: Any, root: Mapping[str, Any], trials: list[int]) -> Iterator[_Fault]:
+    """Find the fields of an object, or of a list's items, that are refused by themselves."""
+    schema = resolve(schema, root)
+    while isinstance(schema, Mapping) and "items" in schema and trials[0] > 0:
+        trials[0] -= 1
+        schema = resolve(schema["items"], root)
+    fields = fields_of(schema, root)
+    for name, field in fields.schemas.items():
+        if trials[0] <= 0:
+            return
+        trials[0] -= 1
+        alone = {"type": "object", "properties": {name: field}, "required": [name]}
+        try:
+            reason = compiled(json.dumps(Decodable(alone, root=root, narrow=False).schema))[1]
+        except SchemaError as error:
+            yield _Fault(name, field, str(error), final=True)
+            continue
+        unsatisfiable = is_unsatisfiable(reason)
+        if reason and (name in fields.required or not unsatisfiable):
+            yield _Fault(name, field, reason, final=unsatisfiable)

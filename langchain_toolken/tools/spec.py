@@ -6,19 +6,24 @@ spec it returns can be decoded under a grammar. Loads no torch.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from types import NoneType
 from typing import Any, cast, get_args, get_type_hints
 
 from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as to_tool
 from langchain_core.utils.function_calling import convert_to_openai_function
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError
+from pydantic.v1 import BaseModel as OldBaseModel
 from typing_extensions import is_typeddict
 
 from langchain_toolken.errors import ToolkenError
-from langchain_toolken.tools.grammar import faulty_field, schema_grammar
-from langchain_toolken.tools.schemas import resolve, type_name, without_titles
+from langchain_toolken.tools.checks import argument_fault
+from langchain_toolken.tools.grammar import SchemaGrammar, schema_grammar
+from langchain_toolken.tools.schemas import ANNOTATIONS, SchemaError, plain_schema, resolve, schema_text
+from langchain_toolken.tools.signatures import signature, type_name
 
 ToolLike = BaseTool | Callable[..., Any] | type[BaseModel] | Mapping[str, Any]
 """What LangChain binds as a tool: a `BaseTool`, a typed function, a class of typed fields or a dict."""
@@ -46,12 +51,7 @@ class ToolSpec(BaseModel):
     @property
     def signature(self) -> str:
         """The tool as a typed call: `divide(a: number, b: number, digits?: integer)`; `?` marks an optional field."""
-        required = self.json_schema.get("required", [])
-        fields = (
-            f"{name}{'' if name in required else '?'}: {type_name(field, self.json_schema)}"
-            for name, field in self.json_schema.get("properties", {}).items()
-        )
-        return f"{self.name}({', '.join(fields)})"
+        return signature(self.name, self.json_schema)
 
     @property
     def summary(self) -> str:
@@ -69,19 +69,23 @@ def tool_spec(tool: ToolLike | ToolSpec) -> ToolSpec:
     Arguments that LangChain injects (`InjectedState`, `InjectedToolCallId`, `RunnableConfig`, ...) are left out,
     because the LM does not write them.
 
+    A tool without a description, as MCP servers may have them, is described by its name, with a warning. Keywords of
+    its schema that a grammar can't hold are warned of too; the arguments are checked against them when decoded.
+
     Raises:
-        ToolError: `tool` is not a tool, has no description, or has arguments that decoding cannot be constrained to.
+        ToolError: `tool` is not a tool, is a function without a docstring, or has arguments that decoding cannot be
+            constrained to.
     """
     if isinstance(tool, ToolSpec):
-        argument_grammar(tool)
+        _warn_of_left_out(tool.name, _grammar(tool).left_out)
         return tool
     name, description, parameters = _read(tool)
     if not (description or "").strip():
-        raise ToolError(
-            f"tool {name!r} has no description: give its function a docstring (or the tool a description); its first "
-            "line is what the LM reads before it writes the arguments"
-        )
-    return _checked_spec(name, str(description), parameters)
+        description = name
+        _warn_of_description(name)
+    spec = _checked_spec(name, str(description), parameters)
+    _warn_of_left_out(name, _grammar(spec).left_out)
+    return spec
 
 
 def tool_specs(tools: Iterable[ToolLike | ToolSpec], *, allow_repeats: bool = False) -> list[ToolSpec]:
@@ -127,7 +131,9 @@ def schema_spec(schema: object) -> ToolSpec:
         raise ValueError(
             f"{schema!r} cannot be read as a schema ({error.__cause__ or error}): give {wanted}"
         ) from error
-    return _checked_spec(name, description or f"Give a {name}.", parameters)
+    spec = _checked_spec(name, description or f"Give a {name}.", parameters)
+    _warn_of_left_out(name, _grammar(spec).left_out)
+    return spec
 
 
 def argument_grammar(spec: ToolSpec) -> str:
@@ -136,14 +142,56 @@ def argument_grammar(spec: ToolSpec) -> str:
     Raises:
         ToolError: llguidance cannot constrain decoding to one of the fields. The message names it.
     """
-    grammar, fault = schema_grammar(spec.json_schema)
-    if not fault:
-        return grammar
-    field, reason = faulty_field(spec.json_schema)
-    place = f"its argument {field!r}" if field else "its arguments"
-    raise ToolError(
-        f"tool {spec.name!r}: {place} cannot be constrained while decoding ({reason or fault}); use numbers, strings, "
-        "booleans, enums, lists and nested objects of these"
+    return _grammar(spec).text
+
+
+def takes_no_arguments(spec: ToolSpec) -> bool:
+    """Return whether `{}` is the only arguments object that is decoded, so that no step of the LM is needed."""
+    return _grammar(spec).fixed
+
+
+def schema_fault(spec: ToolSpec, arguments: dict[str, Any]) -> str | None:
+    """Return why decoded arguments break the tool's schema, or None if they don't.
+
+    The grammar holds most of the schema; this checks all of it.
+    """
+    fault = argument_fault(spec.json_schema, arguments)
+    if fault is None:
+        return None
+    place, message = fault
+    return f"The arguments break the schema of {spec.name!r}{f' at {place!r}' if place else ''}: {message}."
+
+
+def _grammar(spec: ToolSpec) -> SchemaGrammar:
+    grammar = schema_grammar(spec.json_schema)
+    if grammar.fault:
+        place = f"its argument {grammar.field!r}" if grammar.field else "its arguments"
+        raise ToolError(
+            f"tool {spec.name!r}: {place} cannot be constrained while decoding ({grammar.fault}); use numbers, "
+            "strings, booleans, enums, lists and nested objects of these"
+        )
+    return grammar
+
+
+@lru_cache(maxsize=4096)  # every call reads its tools again; one warning each is enough
+def _warn_of_left_out(name: str, left_out: tuple[str, ...]) -> None:
+    if left_out:
+        listed = ", ".join(left_out[:5]) + (f" and {len(left_out) - 5} more" if len(left_out) > 5 else "")
+        warnings.warn(
+            f"tool {name!r}: decoding can't hold {listed}. The arguments are checked for that when they are there; a "
+            "call that fails is reported in invalid_tool_calls.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+@lru_cache(maxsize=4096)
+def _warn_of_description(name: str) -> None:
+    warnings.warn(
+        f"tool {name!r} has no description and is described by its name: give it one, whose first line the LM reads "
+        "before it writes the arguments",
+        UserWarning,
+        stacklevel=3,
     )
 
 
@@ -172,11 +220,9 @@ def function_tool(function: Callable[..., Any]) -> BaseTool:
 def _read(tool: object) -> tuple[str, str | None, Mapping[str, Any]]:
     """Return the name, the description and the arguments' schema of a tool, unchecked."""
     if isinstance(tool, BaseTool):
-        schema = tool.tool_call_schema
-        parameters = schema if isinstance(schema, dict) else cast("type[BaseModel]", schema).model_json_schema()
-        return tool.name, tool.description, parameters
-    if isinstance(tool, type) and issubclass(tool, BaseModel):
-        parameters = tool.model_json_schema()
+        return tool.name, tool.description, _model_schema(tool.name, lambda: tool.tool_call_schema)
+    if isinstance(tool, type) and issubclass(tool, BaseModel | OldBaseModel):
+        parameters = _model_schema(tool.__name__, lambda: tool)
         top = resolve(parameters, parameters)
         return top.get("title", tool.__name__), top.get("description"), parameters
     if isinstance(tool, type):
@@ -189,6 +235,22 @@ def _read(tool: object) -> tuple[str, str | None, Mapping[str, Any]]:
     raise _not_a_tool(tool)
 
 
+def _model_schema(name: str, model: Callable[[], object]) -> dict[str, Any]:
+    """Return the JSON schema of the pydantic model (of either version), or of the dict, that `model` returns."""
+    try:
+        made = model()
+        if isinstance(made, dict):
+            return made
+        if isinstance(made, type) and issubclass(made, OldBaseModel):
+            return made.schema()
+        return cast("type[BaseModel]", made).model_json_schema()
+    except (AttributeError, ValueError, TypeError, KeyError, NameError, RecursionError, PydanticUserError) as error:
+        raise ToolError(
+            f"tool {name!r}: its arguments have no JSON schema ({error}); use numbers, strings, booleans, enums, lists "
+            "and nested objects of these"
+        ) from error
+
+
 def _class_function(kind: type) -> dict[str, Any]:
     """Return LangChain's function dict of a TypedDict or another class with typed fields.
 
@@ -198,7 +260,7 @@ def _class_function(kind: type) -> dict[str, Any]:
     try:
         function = convert_to_openai_function(kind)
         hints = get_type_hints(kind) if is_typeddict(kind) else {}
-    except (AttributeError, ValueError, TypeError, KeyError, NameError) as error:
+    except (AttributeError, ValueError, TypeError, KeyError, NameError, RecursionError) as error:
         raise _not_a_tool(kind, f" that LangChain can read ({error})") from error
     properties = function.get("parameters", {}).get("properties", {})
     for name, hint in hints.items():
@@ -209,6 +271,12 @@ def _class_function(kind: type) -> dict[str, Any]:
 
 
 def _dict_function(tool: Mapping[str, Any]) -> dict[str, Any]:
+    if "name" in tool and isinstance(tool.get("inputSchema"), Mapping):  # MCP's own form
+        return {"name": tool["name"], "description": tool.get("description"), "parameters": tool["inputSchema"]}
+    if "title" in tool and not {"name", "toolSpec"} & set(tool):
+        # A JSON schema. LangChain would drop all of one whose fields are not in "properties".
+        schema = {key: value for key, value in tool.items() if key not in ("title", "description")}
+        return {"name": tool["title"], "description": tool.get("description"), "parameters": schema}
     try:
         return convert_to_openai_function(dict(tool))
     except (AttributeError, ValueError, TypeError, KeyError) as error:
@@ -226,26 +294,28 @@ def _read_function(function: Mapping[str, Any], given: object) -> tuple[str, str
 
 
 def _checked_spec(name: str, description: str, parameters: Mapping[str, Any]) -> ToolSpec:
-    schema = without_titles(parameters)
-    schema.pop("description", None)
-    top = schema.pop("$ref", None)
-    if top is not None:
-        # A model that contains itself: pydantic puts all of it into $defs. Its fields belong on top.
-        target = resolve({"$ref": top}, schema)
-        schema = {**target, **schema}
-        schema.pop("description", None)
-    schema.setdefault("type", "object")
-    if schema["type"] != "object":
-        raise ToolError(
-            f"tool {name!r}: its arguments are of type {schema['type']!r}; a tool takes named arguments, an object"
-        )
-    schema.setdefault("properties", {})
     try:
-        spec = ToolSpec(name=name, description=description.strip(), json_schema=schema)
+        schema = plain_schema(parameters)
+        schema_text({"name": name, "description": description})
+    except SchemaError as error:
+        raise ToolError(f"tool {name!r}: it cannot be read: {error}") from error
+    schema.pop("description", None)
+    if "$ref" in schema and not set(schema) - ANNOTATIONS - {"$ref"}:
+        # A model that contains itself: pydantic puts all of it into $defs. Its fields belong on top.
+        top = resolve(schema, schema)
+        if isinstance(top, Mapping) and top:
+            schema = {**top, **{key: value for key, value in schema.items() if key != "$ref"}}
+            schema.pop("description", None)
+    kinds = schema.setdefault("type", "object")
+    if "object" not in (kinds if isinstance(kinds, list) else [kinds]):
+        raise ToolError(f"tool {name!r}: its arguments are of type {kinds!r}; a tool takes named arguments, an object")
+    schema["type"] = "object"
+    if not set(schema) - ANNOTATIONS - {"type", "required", "additionalProperties"}:
+        schema["properties"] = {}
+    try:
+        return ToolSpec(name=name, description=description.strip(), json_schema=schema)
     except ValidationError as error:
         raise ToolError(f"tool {name!r}: {error.errors()[0]['msg']}") from error
-    argument_grammar(spec)
-    return spec
 
 
 def _not_a_tool(given: object, why: str = "") -> ToolError:
@@ -256,5 +326,9 @@ def _not_a_tool(given: object, why: str = "") -> ToolError:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or a number too long to be written
+        name = value.get("name") if isinstance(value, Mapping) else None
+        text = repr(name) if isinstance(name, str) else f"a {type(value).__name__}"
     return text if len(text) <= 80 else text[:79] + "…"

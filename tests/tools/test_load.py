@@ -133,6 +133,8 @@ def test_a_file_or_module_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_bad_tool_in_a_file_is_named_with_the_file(tmp_path: Path) -> None:
-    text = HEADER + "@tool\ndef f(x: set[int]) -> None:\n    'F.'\n"
+    text = (
+        HEADER + "TOOLS = [{'name': 'f', 'description': 'F.', 'parameters': {'properties': {'x': {'type': 'text'}}}}]\n"
+    )
     with pytest.raises(ToolError, match=r"mytools.py: tool 'f': its argument 'x' cannot be constrained"):
         load_tools(write(tmp_path, "mytools.py", text))

@@ -14,7 +14,15 @@ from llguidance import LLMatcher, LLTokenizer
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from langchain_toolken.tools.spec import ToolError, ToolSpec, argument_grammar, schema_spec, tool_spec, tool_specs
+from langchain_toolken.tools.spec import (
+    ToolError,
+    ToolSpec,
+    _warn_of_description,
+    argument_grammar,
+    schema_spec,
+    tool_spec,
+    tool_specs,
+)
 
 
 class Unit(Enum):
@@ -145,14 +153,29 @@ def test_a_spec_survives_json() -> None:
     assert ToolSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
-def test_a_tool_without_description_is_refused_by_name() -> None:
+def test_a_function_without_docstring_is_refused_by_name() -> None:
     def bare(x: int) -> int:
         return x
 
     with pytest.raises(ToolError, match="'bare' has no description: give its function a docstring"):
         tool_spec(bare)
-    with pytest.raises(ToolError, match="'ping' has no description"):
-        tool_spec({"name": "ping"})
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        {"name": "ping_7"},
+        {"name": "ping_7", "description": None},
+        {"name": "ping_7", "description": " "},
+        {"name": "ping_7", "inputSchema": {"type": "object"}},
+        StructuredTool(name="ping_7", description="", args_schema={"type": "object"}, func=lambda: None),
+    ],
+)
+def test_a_tool_without_description_is_described_by_its_name_with_a_warning(thing: Any) -> None:
+    _warn_of_description.cache_clear()
+    with pytest.warns(UserWarning, match="'ping_7' has no description and is described by its name"):
+        assert tool_spec(thing).description == "ping_7"
+    assert tool_spec(thing).summary == "ping_7"  # warned of once
 
 
 @pytest.mark.parametrize("thing", [3, {}, {"type": "function"}, {"name": 3, "description": "x"}, None])
@@ -292,23 +315,23 @@ def test_free_form_objects_stay_free() -> None:
     assert accepts(tool_spec(store), '{"data":{"any":["thing"]}}')
 
 
-def test_an_argument_that_cannot_be_constrained_is_named() -> None:
-    def tagged(ok: int, tags: set[str]) -> None:
+def test_an_argument_that_nothing_is_valid_for_is_named() -> None:
+    def tagged(ok: int, tags: Annotated[list[int], Field(min_length=3, max_length=2)]) -> None:
         """Tag it."""
 
-    with pytest.raises(ToolError, match=r"tool 'tagged': its argument 'tags' cannot be constrained.*uniqueItems"):
+    with pytest.raises(ToolError, match=r"tool 'tagged': its argument 'tags' cannot be constrained.*unsatisfiable"):
         tool_spec(tagged)
 
 
-def test_a_nested_argument_that_cannot_be_constrained_is_named_by_its_path() -> None:
+def test_a_nested_argument_that_nothing_is_valid_for_is_named_by_its_path() -> None:
     class Inner(BaseModel):
         fine: str
-        code: str = Field(json_schema_extra={"not": {"const": "x"}})
+        code: str = Field(min_length=3, max_length=2)
 
     class Outer(BaseModel):
         """Outer."""
 
-        items: list[Inner]
+        items: Annotated[list[Inner], Field(min_length=1)]
 
     with pytest.raises(ToolError, match=r"tool 'Outer': its argument 'items.code' cannot be constrained"):
         tool_spec(Outer)

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from langchain_toolken.decoding.local.copying import TokensByText
-from langchain_toolken.tools.spec import ToolError, ToolSpec, argument_grammar
+from langchain_toolken.tools.spec import ToolError, ToolSpec, argument_grammar, takes_no_arguments
 
 
 class ArgumentGrammars:
@@ -149,8 +149,3 @@ class ArgumentMatcher:
                 f"tool {self._spec.name!r}: its arguments' grammar failed: {self._matcher.get_error()}. "
                 "Simplify the argument types (shorter enums, fewer nested objects)"
             )
-
-
-def takes_no_arguments(spec: ToolSpec) -> bool:
-    """Return whether `{}` is the only valid arguments object, so that no step of the LM is needed."""
-    return not spec.json_schema.get("properties") and not spec.json_schema.get("additionalProperties")
