@@ -99,8 +99,8 @@ def test_cut_off_arguments_end_the_run_without_a_call() -> None:
 @pytest.mark.parametrize("limit", [1, 20])
 def test_max_calls_ends_a_run_that_never_would(limit: int) -> None:
     engine = ScriptedEngine(
-        [reasoning(" and 1*1=", "multiply") for _ in range(limit + 1)],
-        [completion('{"a":1,"b":1}', {"a": 1, "b": 1}) for _ in range(limit)],
+        [reasoning(f" and 1*{i}=", "multiply") for i in range(limit + 1)],
+        [completion(f'{{"a":1,"b":{i}}}', {"a": 1, "b": i}) for i in range(limit)],
     )
     engine.context_length = 100_000
     state = agent_of(engine, max_calls=limit).invoke(QUESTION)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from langchain_toolken.chat.repeats import RepeatGuard
 from langchain_toolken.decoding.engine import DecodingRequest, Engine, Judgement, PromptTooLongError, Reasoning
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.tool_cards import tool_choices, tool_name_lead
@@ -124,6 +125,7 @@ def reason(
     tools: Sequence[ToolSpec],
     reranking: Reranking,
     request: DecodingRequest,
+    repeats: RepeatGuard | None = None,
 ) -> Reasoning:
     """Run `engine.reason` for one prompt, and judge its call if `reranking` asks for it.
 
@@ -133,12 +135,15 @@ def reason(
         tools: All tools that have a toolken.
         reranking: When and how to judge.
         request: How the prompt is decoded.
+        repeats: Refuses calls that were made already; None refuses none.
     """
     before: Reasoning | None = None
     while True:
-        ids, begun = _ids_after(prompt, before)
+        ids, begun = _ids_after(prompt, before, request)
         (reasoning,) = engine.reason([ids], replace(request, begun=begun))
         reasoning, rejected = _judged(engine, prompt, _resumed(before, reasoning), tools, reranking, request)
+        if not rejected and repeats is not None and repeats.refuses(reasoning):
+            request, rejected = repeats.narrowed(request, reasoning), True
         if not rejected:
             return reasoning
         before = reasoning
@@ -150,19 +155,20 @@ def stream(
     tools: Sequence[ToolSpec],
     reranking: Reranking,
     request: DecodingRequest,
+    repeats: RepeatGuard | None = None,
 ) -> Iterator[str | Reasoning]:
     """Do what `reason` does, piece by piece. The last item is the Reasoning.
 
     Each piece is held back until the next one arrives: after a rejected call, the words that follow may turn the end of
     the text into a stop string.
     """
-    if reranking.method is None:
+    if reranking.method is None and (repeats is None or repeats.idle):
         yield from engine.stream(prompt, request)
         return
     shown = 0
     before: Reasoning | None = None
     while True:
-        ids, begun = _ids_after(prompt, before)
+        ids, begun = _ids_after(prompt, before, request)
         text = ""
         ended: Reasoning | None = None
         for piece in engine.stream(ids, replace(request, begun=begun)):
@@ -175,6 +181,8 @@ def stream(
             text += piece
         assert ended is not None
         reasoning, rejected = _judged(engine, prompt, _resumed(before, ended), tools, reranking, request)
+        if not rejected and repeats is not None and repeats.refuses(reasoning):
+            request, rejected = repeats.narrowed(request, reasoning), True
         if not rejected:
             if len(text) > shown:
                 yield text[shown:]
@@ -183,10 +191,12 @@ def stream(
         before = reasoning
 
 
-def _ids_after(prompt: Sequence[int], before: Reasoning | None) -> tuple[list[int], int | None]:
+def _ids_after(
+    prompt: Sequence[int], before: Reasoning | None, request: DecodingRequest
+) -> tuple[list[int], int | None]:
     """Return the ids to decode from, and how many of them the LM wrote before its call was rejected."""
     if before is None:
-        return [*prompt], None
+        return [*prompt], request.begun
     return [*prompt, *before.token_ids], len(before.token_ids)
 
 

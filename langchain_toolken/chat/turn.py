@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
 
@@ -25,7 +25,8 @@ from langchain_toolken.chat.answers import (
     with_count,
 )
 from langchain_toolken.chat.backtracing import Validators, decode_first_valid
-from langchain_toolken.chat.calls import Prompt, only_call, prompt_for, with_name
+from langchain_toolken.chat.calls import Prompt, decode_call, only_call, prompt_for, with_name
+from langchain_toolken.chat.repeats import RepeatGuard, answered_calls
 from langchain_toolken.chat.responses import chunk_of, closing_chunks, response, schema_response
 from langchain_toolken.chat.settings import (
     CallOptions,
@@ -39,6 +40,7 @@ from langchain_toolken.decoding.engine import Candidate, DecodingRequest, Engine
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat
+from langchain_toolken.prompts.messages import open_turn
 from langchain_toolken.prompts.requests import Request, request_of
 from langchain_toolken.prompts.thoughts import thought_of
 from langchain_toolken.prompts.tool_cards import tool_card
@@ -88,13 +90,17 @@ class DecodingSetup:
         except ValueError as error:
             raise InvalidRequestError(str(error)) from error
         check_room(len(prompt.ids), self.engine.model_id, self.engine.context_length)
+        inline = self.prompt_format.reinjection == "inline"
+        open_answer = open_turn(messages, self.prompt_format.reinjection)
+        spent = open_answer is not None and bool(open_answer.spent)
         return LaidOutTurn(
             setup=self,
             messages=tuple(messages),
             tools=tuple(tools),
             prompt=prompt,
             beginning=beginning(self.engine.tokenizer, messages, self.prompt_format),
-            after_result=self.prompt_format.reinjection == "inline" and isinstance(messages[-1], ToolMessage),
+            after_result=inline and isinstance(messages[-1], ToolMessage) and not spent,
+            spent=spent,
         )
 
     def requests(self, messages: Sequence[BaseMessage], described: Sequence[ToolSpec]) -> tuple[Request, ...]:
@@ -125,6 +131,7 @@ class LaidOutTurn:
         prompt: The rendered prompt.
         beginning: Where in an answer the LM continues.
         after_result: Whether the prompt ends with a tool's result, in the assistant's sentence.
+        spent: Whether a tool was called at the prompt's very end already, and its result added nothing to the sentence.
     """
 
     setup: DecodingSetup
@@ -133,6 +140,7 @@ class LaidOutTurn:
     prompt: Prompt
     beginning: Beginning
     after_result: bool
+    spent: bool
 
 
 def reason(turn: LaidOutTurn, *, forced: bool) -> Reasoning:
@@ -145,7 +153,8 @@ def reason(turn: LaidOutTurn, *, forced: bool) -> Reasoning:
     if forced and len(turn.tools) == 1:
         return only_call(turn.tools[0], turn.prompt)
     engine, prompt, second_look = turn.setup.engine, turn.prompt, reranking_of(turn.setup.generation)
-    reasoning = reranking.reason(engine, prompt.ids, prompt.by_toolken, second_look, _request(turn, forced))
+    repeats = None if forced else _repeat_guard(turn)
+    reasoning = reranking.reason(engine, prompt.ids, prompt.by_toolken, second_look, _request(turn, forced), repeats)
     return with_name(engine, prompt, reasoning)
 
 
@@ -158,9 +167,23 @@ def stream_reason(turn: LaidOutTurn, *, forced: bool) -> Iterator[str | Thought 
         yield reason(turn, forced=True)
         return
     engine, prompt, second_look = turn.setup.engine, turn.prompt, reranking_of(turn.setup.generation)
-    pieces = reranking.stream(engine, prompt.ids, prompt.by_toolken, second_look, _request(turn, forced))
+    request, repeats = _request(turn, forced), _repeat_guard(turn)
+    pieces = reranking.stream(engine, prompt.ids, prompt.by_toolken, second_look, request, repeats)
     for piece in answer_pieces(pieces, turn.beginning):
         yield with_name(engine, prompt, piece) if isinstance(piece, Reasoning) else piece
+
+
+def _repeat_guard(turn: LaidOutTurn) -> RepeatGuard:
+    engine, most = turn.setup.engine, turn.setup.generation.max_argument_tokens
+
+    def decode(reasoning: Reasoning) -> tuple[str, dict[str, Any]] | None:
+        named = with_name(engine, turn.prompt, reasoning)
+        if named.trigger is None:
+            return None
+        arguments = decode_call(engine, turn.prompt, named, turn.tools, max_tokens=most).completion.arguments
+        return None if arguments is None else (named.trigger.tool, arguments)
+
+    return RepeatGuard(answered_calls(turn.messages), decode)
 
 
 def answer_to(turn: LaidOutTurn, reasoning: Reasoning) -> Answer:
@@ -280,5 +303,7 @@ def _request(turn: LaidOutTurn, forced: bool) -> DecodingRequest:
         after_result=turn.after_result,
         markers=frozenset() if prompt.marker is None else frozenset({prompt.marker}),
         must_call=forced,
+        # A call here brought nothing, and would be made again.
+        begun=0 if turn.spent and not forced else None,
         requests=setup.requests(turn.messages, prompt.written) if prompt.by_toolken else (),
     )
