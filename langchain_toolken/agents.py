@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
-from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+)
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as make_tool
 from langgraph.config import get_stream_writer
@@ -28,11 +36,14 @@ from langchain_toolken.chat.answers import Thought
 from langchain_toolken.chat.backtracing import validators_of
 from langchain_toolken.decoding.cancellation import in_thread
 from langchain_toolken.decoding.engine import Reasoning
+from langchain_toolken.prompts.blocks import message_text
 from langchain_toolken.prompts.messages import answer_so_far
 from langchain_toolken.tools.spec import tool_specs
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
+    from langgraph.store.base import BaseStore
+    from langgraph.types import Checkpointer
 
     from langchain_toolken.chat.model import ToolkenChat
 
@@ -40,6 +51,13 @@ _STEPS_PER_CALL = 4
 
 _REASONING = TypeAdapter(Reasoning)
 """Writes a Reasoning as plain types and reads it back, so that checkpoints don't depend on this package's classes."""
+
+
+class RunnerUp(TypedDict):
+    """A tool that could have been called instead, as in a message's `response_metadata["toolken"]`."""
+
+    name: str
+    probability: float
 
 
 class Step(TypedDict):
@@ -60,7 +78,7 @@ class Step(TypedDict):
     text: NotRequired[str]
     tool: NotRequired[str]
     probability: NotRequired[float]
-    runners_up: NotRequired[list[tuple[str, float]]]
+    runners_up: NotRequired[list[RunnerUp]]
     arguments: NotRequired[dict[str, Any]]
     result: NotRequired[str]
     failed: NotRequired[bool]
@@ -87,8 +105,15 @@ def create_toolken_agent(
     tools: Sequence[BaseTool | Callable[..., Any]],
     *,
     max_calls: int = 16,
-    checkpointer: Any = None,
-) -> CompiledStateGraph[ToolkenAgentState, None, ToolkenAgentState, ToolkenAgentState]:
+    system_prompt: str | SystemMessage | None = None,
+    state_schema: type[ToolkenAgentState] = ToolkenAgentState,
+    context_schema: type[Any] | None = None,
+    checkpointer: Checkpointer = None,
+    store: BaseStore | None = None,
+    interrupt_before: Sequence[str] = (),
+    interrupt_after: Sequence[str] = (),
+    name: str | None = None,
+) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Create an agent whose LM calls `tools` through toolkens.
 
     Invoke it with {"messages": [("user", "…")]}. The final state has the history in `messages` and the answer, with
@@ -96,7 +121,9 @@ def create_toolken_agent(
     gives the text as it is generated, as {"kind": "reason", "text": piece}, and thoughts as {"kind": "thought", ...}.
 
     If a tool raises an error, the run ends with an assistant message that names the tool, its arguments and the error.
-    The LM would otherwise continue a sentence that lacks its number.
+    The LM would otherwise continue a sentence that lacks its number. Otherwise tools run as in
+    `langchain.agents.create_agent`: `return_direct`, Commands, injected state and stores, and `ToolRuntime`. For
+    middleware and structured answers, use `create_agent`.
 
     The nodes share only the state, so reason and complete each lay out the prompt.
 
@@ -105,7 +132,14 @@ def create_toolken_agent(
         tools: LangChain tools, or typed functions with a docstring.
         max_calls: Most tool calls per user message. A run that needs more ends with a message that says so. 16 is more
             than the papers' longest questions take.
+        system_prompt: What the LM reads before the messages. It is not kept in the state.
+        state_schema: An extension of `ToolkenAgentState`, for tools that read or write further keys.
+        context_schema: The type of the run's context.
         checkpointer: A LangGraph checkpointer.
+        store: A LangGraph store, for memory across threads.
+        interrupt_before: Nodes to stop before: "reason", "complete", "execute", "reinject".
+        interrupt_after: Nodes to stop after.
+        name: The graph's name, by which a supervisor knows the agent. The LM's messages carry it too.
 
     Raises:
         ToolError: Two tools have the same name, or one has no description.
@@ -116,9 +150,18 @@ def create_toolken_agent(
     runnable = [made if isinstance(made, BaseTool) else make_tool(made) for made in tools]
     specs = tool_specs(runnable)
     validators = validators_of(runnable)
+    direct = {made.name for made in runnable if made.return_direct}
+
+    instructions = SystemMessage(system_prompt) if isinstance(system_prompt, str) else system_prompt
+
+    def read(state: ToolkenAgentState) -> list[BaseMessage]:
+        return [*state["messages"]] if instructions is None else [instructions, *state["messages"]]
+
+    def say(text: str, **fields: Any) -> AIMessage:
+        return AIMessage(text, name=name, **fields)
 
     def reason(state: ToolkenAgentState) -> dict[str, Any]:
-        messages, setup = state["messages"], llm.decoding_setup()
+        messages, setup = read(state), llm.decoding_setup()
         laid_out, writer = setup.lay_out(messages, specs), get_stream_writer()
         before = answer_so_far(messages, setup.prompt_format.reinjection) or ""
         reasoning: Reasoning | None = None
@@ -134,22 +177,24 @@ def create_toolken_agent(
         step = Step(kind="reason", text=text)
         if reasoning.trigger is None:
             answer = turn.complete(laid_out, reasoning)
+            answer.name = name
             return {"messages": [answer], "text": before + text, "steps": [step], "reasoning": None}
         step["tool"], step["probability"] = reasoning.trigger.tool, reasoning.trigger.probability
-        step["runners_up"] = [(other.tool, other.probability) for other in reasoning.runners_up]
-        if _calls_since_question(messages) >= max_calls:
+        step["runners_up"] = [RunnerUp(name=each.tool, probability=each.probability) for each in reasoning.runners_up]
+        if _calls_since_question(messages, direct) >= max_calls:
             why = (
                 f"Stopped: the limit of {max_calls} tool calls per question (max_calls) is reached, and the LM wants "
                 f"to call {reasoning.trigger.tool!r} next."
             )
-            answer = AIMessage(f"{text}\n\n{why}".lstrip(), response_metadata={"finish_reason": "max_calls"})
+            answer = say(f"{text}\n\n{why}".lstrip(), response_metadata={"finish_reason": "max_calls"})
             stop = Step(kind="stop", text=why)
             return {"messages": [answer], "text": before + text, "steps": [step, stop], "reasoning": None}
         return {"text": before + text, "steps": [step], "reasoning": _REASONING.dump_python(reasoning, mode="json")}
 
     def complete(state: ToolkenAgentState) -> dict[str, Any]:
-        laid_out = llm.decoding_setup().lay_out(state["messages"], specs)
+        laid_out = llm.decoding_setup().lay_out(read(state), specs)
         message = turn.complete(laid_out, _REASONING.validate_python(state.get("reasoning")), validators)
+        message.name = name
         done: dict[str, Any] = {"reasoning": None}
         if message.tool_calls:
             call = message.tool_calls[0]
@@ -160,27 +205,30 @@ def create_toolken_agent(
             }
         cut = message.invalid_tool_calls[0]
         why = f"Stopped: {cut['name']!r} was not called. {cut['error']} They began with {str(cut['args'])[:80]!r}."
-        return {**done, "messages": [message, AIMessage(why)], "steps": [Step(kind="stop", text=why)]}
+        return {**done, "messages": [message, say(why)], "steps": [Step(kind="stop", text=why)]}
 
     def reinject(state: ToolkenAgentState) -> dict[str, Any]:
-        messages = state["messages"]
-        result = messages[-1]
-        call = _call_of(messages)
-        if not isinstance(result, ToolMessage):
-            raise TypeError(f"The tool {call['name']!r} must return a ToolMessage, not a {type(result).__name__}.")
-        content = str(result.text)
-        failed = result.status == "error"
-        executed = Step(kind="execute", tool=call["name"], arguments=call["args"], result=content, failed=failed)
-        if failed:
-            arguments = ", ".join(f"{name}={json.dumps(value, default=str)}" for name, value in call["args"].items())
-            why = f"Stopped: the tool {call['name']}({arguments}) failed: {content}"
-            return {"messages": [AIMessage(why)], "steps": [executed, Step(kind="stop", text=why)]}
-        text = answer_so_far(messages, llm.prompt_format.reinjection)
-        if text is None:  # the result is a tool message, and the LM begins a new sentence
-            return {"steps": [executed]}
-        return {"text": text, "steps": [executed, Step(kind="reinject", text=text)]}
+        steps: list[Step] = []
+        for call, result in _last_results(state["messages"]):
+            failed = result.status == "error"
+            done = Step(kind="execute", tool=call["name"], arguments=call["args"], result=message_text(result))
+            steps.append({**done, "failed": failed})
+            if failed:
+                arguments = ", ".join(f"{key}={json.dumps(value, default=str)}" for key, value in call["args"].items())
+                why = f"Stopped: the tool {call['name']}({arguments}) failed: {steps[-1]['result']}"
+                return {"messages": [say(why)], "steps": [*steps, Step(kind="stop", text=why)]}
+        text = answer_so_far(read(state), llm.prompt_format.reinjection) if state["messages"] else None
+        if text is None:  # the LM begins a new sentence: after a tool message, or after what else a Command added
+            return {"steps": steps}
+        return {"text": text, "steps": [*steps, Step(kind="reinject", text=text)]}
 
-    graph: StateGraph[ToolkenAgentState, None, ToolkenAgentState, ToolkenAgentState] = StateGraph(ToolkenAgentState)
+    def after_reinject(state: ToolkenAgentState) -> str:
+        if state.get("steps", [])[-1:] and state["steps"][-1]["kind"] == "stop":
+            return END
+        called = [result.name or call["name"] for call, result in _last_results(state["messages"])]
+        return END if called and all(each in direct for each in called) else "reason"
+
+    graph: StateGraph[Any, Any, Any, Any] = StateGraph(state_schema, context_schema=context_schema)
     graph.add_node("reason", _decoding(reason))
     graph.add_node("complete", _decoding(complete))
     graph.add_node("execute", ToolNode(runnable, handle_tool_errors=_describe))
@@ -189,10 +237,17 @@ def create_toolken_agent(
     graph.add_conditional_edges("reason", _after_reason, ["complete", END])
     graph.add_conditional_edges("complete", _after_complete, ["execute", END])
     graph.add_edge("execute", "reinject")
-    graph.add_conditional_edges("reinject", _after_reinject, ["reason", END])
-    compiled = graph.compile(checkpointer=checkpointer, name="toolken_agent")
+    graph.add_conditional_edges("reinject", after_reinject, ["reason", END])
+    compiled = graph.compile(
+        checkpointer=checkpointer,
+        store=store,
+        interrupt_before=list(interrupt_before),
+        interrupt_after=list(interrupt_after),
+        name=name or "toolken_agent",
+    )
     # LangGraph's own limit counts nodes and could end a run before max_calls does.
-    return compiled.with_config(recursion_limit=_STEPS_PER_CALL * (max_calls + 2))
+    limited = RunnableConfig(recursion_limit=_STEPS_PER_CALL * (max_calls + 2))
+    return compiled.with_config({**limited, "metadata": {"lc_agent_name": name}} if name else limited)
 
 
 def _decoding(step: Callable[[ToolkenAgentState], dict[str, Any]]) -> Runnable[ToolkenAgentState, dict[str, Any]]:
@@ -213,24 +268,34 @@ def _after_complete(state: ToolkenAgentState) -> str:
     return "execute" if isinstance(last, AIMessage) and last.tool_calls else END
 
 
-def _after_reinject(state: ToolkenAgentState) -> str:
-    return "reason" if isinstance(state["messages"][-1], ToolMessage) else END
-
-
 def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _calls_since_question(messages: Sequence[AnyMessage]) -> int:
+def _calls_since_question(messages: Sequence[BaseMessage], direct: Collection[str]) -> int:
+    """Count the calls since the user's last message.
+
+    A human message right after a result was added by the tool, and is no new question, unless the tool's result was
+    itself the answer (`direct`).
+    """
     calls = 0
-    for message in reversed(messages):
-        if isinstance(message, HumanMessage):
-            break
-        if isinstance(message, AIMessage):
+    for before, message in zip([None, *messages], messages, strict=False):
+        by_tool = isinstance(before, ToolMessage) and before.name not in direct
+        if isinstance(message, HumanMessage) and not by_tool:
+            calls = 0
+        elif isinstance(message, AIMessage):
             calls += len(message.tool_calls)
     return calls
 
 
-def _call_of(messages: Sequence[AnyMessage]) -> Mapping[str, Any]:
-    """Return the call of the last assistant message that makes one."""
-    return next(m.tool_calls[-1] for m in reversed(messages) if isinstance(m, AIMessage) and m.tool_calls)
+def _last_results(messages: Sequence[BaseMessage]) -> list[tuple[ToolCall, ToolMessage]]:
+    """Return the calls of the last assistant message that makes some, each with its result.
+
+    A Command may add other messages, and may leave the result out.
+    """
+    for place in range(len(messages) - 1, -1, -1):
+        message = messages[place]
+        if isinstance(message, AIMessage) and message.tool_calls:
+            results = {each.tool_call_id: each for each in messages[place:] if isinstance(each, ToolMessage)}
+            return [(call, results[str(call["id"])]) for call in message.tool_calls if call["id"] in results]
+    return []

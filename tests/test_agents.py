@@ -66,7 +66,7 @@ def test_steps_tell_what_happened() -> None:
     steps = agent_of(one_call()).invoke(QUESTION)["steps"]
     assert [step["kind"] for step in steps] == ["reason", "complete", "execute", "reinject", "reason"]
     assert (steps[0]["tool"], steps[0]["probability"]) == ("multiply", 0.75)
-    assert steps[0]["runners_up"] == [("other", 0.125)]
+    assert steps[0]["runners_up"] == [{"name": "other", "probability": 0.125}]
     assert steps[1]["arguments"] == {"a": 4096, "b": 27}
     assert (steps[2]["result"], steps[2]["failed"]) == ("110592", False)
     assert steps[3]["text"] == "They hold 4096*27=110592"

@@ -55,7 +55,7 @@ class StepPrinter:
         kind = step["kind"]
         if kind == "reason":
             if "tool" in step:
-                others = ", ".join(f"{name} {p:.2g}" for name, p in step.get("runners_up", [])[:2])
+                others = ", ".join(f"{one['name']} {one['probability']:.2g}" for one in step.get("runners_up", [])[:2])
                 line = Text(f"<{step['tool']}> p={step['probability']:.2f}", style=_COLOURS["toolken"])
                 self.console.print(
                     self._label("toolken") + line + Text(f"  then {others}" if others else "", style="dim")
