@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonschema.validators import validator_for
 from langchain_core.tools import BaseTool
@@ -18,6 +18,9 @@ from pydantic import BaseModel, ValidationError
 from langchain_toolken.chat.calls import DecodedCall, FailedCall, Prompt, decode_call
 from langchain_toolken.decoding.engine import Engine, PromptTooLongError, Reasoning
 from langchain_toolken.tools.spec import ToolSpec
+
+if TYPE_CHECKING:
+    from langchain_toolken.toolkens.set import ToolkenSet
 
 Validators = Mapping[str, type[BaseModel]]
 """The pydantic models that arguments must pass, by tool name."""
@@ -73,6 +76,7 @@ def decode_first_valid(
     prompt: Prompt,
     reasoning: Reasoning,
     tools: Sequence[ToolSpec],
+    toolkens: ToolkenSet | None = None,
     *,
     max_tokens: int,
     budget: int | None = None,
@@ -86,6 +90,7 @@ def decode_first_valid(
         prompt: The prompt that the LM reasoned from.
         reasoning: The reasoning that ended in a call.
         tools: The tools that can be called.
+        toolkens: The set whose examples the cards show, as in `decode_call`.
         max_tokens: Most tokens of each call's arguments.
         budget: Most tokens of each whole call, as in `decode_call`.
         runners_up: How many other tools are tried. With 0, only a cut-off or a broken schema is an error: the
@@ -100,7 +105,7 @@ def decode_first_valid(
         ValueError: The tool that fired is not among `tools`.
         PromptTooLongError: There is no room for the first call's arguments.
     """
-    first = decode_call(engine, prompt, reasoning, tools, max_tokens=max_tokens, budget=budget)
+    first = decode_call(engine, prompt, reasoning, tools, toolkens, max_tokens=max_tokens, budget=budget)
     if not runners_up:
         return reasoning, first
     assert reasoning.trigger is not None
@@ -114,7 +119,7 @@ def decode_first_valid(
             break
         tried = replace(reasoning, trigger=candidate)
         try:
-            call = decode_call(engine, prompt, tried, tools, max_tokens=max_tokens, budget=budget)
+            call = decode_call(engine, prompt, tried, tools, toolkens, max_tokens=max_tokens, budget=budget)
         except PromptTooLongError:  # the context has no room for another card
             break
         attempts.append((candidate, _checked(call, specs[candidate.tool], validators)))

@@ -15,15 +15,18 @@ from langchain_core.messages import BaseMessage
 
 from langchain_toolken.chat.settings import ToolMode
 from langchain_toolken.decoding.engine import Candidate, Completion, Engine, Reasoning
+from langchain_toolken.prompts.call_cards import Asked, asked_in
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.prompts.tool_calls import call_layout
-from langchain_toolken.prompts.tool_cards import tool_card
+from langchain_toolken.toolkens.examples import NO_EXAMPLES, card_of
 from langchain_toolken.tools.spec import ToolSpec, schema_fault
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from langchain_toolken.toolkens.set import ToolkenSet
 
 _NAME_TOKENS = 128  # enough for the longest name that OpenAI's API allows (64 characters) and the JSON around it
 
@@ -66,12 +69,18 @@ class Prompt:
         by_toolken: The tools that are called by their toolken.
         written: The tools that the prompt describes and the LM calls in writing.
         marker: The token that begins a written call; None if `written` is empty.
+        asked: What a call answers that the LM makes where the prompt ends.
     """
 
     ids: list[int]
     by_toolken: tuple[ToolSpec, ...]
     written: tuple[ToolSpec, ...]
     marker: int | None
+    asked: Asked
+
+    def followed_by(self, text: str) -> Prompt:
+        """Return the prompt with `text` in what a call answers: the LM has written it since."""
+        return replace(self, asked=replace(self.asked, so_far=self.asked.so_far + text))
 
 
 def prompt_for(
@@ -103,6 +112,7 @@ def prompt_for(
         by_toolken=tuple(spec for spec in tools if spec not in written),
         written=written,
         marker=call_layout(tokenizer).marker_id if written else None,
+        asked=asked_in(messages, prompt_format.reinjection),
     )
 
 
@@ -149,6 +159,7 @@ def decode_call(
     prompt: Prompt,
     reasoning: Reasoning,
     tools: Sequence[ToolSpec],
+    toolkens: ToolkenSet | None = None,
     *,
     max_tokens: int,
     budget: int | None = None,
@@ -160,6 +171,7 @@ def decode_call(
         prompt: The prompt that the LM reasoned from.
         reasoning: The reasoning that ended in a call.
         tools: The tools that can be called.
+        toolkens: The set whose examples the card shows; None for a card without examples.
         max_tokens: Most tokens of the arguments.
         budget: Most tokens of the whole call, including the toolken, or the marker and the name. None sets no further
             limit. At least one token is decoded.
@@ -183,11 +195,19 @@ def decode_call(
         most = _within(budget, written, max_tokens)
         (completion,) = engine.complete([[*ids, reasoning.marker, *head]], [spec], max_tokens=most)
         return DecodedCall(completion, card_tokens=0, written_tokens=written, error=_error(spec, completion))
-    card = encode_content(tokenizer, tool_card(spec), continued=True)
     most = _within(budget, 1, max_tokens)
+    card = _card(engine, spec, toolkens, prompt.asked, used=len(ids), most=most)
     (completion,) = engine.complete([[*ids, *card]], [spec], max_tokens=most)
     read = len(card) if completion.completion_tokens else 0
     return DecodedCall(completion, read, written_tokens=1, error=_error(spec, completion))
+
+
+def _card(
+    engine: Engine, spec: ToolSpec, toolkens: ToolkenSet | None, asked: Asked, *, used: int, most: int
+) -> list[int]:
+    left = engine.context_length - used
+    examples = NO_EXAMPLES if toolkens is None else toolkens.examples
+    return card_of(engine.tokenizer, spec, examples, asked, room=left - min(most, left // 2))
 
 
 def _within(budget: int | None, written: int, max_tokens: int) -> int:

@@ -205,9 +205,10 @@ def complete(turn: LaidOutTurn, reasoning: Reasoning, validators: Validators | N
     if reasoning.trigger is not None:
         reasoning, call = decode_first_valid(
             engine,
-            turn.prompt,
+            turn.prompt.followed_by(answer.text),
             reasoning,
             turn.tools,
+            turn.setup.toolkens.given,
             max_tokens=generation.max_argument_tokens,
             budget=generation.max_tokens - len(reasoning.token_ids),
             runners_up=generation.backtrace,

@@ -23,6 +23,10 @@ class FitFacts(BaseModel):
         toolkens: Number of toolkens.
         out: The folder they were saved in.
         tool_biases: Each tool's own bias; None if all share `bias`.
+        examples: Number of demonstrated calls that the set keeps for its tools' cards.
+        card: What the card of a called tool shows.
+        argument_accuracy: Share of held-out calls with all arguments right, the right tool being given; None if that
+            was not measured.
         path: The priors and λs that cross-validation tried.
         dropped: Number of rows that were not used.
         features: The folder with the LM pass; None if it was not kept.
@@ -40,6 +44,9 @@ class FitFacts(BaseModel):
     bias: float
     tool_biases: dict[str, float] | None
     calibration: Calibration | None
+    examples: int
+    card: str
+    argument_accuracy: float | None
     selection_seconds: float | None
     path: list[LamTried]
     style: str
@@ -84,6 +91,9 @@ def fit_facts(
         bias=toolkens.bias,
         tool_biases=None if own is None else dict(zip(toolkens.names, own.tolist(), strict=True)),
         calibration=toolkens.calibration,
+        examples=len(toolkens.examples.calls),
+        card=str(toolkens.examples.form),
+        argument_accuracy=None if (settings := toolkens.examples.settings) is None else settings.accuracy,
         selection_seconds=None if selection is None else round(selection.seconds, 3),
         path=list(report.path),
         style=result.style,

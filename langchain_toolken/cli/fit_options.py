@@ -28,6 +28,13 @@ Demos = Annotated[
 DocstringExamples = Annotated[
     bool, typer.Option(help="Also learn from the Examples: sections of the tools' docstrings.", rich_help_panel=_DATA)
 ]
+KeepDemonstrations = Annotated[
+    bool,
+    typer.Option(
+        help="Keep demonstrated requests and calls with the toolkens, for the LM to read before it writes arguments.",
+        rich_help_panel=_DATA,
+    ),
+]
 Strict = Annotated[
     bool,
     typer.Option(help="Stop at demonstrations that can't be used, instead of skipping them.", rich_help_panel=_DATA),

@@ -69,12 +69,23 @@ def _show(console: Console, report: FitReport, limit: int) -> None:
             pairs.add_row(Text(pair.due), Text(pair.called), f"{pair.count:.0f}")
         console.print(pairs)
     listed = sorted(report.tools, key=lambda tool: 2.0 if tool.f1 is None else tool.f1)
-    tools = Table("tool", "calls", "precision", "recall", "F1", "bias", "nearest words", "nearest tools", title="tools")
+    tools = Table(
+        "tool",
+        "calls",
+        "precision",
+        "recall",
+        "F1",
+        "arguments",
+        "bias",
+        "nearest words",
+        "nearest tools",
+        title="tools",
+    )
     for tool in listed[:limit]:
         tools.add_row(
             Text(tool.name),
             str(tool.calls),
-            *(_share(value) for value in (tool.precision, tool.recall, tool.f1)),
+            *(_share(value) for value in (tool.precision, tool.recall, tool.f1, tool.arguments)),
             f"{tool.bias:.2f}",
             Text(", ".join(word.name for word in tool.nearest_words[:4])),
             Text(", ".join(other.name for other in tool.nearest_tools[:3])),
@@ -91,6 +102,7 @@ def _show_tool(console: Console, report: FitReport, tool: ToolReport) -> None:
     facts.add_row("calls in the data", str(tool.calls))
     for name in ("precision", "recall", "f1"):
         facts.add_row(f"held-out {name}", _share(getattr(tool, name)))
+    facts.add_row("held-out arguments right", f"{_share(tool.arguments)} of {tool.argument_calls} calls")
     facts.add_row("bias", f"{tool.bias:.3f}")
     facts.add_row("moved from its prior", f"{tool.moved:.2f} of the prior's length")
     for name, near in (("nearest words", tool.nearest_words), ("nearest tools", tool.nearest_tools)):
@@ -126,6 +138,13 @@ def _facts(report: FitReport) -> list[tuple[str, str]]:
             ("false calls", f"at {held.false_call_rate:.4f} of the positions without a call"),
             ("calibration error", f"{held.ece_before:.3f} before, {held.ece_after:.3f} after"),
         ]
+    if report.arguments is not None:
+        facts.append(("card of a called tool", str(report.arguments.form)))
+        facts += [
+            (f"  {tried.form}", f"all arguments right in {tried.right} of {tried.asked} held-out calls")
+            for tried in report.arguments.tried
+        ]
+    facts.append(("examples kept", str(report.examples)))
     if report.unseen:
         shown = ", ".join(report.unseen[:10]) + (
             f" and {len(report.unseen) - 10} more" if len(report.unseen) > 10 else ""

@@ -4,7 +4,8 @@ A folder holds `toolkens.safetensors` (float32 tensors), `toolkens.json` (everyt
 further files of its own. Nothing is pickled. The JSON lists every file of the save with its size and SHA-256, and
 begins with a checksum of itself (`disk.sealed_json`): a set loads as it was saved or not at all. The list also holds
 the files that were saved with the set and are no part of it (a report, a model card). A later save replaces those,
-unless they have been changed since. `folder_swap` makes a save whole or not there at all.
+unless they have been changed since. `examples.jsonl`, which may hold private data, is part of a set and may yet be
+deleted. `folder_swap` makes a save whole or not there at all.
 """
 
 from __future__ import annotations
@@ -30,15 +31,18 @@ from langchain_toolken._version import __version__
 from langchain_toolken.disk.reading import parse_json, read_file, sha256_of
 from langchain_toolken.disk.sealed_json import intact, sealed
 from langchain_toolken.toolkens.errors import ToolkenSetError, ToolkenSetWarning
+from langchain_toolken.toolkens.examples import ArgumentSettings
 from langchain_toolken.toolkens.folder_swap import place_of_new, read_settled, swap_in, tidy, turn
 from langchain_toolken.toolkens.provenance import Calibration, Provenance
 from langchain_toolken.tools.spec import ToolSpec
 
 TENSORS_FILE = "toolkens.safetensors"
 SETTINGS_FILE = "toolkens.json"
+EXAMPLES_FILE = "examples.jsonl"
 FORMAT = "langchain-toolken toolkens"
-# Version 2 added `tool_biases` and the calibration, version 3 `call_states`, version 4 the list of files and the
-# checksum of toolkens.json. A reader of an older version would take them for damage.
+# Version 2 added `tool_biases` and the calibration, version 3 `call_states`, version 4 the list of files, the
+# checksum of toolkens.json, the evidence, the examples and `arguments`. A reader of an older version would take them
+# for damage.
 FORMAT_VERSION = 4
 _READABLE_VERSIONS = (1, 2, 3, 4)
 _SEALED_SINCE = 4
@@ -57,6 +61,7 @@ class SavedSettings(BaseModel):
     specs: list[ToolSpec]
     provenance: Provenance
     calibration: Calibration | None = None
+    arguments: ArgumentSettings | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +221,11 @@ def _read(place: Path, shown: Path) -> tuple[SavedSet, list[str]]:
     """Return what the folder holds, and the names of the files beside the set that were changed."""
     header = _read_header(place, shown)
     settings = _validated(SavedSettings, header.model_extra or {}, shown / SETTINGS_FILE)
-    own = {name: _read_own(place / name, shown / name, saved) for name, saved in header.files.items()}
+    own = {
+        name: _read_own(place / name, shown / name, saved)
+        for name, saved in header.files.items()
+        if name != EXAMPLES_FILE or os.path.lexists(place / name)
+    }
     file = shown / TENSORS_FILE
     try:
         tensors = tensors_from_bytes(own.pop(TENSORS_FILE))

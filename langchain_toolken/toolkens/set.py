@@ -17,7 +17,8 @@ from langchain_toolken._version import __version__
 from langchain_toolken.lm.identity import LMIdentity
 from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.evidence import Evidence, is_evidence, merged
-from langchain_toolken.toolkens.folder import TENSORS_FILE, SavedSettings, read_folder, write_folder
+from langchain_toolken.toolkens.examples import NO_EXAMPLES, Examples, read_calls
+from langchain_toolken.toolkens.folder import EXAMPLES_FILE, TENSORS_FILE, SavedSettings, read_folder, write_folder
 from langchain_toolken.toolkens.provenance import Calibration, Provenance
 from langchain_toolken.tools.spec import ToolSpec
 
@@ -41,6 +42,7 @@ class ToolkenSet:
         calibration: How the set did on held-out data; None without any.
         call_states: (K, d), each tool's mean hidden state at its calls in the demonstrations, 0 for tools without;
             None if not kept. Toolkens of new tools are learned from them (`toolkens.mapping`).
+        examples: What arguments are completed with: demonstrated calls, and the form of the tools' cards.
         evidence: What else says when to call, and which tool; None for the rows alone, as in the papers.
 
     Raises:
@@ -56,6 +58,7 @@ class ToolkenSet:
     calibration: Calibration | None = None
     call_states: Tensor | None = None
     evidence: Evidence | None = None
+    examples: Examples = NO_EXAMPLES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "specs", tuple(self.specs))
@@ -94,6 +97,7 @@ class ToolkenSet:
         if len(set(self.names)) != len(self.specs):
             twice = next(name for name in self.names if self.names.count(name) > 1)
             raise ToolkenSetError(f"two toolkens are named {twice!r}: remove one of the two tools")
+        self.examples.check(set(self.names))
         if self.evidence is not None:
             self.evidence.check(len(self.specs), self.hidden_size)
 
@@ -119,8 +123,9 @@ class ToolkenSet:
 
     @property
     def fingerprint(self) -> str:
-        """A short text that is equal for two sets with equal toolkens, biases, calibration and evidence only."""
-        digest = hashlib.sha256(f"{self.names} {self.biases.tolist()} {self.calibration}".encode())
+        """A short text that is equal for two sets with all equal that decoding reads, and only for those."""
+        own = f"{self.names} {self.biases.tolist()} {self.calibration} {self.examples.fingerprint}"
+        digest = hashlib.sha256(own.encode())
         digest.update(self.matrix.numpy().tobytes())
         if self.evidence is not None:
             digest.update(self.evidence.fingerprint.encode())
@@ -252,6 +257,7 @@ class ToolkenSet:
             else torch.cat(
                 [torch.zeros_like(one.matrix) if one.call_states is None else one.call_states for one in (self, other)]
             ),
+            examples=self.examples.merged(other.examples),
             evidence=merged(self.evidence, self.specs, other.evidence, other.specs),
         )
 
@@ -299,13 +305,17 @@ class ToolkenSet:
         for name in _OPTIONAL_TENSORS:
             if (tensor := getattr(self, name)) is not None:
                 tensors[name] = tensor
-        own_files: dict[str, bytes] = {}
+        own_files = {EXAMPLES_FILE: self.examples.saved()} if self.examples.calls else {}
         if self.evidence is not None:
             text, more = self.evidence.saved()
             own_files[EVIDENCE_FILE] = text.encode(errors="replace")
             tensors |= more
         settings = SavedSettings(
-            bias=self.bias, specs=list(self.specs), provenance=self.provenance, calibration=self.calibration
+            bias=self.bias,
+            specs=list(self.specs),
+            provenance=self.provenance,
+            calibration=self.calibration,
+            arguments=self.examples.settings,
         )
         write_folder(folder, settings, tensors, own_files=own_files, extra_files=extra_files)
 
@@ -334,6 +344,8 @@ class ToolkenSet:
                 evidence = Evidence.of_saved(saved.files[EVIDENCE_FILE], tensors)
             except ToolkenSetError as error:
                 raise ToolkenSetError(f"{file.with_name(EVIDENCE_FILE)}: {error}. Fit anew") from error
+        names = {spec.name for spec in settings.specs}
+        calls = read_calls(saved.files.get(EXAMPLES_FILE, b""), names, file.with_name(EXAMPLES_FILE))
         try:
             return cls(
                 specs=tuple(settings.specs),
@@ -343,6 +355,7 @@ class ToolkenSet:
                 provenance=settings.provenance,
                 calibration=settings.calibration,
                 evidence=evidence,
+                examples=Examples(calls, settings.arguments),
                 **{name: tensors.get(name) for name in _OPTIONAL_TENSORS},
             )
         except ToolkenSetError as error:
@@ -360,6 +373,7 @@ class ToolkenSet:
             tool_biases=None if self.tool_biases is None else self.tool_biases[rows],
             call_states=None if self.call_states is None else self.call_states[rows],
             evidence=None if self.evidence is None else self.evidence.select(indices),
+            examples=self.examples.select(names),
             provenance=self.provenance.model_copy(update={"added": added}),
         )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from langchain_toolken.progress import Progress
+from langchain_toolken.prompts.call_cards import CardForm
 from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.toolkens.set import ToolkenSet
@@ -34,6 +35,8 @@ def fit(
     style: Style | None = None,
     reinjection: Reinjection | None = None,
     docstring_examples: bool = True,
+    card: CardForm | Literal["auto"] = "auto",
+    keep_demonstrations: bool = True,
     strict: bool = False,
     negatives_per_demonstration: int | None = 64,
     batch_tokens: int | None = None,
@@ -71,6 +74,10 @@ def fit(
         reinjection: Where results are in chat histories, "turn" or "inline"; give `ToolkenChat` the same. None: "turn"
             in chat style, as chat LMs are trained, and "inline" in completion style, which has no turns.
         docstring_examples: Learn from the `Examples:` sections of the tools' docstrings too.
+        card: What the LM reads of a called tool before it writes the arguments. "auto" chooses among
+            `arguments.FORMS` the one with most arguments exactly right in held-out demonstrations.
+        keep_demonstrations: Keep demonstrated calls (request and arguments) in the set, for the cards of its tools.
+            With False, for data that must not be passed on, the cards show no examples.
         strict: Raise an error for rows that can't be used, instead of dropping them with a warning.
         negatives_per_demonstration: Word positions kept of each demonstration (`compute_features`); None: all.
         batch_tokens: Most tokens in one batch of the LM pass (`compute_features`).
@@ -104,6 +111,8 @@ def fit(
         style=style,
         reinjection=reinjection,
         docstring_examples=docstring_examples,
+        card=card,
+        keep_demonstrations=keep_demonstrations,
         strict=strict,
         negatives_per_demonstration=negatives_per_demonstration,
         batch_tokens=batch_tokens,

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
+from langchain_toolken.prompts.call_cards import CardForm
 from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.tools.spec import ToolLike, ToolSpec
@@ -52,6 +53,8 @@ class FitOptions:
     style: Style | None = None
     reinjection: Reinjection | None = None
     docstring_examples: bool = True
+    card: CardForm | Literal["auto"] = "auto"
+    keep_demonstrations: bool = True
     strict: bool = False
     negatives_per_demonstration: int | None = 64
     batch_tokens: int | None = None

@@ -7,21 +7,24 @@ the set, calibrate it, and return a `FitResult`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import ANSWER, Style
+from langchain_toolken.toolkens.examples import Examples, chosen_examples
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.load import load_tools
 from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_specs
+from langchain_toolken.training.arguments import BATCH, FORMS, argument_calls, choose_arguments
 from langchain_toolken.training.calibration import BiasChoice, choose_bias
 from langchain_toolken.training.calibration_temperature import TemperatureChoice
 from langchain_toolken.training.demonstrations.demonstration import Demonstration, DemonstrationError, DroppedRow
@@ -294,6 +297,7 @@ def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions,
         demonstrations=given.gathered.used,
         features=given.gathered.features,
     )
+    toolkens = with_examples(given.lm, toolkens, given.gathered.demonstrations, options)
     bias = temperature = None
     selection, cap = chosen.selection, options.max_false_call_rate
     if selection is not None and selection.logits is not None and selection.held_out is not None:
@@ -310,6 +314,30 @@ def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions,
         temperature=temperature,
         extra_passes=extra_passes,
     )
+
+
+def with_examples(
+    lm: LanguageModel, toolkens: ToolkenSet, demonstrations: Sequence[Demonstration], options: FitOptions
+) -> ToolkenSet:
+    """Give the set the demonstrated calls, after those that it has, and the form of its tools' cards.
+
+    A set that has a form keeps it, unless the options name another; how it does is measured for the tools that the
+    demonstrations call.
+    """
+    style = toolkens.provenance.style
+    reinjection = options.reinjection or ("turn" if style == "chat" else "inline")
+    calls = argument_calls(demonstrations, toolkens.specs, reinjection, keep=options.keep_demonstrations)
+    usable = [form for form in FORMS if options.keep_demonstrations or not form.examples]
+    forms = usable if options.card == "auto" else [options.card]
+    old = toolkens.examples.settings
+    if old is not None and options.card == "auto":
+        forms = [old.form]
+    engine = TransformersEngine(lm, max_batch_size=BATCH)
+    settings = choose_arguments(engine, calls, forms, style, reinjection, progress=options.progress)
+    if old is not None:
+        settings = settings.model_copy(update={"tried": old.tried, "tools": {**old.tools, **settings.tools}})
+    examples = chosen_examples((*toolkens.examples.calls, *calls.examples))
+    return replace(toolkens, examples=Examples(examples, settings))
 
 
 def fit_result(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from langchain_toolken._version import __version__
 from langchain_toolken.progress import Progress
+from langchain_toolken.prompts.call_cards import CardForm
 from langchain_toolken.prompts.format import Reinjection
 from langchain_toolken.toolkens.new_tools import add_tools
 from langchain_toolken.toolkens.priors import PriorConfig
@@ -40,6 +41,7 @@ from langchain_toolken.training.steps import (
     solve_chosen,
     solve_device,
     the_lm,
+    with_examples,
 )
 
 # How the provenance begins for a tool that an update fitted; others that were added are mapped or priors.
@@ -80,6 +82,8 @@ def update(
     lam: float | Literal["auto"] = "auto",
     reinjection: Reinjection | None = None,
     docstring_examples: bool = True,
+    card: CardForm | Literal["auto"] = "auto",
+    keep_demonstrations: bool = True,
     strict: bool = False,
     negatives_per_demonstration: int | None = 64,
     seed: int = 0,
@@ -106,6 +110,8 @@ def update(
         lam: See `fit`, as for all arguments that follow.
         reinjection: See `fit`.
         docstring_examples: See `fit`.
+        card: See `fit`. "auto" keeps the form that was chosen for the set.
+        keep_demonstrations: See `fit`; the set's own are kept in any case.
         strict: See `fit`.
         negatives_per_demonstration: See `fit`.
         seed: See `fit`.
@@ -134,6 +140,8 @@ def update(
         bias=toolkens.bias if calibration is None else calibration.fitted_bias,
         reinjection=reinjection,
         docstring_examples=docstring_examples,
+        card=card,
+        keep_demonstrations=keep_demonstrations,
         strict=strict,
         negatives_per_demonstration=negatives_per_demonstration,
         seed=seed,
@@ -172,6 +180,7 @@ def update(
     fitted = solve_chosen(rest, chosen, options, device)
     selection = None if chosen.selection is None else _over_all_tools(chosen.selection, features, toolkens, biases)
     updated = _with_fitted(toolkens, new, chosen, fitted, gathered.used, features)
+    updated = with_examples(lm, updated, gathered.demonstrations, options)
     return fit_result(lm, updated, gathered, fitted=fitted, selection=selection)
 
 

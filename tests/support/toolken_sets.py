@@ -68,6 +68,7 @@ def same(a: ToolkenSet, b: ToolkenSet) -> bool:
         and (a.call_states is None) == (b.call_states is None)
         and (a.call_states is None or torch.equal(a.call_states, b.call_states))  # type: ignore[arg-type]
         and a.calibration == b.calibration
+        and a.examples == b.examples
         and a.provenance == b.provenance
     )
 

@@ -115,6 +115,7 @@ def fit_by_recipe(
     style: Style | None = None,
     reinjection: Reinjection | None = None,
     docstring_examples: bool = True,
+    keep_demonstrations: bool = True,
     strict: bool = False,
     negatives_per_demonstration: int | None = 64,
     batch_tokens: int | None = None,
@@ -138,6 +139,7 @@ def fit_by_recipe(
         style: See `fit`, as for all arguments that follow.
         reinjection: See `fit`.
         docstring_examples: See `fit`.
+        keep_demonstrations: See `fit`.
         strict: See `fit`.
         negatives_per_demonstration: See `fit`; of the features in the result, training uses all positions.
         batch_tokens: See `fit`.
@@ -167,6 +169,7 @@ def fit_by_recipe(
         style=style,
         reinjection=reinjection,
         docstring_examples=docstring_examples,
+        keep_demonstrations=keep_demonstrations,
         strict=strict,
         negatives_per_demonstration=negatives_per_demonstration,
         batch_tokens=batch_tokens,

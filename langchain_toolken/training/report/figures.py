@@ -64,6 +64,7 @@ def make_report(
     near_words = nearest_words(toolkens, lm)
     near_tools = nearest_tools(toolkens)
     plane = toolken_map(toolkens, lm, near_words)
+    tried = {} if (settings := toolkens.examples.settings) is None else settings.tools
     moved = (toolkens.matrix - toolkens.prior).norm(dim=1) / toolkens.prior.norm(dim=1).clamp(min=1e-12)
     return FitReport(
         model_id=toolkens.provenance.model_id,
@@ -87,6 +88,8 @@ def make_report(
         selection_note="" if selection is None else selection.note,
         path=[] if selection is None else [_lam_tried(point) for point in selection.path],
         calibration=toolkens.calibration,
+        arguments=toolkens.examples.settings,
+        examples=len(toolkens.examples.calls),
         reliability_before=_reliability(held_out.before),
         reliability_after=_reliability(held_out.after),
         confusions=held_out.confusions,
@@ -98,6 +101,8 @@ def make_report(
                 precision=held_out.tools[k].precision,
                 recall=held_out.tools[k].recall,
                 f1=held_out.tools[k].f1,
+                arguments=None if spec.name not in tried else tried[spec.name].right / tried[spec.name].asked,
+                argument_calls=tried[spec.name].asked if spec.name in tried else 0,
                 bias=float(toolkens.biases[k]),
                 moved=float(moved[k]),
                 nearest_words=[Neighbour(name=word_text(lm, i), similarity=s) for i, s in near_words[k]],

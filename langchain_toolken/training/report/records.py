@@ -8,10 +8,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from langchain_toolken.errors import ToolkenError
+from langchain_toolken.toolkens.examples import ArgumentSettings
 from langchain_toolken.toolkens.provenance import Calibration
 
 REPORT_FILE = "report.json"
-REPORT_VERSION = 2
+# Version 3 added the arguments' figures.
+REPORT_VERSION = 3
+_READABLE_VERSIONS = (2, 3)
 # The name of "no call" among the tools of a confusion.
 NO_CALL = "(no call)"
 
@@ -89,6 +92,8 @@ class ToolReport(_Record):
         precision: On held-out positions; None if nothing was held out or the tool was never called.
         recall: On held-out positions; None if nothing was held out or the tool was never due.
         f1: On held-out positions; None if nothing was held out or the tool was neither due nor called.
+        arguments: Share of its held-out calls with all arguments right, the tool being given; None if none was tried.
+        argument_calls: How many were tried.
         bias: What is added to its logit.
         moved: ‖w − w⁰‖ / ‖w⁰‖, how far the solve moved the row from its prior.
         nearest_words: Words with the most similar rows, nearest first.
@@ -103,6 +108,8 @@ class ToolReport(_Record):
     precision: float | None
     recall: float | None
     f1: float | None
+    arguments: float | None = None
+    argument_calls: int = 0
     bias: float
     moved: float
     nearest_words: list[Neighbour]
@@ -126,6 +133,8 @@ class FitReport(_Record):
     `FitResult`, `Selection`, `Solution` and `Provenance`.
 
     Attributes:
+        arguments: The form of the tools' cards and how it was chosen.
+        examples: How many demonstrated calls the set keeps for its tools' cards.
         dropped_count: All dropped demonstrations; `dropped` lists the first 1,000 of them.
         map_share: Share of the variance of the toolkens' directions that the map's two axes hold.
     """
@@ -152,6 +161,8 @@ class FitReport(_Record):
     selection_note: str
     path: list[LamTried]
     calibration: Calibration | None
+    arguments: ArgumentSettings | None = None
+    examples: int = 0
     reliability_before: list[Reliability]
     reliability_after: list[Reliability]
     confusions: list[Confusion]
@@ -179,10 +190,10 @@ def read_report(folder: str | Path) -> FitReport | None:
         return None
     try:
         version = json.loads(content).get("report_version")
-        if version != REPORT_VERSION:
+        if version not in _READABLE_VERSIONS:
             raise ReportError(
                 f"{file} has report version {version!r}, and this version of langchain-toolken reads "
-                f"{REPORT_VERSION}: fit again, or delete it"
+                f"{' and '.join(map(str, _READABLE_VERSIONS))}: fit again, or delete it"
             )
         return FitReport.model_validate_json(content)
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, ValidationError) as error:

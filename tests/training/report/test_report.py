@@ -202,8 +202,8 @@ def test_names_and_descriptions_stay_text_in_page_and_card(fitted: FitResult) ->
     assert "<script>" not in card
     lines = [line for line in card.splitlines() if line.startswith("| ") and "alert" in line]
     assert len(lines) == len(tools)
-    for line in lines:  # six columns, whatever stands in them
-        assert line.replace("\\|", "").count("|") == 7
+    for line in lines:  # seven columns, whatever stands in them
+        assert line.replace("\\|", "").count("|") == 8
 
 
 def test_the_card_is_one_that_the_hub_reads(fitted: FitResult) -> None:

@@ -1,0 +1,272 @@
+"""The demonstrated calls that a toolken set carries, for the cards of its tools, and the form of these cards.
+
+A set keeps a bounded number of calls, as different from each other as possible (`chosen_examples`), and saves them as
+`examples.jsonl`, a call a line. Whoever must not pass the demonstrations on fits with `keep_demonstrations=False`, or
+deletes the file: the set works without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from langchain_toolken.prompts.call_cards import PLAIN, Asked, CallExample, CardForm, call_card
+from langchain_toolken.toolkens.errors import ToolkenSetError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from langchain_toolken.tools.spec import ToolSpec
+
+MOST_OF_A_TOOL = 64
+"""Most examples kept of a tool. A card shows 16 at most; the others are there to be nearer to some request."""
+
+_LONGEST = 4_000  # characters of one line of the file; a longer call would crowd a card
+_LARGEST = 16_000_000  # characters of the whole file
+_LOOKED_AT = 512  # calls of a tool that its examples are chosen from
+
+
+class ToolAccuracy(BaseModel):
+    """How often a tool's arguments were exactly right in held-out demonstrations.
+
+    Attributes:
+        right: How many calls were right in every argument.
+        asked: How many calls were tried.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    right: int = Field(ge=0)
+    asked: int = Field(ge=1)
+
+
+class FormTried(BaseModel):
+    """One form of card, and how it did on the held-out demonstrations that it was tried on.
+
+    Attributes:
+        form: The form.
+        right: How many calls were right in every argument.
+        asked: How many calls were tried.
+        tokens: Mean length of the card.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    form: CardForm
+    right: int = Field(ge=0)
+    asked: int = Field(ge=1)
+    tokens: float = Field(ge=0)
+
+
+class ArgumentSettings(BaseModel):
+    """How a set's tools have their arguments completed.
+
+    Attributes:
+        form: The form of the cards.
+        tried: The forms that it was chosen from; empty if it was not chosen.
+        tools: How the chosen form did, by tool, for the tools that were tried.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    form: CardForm = PLAIN
+    tried: tuple[FormTried, ...] = ()
+    tools: dict[str, ToolAccuracy] = {}
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of the tried calls whose arguments were exactly right; None if none was tried."""
+        asked = sum(tool.asked for tool in self.tools.values())
+        return sum(tool.right for tool in self.tools.values()) / asked if asked else None
+
+    def of(self, names: Iterable[str]) -> Self:
+        """Keep the figures of these tools only."""
+        kept = set(names)
+        return self.model_copy(update={"tools": {name: one for name, one in self.tools.items() if name in kept}})
+
+    def merged(self, other: Self) -> Self:
+        """Put the figures of two sets together. The form is that of the set that more calls were tried for."""
+        asked = [sum(tool.asked for tool in one.tools.values()) for one in (self, other)]
+        first, second = (self, other) if asked[0] >= asked[1] else (other, self)
+        # What the other set measured was another card.
+        figures = {**second.tools, **first.tools} if first.form == second.form else first.tools
+        return first.model_copy(update={"tools": figures})
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a set has its tools' arguments completed with.
+
+    Attributes:
+        calls: Demonstrated calls.
+        settings: The form of the cards; None in sets of versions that did not choose it.
+    """
+
+    calls: tuple[CallExample, ...] = ()
+    settings: ArgumentSettings | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "calls", tuple(self.calls))
+
+    @property
+    def form(self) -> CardForm:
+        """The form of the cards."""
+        return PLAIN if self.settings is None else self.settings.form
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of all that decoding reads."""
+        return hashlib.sha256(f"{self.form}\n".encode() + self.saved()).hexdigest()
+
+    def check(self, names: Collection[str]) -> None:
+        """Raise a ToolkenSetError if a call is of a tool that is not in `names`."""
+        for number, call in enumerate(self.calls, start=1):
+            if call.tool not in names:
+                raise ToolkenSetError(f"example {number} calls {call.tool!r}, which has no toolken here")
+
+    def select(self, names: Collection[str]) -> Examples:
+        """Keep the calls and figures of these tools."""
+        calls = tuple(call for call in self.calls if call.tool in names)
+        return Examples(calls, None if self.settings is None else self.settings.of(names))
+
+    def merged(self, other: Examples) -> Examples:
+        """Put the examples of two sets together, as many as a set keeps."""
+        settings = self.settings or other.settings
+        if self.settings is not None and other.settings is not None:
+            settings = self.settings.merged(other.settings)
+        return Examples(chosen_examples((*self.calls, *other.calls)), settings)
+
+    def saved(self) -> bytes:
+        """Return what `examples.jsonl` holds: nothing without calls."""
+        return "".join(f"{_line(call)}\n" for call in self.calls).encode()
+
+
+NO_EXAMPLES = Examples()
+
+
+def read_calls(content: bytes, names: Collection[str], file: Path) -> tuple[CallExample, ...]:
+    """Read the content of `examples.jsonl`.
+
+    Args:
+        content: The content.
+        names: The tools that may be called.
+        file: The file's name, for messages.
+
+    Raises:
+        ToolkenSetError: A line is no example, or one of another tool. The message names the file and the line.
+    """
+    calls = []
+    for number, line in enumerate(content.decode("utf-8", errors="replace").split("\n"), start=1):
+        if not line:
+            continue
+        try:
+            call = CallExample.model_validate_json(line)
+            fault = "" if call.tool in names else f"it calls {call.tool!r}, which has no toolken here"
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            fault = f"{'.'.join(map(str, first['loc'])) or 'the line'}: {first['msg']}"
+        if fault:
+            raise ToolkenSetError(
+                f"{file}, line {number}: {fault}. Delete the file to go without examples, or fit anew"
+            )
+        calls.append(call)
+    return tuple(calls)
+
+
+def nearest_examples(examples: Sequence[CallExample], asked: Asked, count: int) -> list[CallExample]:
+    """Return the `count` examples that share most words with what is asked (BM25), the nearest first."""
+    if not examples or count < 1:
+        return []
+    from langchain_toolken.toolkens.lexical import LexicalMatch  # loads torch
+
+    with_answer = bool(asked.so_far)
+    match = LexicalMatch("demonstrations", 1.0, tuple(_text(example.asked, with_answer) for example in examples))
+    scores = match.scores(_text(asked, with_answer)).tolist()
+    order = sorted(range(len(examples)), key=lambda i: (-scores[i], i))
+    return [examples[i] for i in order[:count]]
+
+
+def card_of(
+    tokenizer: PreTrainedTokenizerBase,
+    spec: ToolSpec,
+    examples: Examples,
+    asked: Asked,
+    *,
+    room: int,
+) -> list[int]:
+    """Lay out a called tool's card, with the examples nearest to what is asked; see `call_cards.call_card`.
+
+    A tool without examples gets the plain card where the form was chosen for cards with examples.
+
+    Args:
+        tokenizer: The LM's tokenizer.
+        spec: The tool.
+        examples: The form of the card, and calls of any tools.
+        asked: What the call answers.
+        room: Most tokens of the card.
+    """
+    form = examples.form
+    own = [example for example in examples.calls if example.tool == spec.name and _takes(spec, example)]
+    nearest = nearest_examples(own, asked, form.examples)
+    if form.examples and not nearest:
+        form = PLAIN
+    return call_card(tokenizer, spec, form, nearest, asked, room)
+
+
+def chosen_examples(found: Iterable[CallExample]) -> tuple[CallExample, ...]:
+    """Choose the examples that a set keeps: of each tool at most `MOST_OF_A_TOOL`, the unlike before the alike.
+
+    The first call of a tool is kept, then always the one that shares the fewest words with those kept so far. Calls
+    that fill more than a few lines are left out, and if all together are too large, each tool keeps fewer.
+    """
+    of_tool: dict[str, dict[str, CallExample]] = {}
+    for example in found:
+        line = _line(example)
+        if len(line) <= _LONGEST:
+            of_tool.setdefault(example.tool, {}).setdefault(line, example)
+    ranked = {tool: _unlike(list(calls.values())) for tool, calls in of_tool.items()}
+    kept: dict[str, list[CallExample]] = {tool: [] for tool in ranked}
+    left = _LARGEST
+    for place in range(MOST_OF_A_TOOL):
+        for tool, calls in ranked.items():
+            if place < len(calls) and (size := len(_line(calls[place])) + 1) <= left:
+                kept[tool].append(calls[place])
+                left -= size
+    return tuple(example for calls in kept.values() for example in calls)
+
+
+def _takes(spec: ToolSpec, example: CallExample) -> bool:
+    """Return whether the tool has all arguments of the example; it may have lost one since it was recorded."""
+    open_ended = spec.json_schema.get("additionalProperties") or spec.json_schema.get("patternProperties")
+    return bool(open_ended) or example.arguments.keys() <= spec.json_schema.get("properties", {}).keys()
+
+
+def _line(example: CallExample) -> str:
+    return json.dumps(example.model_dump(), ensure_ascii=False)
+
+
+def _text(asked: Asked, with_answer: bool) -> str:
+    return f"{asked.request} {asked.so_far if with_answer else ''}"
+
+
+def _unlike(calls: Sequence[CallExample]) -> list[CallExample]:
+    """Order calls so that each shares the fewest words with those before it (as the closest of them, by Jaccard)."""
+    from langchain_toolken.toolkens.lexical import words_of  # loads torch
+
+    calls = calls[:: -(-len(calls) // _LOOKED_AT)]
+    words = [frozenset(words_of(_text(call.asked, True))) | call.arguments.keys() for call in calls]
+    closest = [0.0] * len(calls)
+    left, order = list(range(1, len(calls))), [0]
+    while left and len(order) < MOST_OF_A_TOOL:
+        last = words[order[-1]]
+        for i in left:
+            closest[i] = max(closest[i], len(last & words[i]) / (len(last | words[i]) or 1))
+        order.append(min(left, key=lambda i: (closest[i], i)))
+        left.remove(order[-1])
+    return [calls[i] for i in order]

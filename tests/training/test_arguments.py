@@ -1,0 +1,175 @@
+"""training.arguments: the form of the cards is the one that completes most held-out calls exactly right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage
+
+from langchain_toolken.decoding.engine import Completion
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.prompts.call_cards import PLAIN, Asked, CallExample, CardForm
+from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.training.arguments import (
+    BATCH,
+    CALLS_TRIED,
+    DEFAULT_FORM,
+    FORMS,
+    argument_calls,
+    asked_of,
+    choose_arguments,
+    same_arguments,
+)
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
+from langchain_toolken.training.fit import fit
+from langchain_toolken.training.update import update
+from tests.support.scripted_engine import ScriptedEngine, completion
+
+FOUR, EIGHT = CardForm(examples=4, request=True), CardForm(examples=8, request=True)
+_ASKED = re.compile(r"Request: add (\d+)\nArguments: $")
+
+
+def tool(name: str) -> ToolSpec:
+    number = {"type": "integer"}
+    properties = {"x": number, "step": {**number, "default": 1}}
+    return ToolSpec(
+        name=name,
+        description=f"Do {name}.",
+        json_schema={"type": "object", "properties": properties, "required": ["x"]},
+    )
+
+
+def demonstration(name: str, number: int) -> Demonstration:
+    call = DemonstratedCall(start=0, tool=name, args={"x": number})
+    return Demonstration(text="", calls=(call,), before=(HumanMessage(f"add {number}"),))
+
+
+def demonstrations(count: int) -> list[Demonstration]:
+    return [demonstration(("double", "triple")[number % 2], number) for number in range(count)]
+
+
+@dataclass
+class ToyEngine(ScriptedEngine):
+    """An LM that reads the request off a card with enough examples, and otherwise writes the last thing it saw."""
+
+    needed: int = 4
+    context_length: int = 4096
+    batches: list[int] = field(default_factory=list)
+
+    def complete(
+        self, prompts: Sequence[Sequence[int]], specs: Any, *, max_tokens: int = 256, copying: Any = None
+    ) -> list[Completion]:
+        texts = [str(self.tokenizer.decode(list(prompt))) for prompt in prompts]
+        self.prompts += [list(prompt) for prompt in prompts]
+        self.batches.append(len(texts))
+        completions = []
+        for text in texts:
+            asked = _ASKED.search(text)
+            seen = asked if asked and text.count("{") == self.needed else None
+            completions.append(completion("", {"x": int(seen[1]), "step": 1} if seen else {"x": -1}))
+        return completions
+
+
+TOOLS = [tool("double"), tool("triple")]
+
+
+@pytest.mark.parametrize("form", [FOUR, EIGHT])
+def test_the_form_that_is_exactly_right_is_chosen_and_its_figures_are_kept_by_tool(form: CardForm) -> None:
+    engine, seen = ToyEngine(needed=form.examples), []
+    calls = argument_calls(demonstrations(30), TOOLS, "inline")
+    settings = choose_arguments(
+        engine, calls, FORMS[:3], "completion", "inline", progress=lambda *told: seen.append(told[:2])
+    )
+    assert settings.form == form
+    assert settings.accuracy == 1
+    assert {name: (one.right, one.asked) for name, one in settings.tools.items()} == {
+        "double": (15, 15),
+        "triple": (15, 15),
+    }
+    tried = {one.form: (one.right, one.asked) for one in settings.tried}
+    assert tried[form] == (30, 30)
+    assert sorted(asked for _, asked in tried.values()) == [BATCH, 30, 30]
+    assert seen[-1] == (72, 72)
+
+
+def test_equal_forms_are_chosen_by_the_shorter_card() -> None:
+    calls = argument_calls(demonstrations(30), TOOLS, "inline")
+    assert choose_arguments(ToyEngine(needed=99), calls, FORMS, "completion", "inline").form == PLAIN
+
+
+def test_a_call_is_never_among_its_own_examples_nor_is_another_of_the_same_request() -> None:
+    engine = ToyEngine()
+    twice = [*demonstrations(10), demonstration("double", 4).model_copy(update={"text": "So "})]
+    choose_arguments(engine, argument_calls(twice, TOOLS, "inline"), [EIGHT], "completion", "inline")
+    for text in engine.decoded():
+        asked = _ASKED.search(text)
+        assert asked is not None
+        assert text.count(f"Request: add {asked[1]}\n") == 1
+        assert f'{{"x":{asked[1]}}}' not in text
+
+
+def test_the_work_is_bounded_and_spread_over_the_tools() -> None:
+    engine = ToyEngine()
+    calls = argument_calls(demonstrations(500), [*TOOLS, tool("halve")], "inline")
+    assert [one.spec.name for one in calls.held_out].count("double") == CALLS_TRIED / 2
+    choose_arguments(engine, calls, FORMS, "completion", "inline")
+    assert sum(engine.batches) == len(FORMS) * BATCH + 2 * (CALLS_TRIED - BATCH)
+
+
+def test_a_few_calls_run_no_lm_and_get_the_default_form() -> None:
+    engine = ToyEngine()
+    settings = choose_arguments(
+        engine, argument_calls(demonstrations(7), TOOLS, "inline"), FORMS, "completion", "inline"
+    )
+    assert (settings.form, settings.tried, settings.accuracy) == (DEFAULT_FORM, (), None)
+    assert engine.prompts == []
+
+
+def test_long_conversations_are_not_measured_on() -> None:
+    long = [d.model_copy(update={"before": (HumanMessage("word " * 3000),)}) for d in demonstrations(20)]
+    engine = ToyEngine()
+    assert choose_arguments(engine, argument_calls(long, TOOLS, "inline"), FORMS, "completion", "inline").tried == ()
+
+
+def test_what_a_call_in_a_text_answers_is_the_question_and_the_sentence_so_far() -> None:
+    text = "Q: How much?\nA: It is 3+4=7."
+    call = DemonstratedCall(start=text.index("7."), tool="double")
+    assert asked_of(Demonstration(text=text, calls=(call,)), call, "inline") == Asked("How much?", " It is 3+4=")
+    bare = DemonstratedCall(start=4, tool="double")
+    assert asked_of(Demonstration(text="3+4=7", calls=(bare,)), bare, "inline") == Asked("", "3+4=")
+    chat = Demonstration(text="It is 7", calls=(bare,), before=(HumanMessage("How much?"), AIMessage("First, ")))
+    assert asked_of(chat, bare, "inline") == Asked("How much?", "First, It i")
+
+
+def test_calls_without_arguments_carry_nothing() -> None:
+    bare = Demonstration(text="3+4=7", calls=(DemonstratedCall(start=4, tool="double", result="7"),))
+    assert argument_calls([bare], TOOLS, "inline").examples == ()
+
+
+def test_an_argument_that_has_its_default_is_the_same_as_none() -> None:
+    assert same_arguments(TOOLS[0], {"x": 1, "step": 1}, {"x": 1})
+    assert not same_arguments(TOOLS[0], {"x": 1, "step": 2}, {"x": 1})
+    assert not same_arguments(TOOLS[0], {"x": 1}, {})
+
+
+def test_a_fit_keeps_demonstrated_calls_and_an_update_adds_to_them(tiny_llama: LanguageModel) -> None:
+    result = fit(tiny_llama, TOOLS, demonstrations(12), card=EIGHT, lam=0.1, style="completion")
+    assert result.toolkens.examples.form == EIGHT
+    assert result.toolkens.examples.calls[0] == CallExample(tool="double", request="add 0", arguments={"x": 0})
+    assert len(result.toolkens.examples.calls) == 12
+    report = result.report()
+    assert report.examples == 12
+    assert report.tools[0].argument_calls == 6
+    more = update(tiny_llama, result.toolkens, [*TOOLS, tool("halve")], [demonstration("halve", 1)] * 12, lam=0.1)
+    assert len(more.toolkens.examples.calls) == 13
+    assert more.toolkens.examples.settings == result.toolkens.examples.settings
+
+
+def test_a_fit_for_private_data_keeps_no_demonstrated_call(tiny_llama: LanguageModel) -> None:
+    result = fit(tiny_llama, TOOLS, demonstrations(12), lam=0.1, style="completion", keep_demonstrations=False)
+    assert result.toolkens.examples.calls == ()
+    assert result.toolkens.examples.form.examples == 0
