@@ -77,6 +77,13 @@ class Share:
         return {"count": self.count, "of": self.of, "share": self.value, "low": low, "high": high}
 
 
+def spread(requests: Sequence[Request], most: int | None) -> Sequence[Request]:
+    """Take at most `most` requests, evenly."""
+    if most is None or most >= len(requests):
+        return requests
+    return [requests[i * len(requests) // most] for i in range(most)]
+
+
 def grade_first(message: AIMessage, request: Request) -> str:
     """Grade an answer to a request for one call, or for none."""
     if request.expected:
@@ -198,6 +205,7 @@ def main(
     max_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 96,
     batch_size: Annotated[int, typer.Option(help="Requests that run through the LM together.")] = 16,
     loops: Annotated[int, typer.Option(help="Most requests that are also run on with the tools' results.")] = 24,
+    most: Annotated[int | None, typer.Option(help="Most requests of each kind, for a quick look.")] = None,
     show: Annotated[int, typer.Option(help="Print this many requests with what came of them.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -205,7 +213,8 @@ def main(
     console = Console(stderr=as_json)
     requests = read_requests(split, TOOLS)
     calls, plain, follow_ups, two = (
-        [request for request in requests if request.kind == kind] for kind in ("call", "plain", "follow-up", "two")
+        spread([request for request in requests if request.kind == kind], most)
+        for kind in ("call", "plain", "follow-up", "two")
     )
     per_tool = None if demonstrations_per_tool == "all" else int(demonstrations_per_tool)
     demonstrations = read_demonstrations(per_tool, no_call, seed)
@@ -222,8 +231,7 @@ def main(
         session.ask("follow-ups", follow_ups)
         session.run("two requests", two, None)
         called = [request for request, outcome in zip(calls, free, strict=True) if outcome != "no call"]
-        some = called[:: max(1, len(called) // max(1, loops))][:loops]
-        session.run("after the result", some, grade_end)
+        session.run("after the result", spread(called, loops), grade_end)
 
     found = session.outcomes
     shares = {
