@@ -23,7 +23,6 @@ are, with 95% intervals (Wilson's):
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 import time
 from collections import Counter
@@ -40,6 +39,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from shares import Share
 
 from langchain_toolken import ToolkenChat, fit_toolkens
 from langchain_toolken.cli.progress_bars import progress_bars
@@ -47,34 +47,6 @@ from langchain_toolken.progress import Progress
 
 MOST_STEPS = 4  # answers of the LM to one message, in a loop with the tools
 BY_NAME = {tool.name: tool for tool in TOOLS}
-
-
-@dataclass(frozen=True)
-class Share:
-    """How many of how many, with Wilson's 95% interval."""
-
-    count: int
-    of: int
-
-    @classmethod
-    def of_all(cls, outcomes: Sequence[str], counts: Callable[[str], bool] = lambda one: one == "right") -> Share:
-        return cls(sum(map(counts, outcomes)), len(outcomes))
-
-    @property
-    def value(self) -> float:
-        return self.count / max(1, self.of)
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        if not self.of:
-            return 0.0, 1.0
-        z, n, p = 1.96, self.of, self.value
-        middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return max(0.0, (middle - half) / (1 + z * z / n)), min(1.0, (middle + half) / (1 + z * z / n))
-
-    def as_dict(self) -> dict[str, float]:
-        low, high = self.interval
-        return {"count": self.count, "of": self.of, "share": self.value, "low": low, "high": high}
 
 
 def spread(requests: Sequence[Request], most: int | None) -> Sequence[Request]:
@@ -235,13 +207,13 @@ def main(
 
     found = session.outcomes
     shares = {
-        "right tool": Share.of_all(free, lambda one: one not in ("no call", "wrong tool")),
-        "all arguments right": Share.of_all(free),
-        "all arguments right, tool forced": Share.of_all(found["tool forced"]),
-        "plain requests that got a call": Share.of_all(found["plain"], lambda one: one != "right"),
-        "follow-ups right": Share.of_all(found["follow-ups"]),
-        "two requests, both calls right": Share.of_all(found["two requests"]),
-        "after the result, the answer ended": Share.of_all(found["after the result"]),
+        "right tool": Share.of(one not in ("no call", "wrong tool") for one in free),
+        "all arguments right": Share.of(one == "right" for one in free),
+        "all arguments right, tool forced": Share.of(one == "right" for one in found["tool forced"]),
+        "plain requests that got a call": Share.of(one != "right" for one in found["plain"]),
+        "follow-ups right": Share.of(one == "right" for one in found["follow-ups"]),
+        "two requests, both calls right": Share.of(one == "right" for one in found["two requests"]),
+        "after the result, the answer ended": Share.of(one == "right" for one in found["after the result"]),
     }
     errors = {
         phase: {kind: count for kind, count in Counter(outcomes).most_common() if kind != "right"}
@@ -266,10 +238,9 @@ def main(
         print(json.dumps({**facts, "errors": errors, "seconds": seconds}, indent=1))
         return
     console.print(settings)
-    table = Table("what", "share", "95%")
+    table = Table("what", "share (95%)")
     for name, share in shares.items():
-        low, high = share.interval
-        table.add_row(name, f"{share.count} of {share.of} = {share.value:.2f}", f"{low:.2f} to {high:.2f}")
+        table.add_row(name, str(share))
     console.print(table)
     phases = Table("phase", "seconds", "each", "errors")
     phases.add_row("fit", f"{fit_seconds:.1f}", "", "")

@@ -1,12 +1,14 @@
-"""Questions with known answers: FuncQA one-hop from the papers' data, and nano's own, held out of its pre-training."""
+"""Questions with known answers: FuncQA and GSM8K-XL from the papers' data, and nano's own, held out of its training."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.nano.problems.word_problems import OPERATIONS, HeldOut, multi_step, one_step
@@ -34,6 +36,8 @@ class Question:
 
 
 _FUNCTION = re.compile(r"<(?P<tool>\w+)>\((?P<operands>[^()]*)\)")
+_STEP = re.compile(r"\s*(?P<first>-?[\d.,]+)\s*(?P<sign>[-+*/])\s*(?P<second>-?[\d.,]+)")
+_SIGNS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
 
 
 def read_funcqa_one_hop(path: str | Path) -> list[Question]:
@@ -42,20 +46,51 @@ def read_funcqa_one_hop(path: str | Path) -> list[Question]:
     Raises:
         QuestionsError: If a row is malformed.
     """
+    return _read(path, lambda row: [_function(row["func"])])
+
+
+def read_funcqa_multi_hop(path: str | Path) -> list[Question]:
+    """Read FuncQA's multi-hop test, rows of `{"question", "answer", "calculation": ["<add>(1, 2)=3", …]}`.
+
+    Raises:
+        QuestionsError: If a row is malformed.
+    """
+    return _read(path, lambda row: [_function(step) for step in row["calculation"]])
+
+
+def read_gsm8k_xl(path: str | Path) -> list[Question]:
+    """Read GSM8K-XL's test, rows of `{"question", "answer", "process": ["4096-27-64 = 4005.0", …]}`.
+
+    A question's calls are the first operation of each step that begins with one. A step may have more, and another
+    order of the steps may be right too.
+
+    Raises:
+        QuestionsError: If a row is malformed.
+    """
+
+    def calls(row: Mapping[str, Any]) -> list[ExpectedCall]:
+        steps = filter(None, map(_STEP.match, row["process"]))
+        return [ExpectedCall(_SIGNS[step["sign"]], (step["first"], step["second"])) for step in steps]
+
+    return _read(path, calls)
+
+
+def _read(path: str | Path, calls_of: Callable[[Mapping[str, Any]], Sequence[ExpectedCall]]) -> list[Question]:
     questions = []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n"), 1):
         try:
             row = json.loads(line)
-            match = _FUNCTION.search(row["func"])
-            answer = str(row["answer"])
-            text = row["question"].strip()
+            questions.append(Question(row["question"].strip(), str(row["answer"]), tuple(calls_of(row))))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise QuestionsError(f"{path}, line {number}: not a FuncQA one-hop question ({error!r})") from error
-        if match is None:
-            raise QuestionsError(f"{path}, line {number}: no call such as <add>(1, 2) in func: {row['func']!r}")
-        operands = tuple(operand.strip() for operand in match["operands"].split(","))
-        questions.append(Question(text, answer, (ExpectedCall(match["tool"], operands),)))
+            raise QuestionsError(f"{path}, line {number}: not a question with its calls ({error!r})") from error
     return questions
+
+
+def _function(text: str) -> ExpectedCall:
+    match = _FUNCTION.search(text)
+    if match is None:
+        raise ValueError(f"no call such as <add>(1, 2) in {text!r}")
+    return ExpectedCall(match["tool"], tuple(operand.strip() for operand in match["operands"].split(",")))
 
 
 def nano_questions(count: int, held_out: HeldOut, seed: int = 2026) -> list[Question]:

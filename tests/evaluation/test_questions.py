@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from langchain_toolken.evaluation.questions import ExpectedCall, QuestionsError, nano_questions, read_funcqa_one_hop
+from langchain_toolken.evaluation.questions import (
+    ExpectedCall,
+    QuestionsError,
+    nano_questions,
+    read_funcqa_multi_hop,
+    read_funcqa_one_hop,
+    read_gsm8k_xl,
+)
 from langchain_toolken.nano.problems.word_problems import HeldOut
 from langchain_toolken.nano.problems.words import HELD_OUT_PEOPLE, PEOPLE
 from langchain_toolken.nano.tools import compute
@@ -23,6 +30,18 @@ def test_funcqa_rows_become_questions_with_the_call_that_answers_them(tmp_path: 
     first, second = read_funcqa_one_hop(file)
     assert (first.text, first.answer, first.calls) == ("How far?", "2.01", (ExpectedCall("add", ("0.38", "1.63")),))
     assert second.calls == (ExpectedCall("log", ("0.00008342",)),)
+
+
+def test_each_step_of_a_longer_question_is_an_expected_call(tmp_path: Path) -> None:
+    multi_hop, gsm8k = tmp_path / "multi_hop.jsonl", tmp_path / "gsm8k.jsonl"
+    steps = ["<power>(1.238,5)=2.908", "<multiply>(2.908,535323)=1556750.9"]
+    multi_hop.write_text(json.dumps({"question": "Profit?", "answer": "1556750.9", "calculation": steps}))
+    process = ["4096-27-64 = 4005.0", "4005.0*8 = 32040.0", "(2+3)*4 = 20"]
+    gsm8k.write_text(json.dumps({"question": "Eggs?", "answer": 32040.0, "process": process}))
+    (profit,), (eggs,) = read_funcqa_multi_hop(multi_hop), read_gsm8k_xl(gsm8k)
+    assert profit.calls == (ExpectedCall("power", ("1.238", "5")), ExpectedCall("multiply", ("2.908", "535323")))
+    assert eggs.answer == "32040.0"
+    assert eggs.calls == (ExpectedCall("subtract", ("4096", "27")), ExpectedCall("multiply", ("4005.0", "8")))
 
 
 @pytest.mark.parametrize("bad", ["not json", '{"question": "a"}', '{"question": "a", "answer": 1, "func": "1+1"}'])

@@ -1,0 +1,155 @@
+"""Ask the papers' arithmetic questions of an agent with toolkens on any LM, and of the same LM without tools.
+
+    python benchmarks/arithmetic.py --data-dir DATA --model MODEL
+    python benchmarks/arithmetic.py --data-dir DATA --model MODEL --sets multi-hop,gsm8k-xl --questions 50 --show 20
+
+Toolkens are fitted with the package's defaults on FuncQA's train set (one-hop and multi-hop) or GSM8K-XL's (its first
+`--train` texts). A LangGraph agent then answers with real arithmetic tools. Final answers count as in the papers,
+within 0.1%. Wrong answers are counted by kind (`evaluation.runner.Error`):
+
+- no call; wrong tool; wrong arguments: what the first call was, against all calls that the question needs
+- later step: the first call was right, and no call has the right result
+- right result, wrong answer: the right number came out of a call, and the answer ends with another one
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from shares import Share
+
+from langchain_toolken import ToolkenChat, fit_toolkens
+from langchain_toolken.cli.progress_bars import progress_bars
+from langchain_toolken.evaluation.questions import (
+    Question,
+    read_funcqa_multi_hop,
+    read_funcqa_one_hop,
+    read_gsm8k_xl,
+)
+from langchain_toolken.evaluation.runner import Graded, grade
+from langchain_toolken.nano.tools import MATH_TOOLS
+
+
+@dataclass(frozen=True)
+class QuestionSet:
+    """Where a set's questions and demonstrations are, and how many of the tools it has."""
+
+    test: str
+    train: str
+    read: Callable[[Path], list[Question]]
+    tools: int
+
+
+SETS = {
+    "one-hop": QuestionSet("funcqa/test_one_hop.jsonl", "funcqa/train.jsonl", read_funcqa_one_hop, 13),
+    "multi-hop": QuestionSet("funcqa/test_multi_hop.jsonl", "funcqa/train.jsonl", read_funcqa_multi_hop, 13),
+    "gsm8k-xl": QuestionSet("gsm8k_xl/test.jsonl", "gsm8k_xl/train.jsonl", read_gsm8k_xl, 4),
+}
+
+
+def demonstrations(file: Path, most: int) -> list[dict[str, Any]]:
+    """Read the first `most` rows."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()[:most]]
+
+
+def shown(graded: Graded) -> str:
+    """Write a question with its calls and answers."""
+    lines = [f"Q: {graded.question.text}"]
+    lines += [f"   {call.tool}({json.dumps(call.arguments)}) = {call.result}" for call in graded.calls]
+    lines += [f"A: {graded.text.strip()}", f"   right: {graded.question.answer} ({graded.error or 'right'})"]
+    return "\n".join([*lines, f"   without tools: {graded.plain_text.strip()}"])
+
+
+def main(
+    data_dir: Annotated[Path, typer.Option(help="Folder with funcqa/ and gsm8k_xl/.")],
+    model: Annotated[str, typer.Option(help="The LM: a folder or a Hub id.")],
+    sets: Annotated[str, typer.Option(help=f"Which of {', '.join(SETS)}.")] = ",".join(SETS),
+    questions: Annotated[int, typer.Option(help="Most questions of a set: its first ones.")] = 200,
+    train: Annotated[int, typer.Option(help="Most demonstrations: a train set's first ones.")] = 1000,
+    style: Annotated[str | None, typer.Option(help="completion or chat. Default: what the toolkens ask for.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the fit.")] = 0,
+    dtype: Annotated[str, typer.Option(help="The weights' dtype.")] = "float32",
+    max_tokens: Annotated[int, typer.Option(help="Most tokens of each answer of the LM.")] = 128,
+    max_calls: Annotated[int, typer.Option(help="Most calls for one question.")] = 8,
+    batch_size: Annotated[int, typer.Option(help="Questions that run through the LM together.")] = 16,
+    show: Annotated[int, typer.Option(help="Print this many answers of each set, drawn by the seed.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="JSONL file for every graded answer.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Fit, ask, grade and print."""
+    if unknown := sorted(set(sets.split(",")) - set(SETS)):
+        raise typer.BadParameter(f"there is no set {unknown[0]!r}; choose among {', '.join(SETS)}")
+    console = Console(stderr=as_json)
+    graded: dict[str, list[Graded]] = {}
+    seconds: dict[str, float] = {}
+    fitted: dict[str, ToolkenChat] = {}
+    with progress_bars(console) as progress:
+        for name in sets.split(","):
+            one = SETS[name]
+            tools = MATH_TOOLS[:4] if one.tools == 4 else MATH_TOOLS
+            if one.train not in fitted:
+                began = time.perf_counter()
+                rows = demonstrations(data_dir / one.train, train)
+                toolkens = fit_toolkens(model, tools, rows, seed=seed, dtype=dtype, progress=progress)
+                seconds[f"fit {one.train}"] = time.perf_counter() - began
+                fitted[one.train] = ToolkenChat(
+                    model=model, dtype=dtype, toolkens=toolkens, style=style, max_tokens=max_tokens
+                )
+            began = time.perf_counter()
+            graded[name] = grade(
+                fitted[one.train],
+                tools,
+                one.read(data_dir / one.test)[:questions],
+                tolerance="0.001",
+                max_calls=max_calls,
+                batch_size=batch_size,
+                progress=progress,
+                what=name,
+            )
+            seconds[name] = time.perf_counter() - began
+    facts = {name: figures(answers) for name, answers in graded.items()}
+    if out:
+        lines = [json.dumps({"set": name, **asdict(one)}) for name, answers in graded.items() for one in answers]
+        out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name, answers in graded.items():
+        for one_answer in Random(seed).sample(answers, min(show, len(answers))):
+            console.rule(f"[dim]{name}", align="left")
+            console.print(shown(one_answer), markup=False, highlight=False)
+    if as_json:
+        print(json.dumps({"sets": facts, "seconds": seconds}, indent=1))
+        return
+    table = Table("questions", "right (95%)", "without tools", "with a call", "right tool first", "errors")
+    for name, answers in graded.items():
+        right, plain = Share.of(g.right for g in answers), Share.of(g.plain_right for g in answers)
+        called, tool = Share.of(bool(g.calls) for g in answers), Share.of(g.right_tool for g in answers)
+        kinds = Counter(g.error for g in answers if g.error).most_common()
+        errors = ", ".join(f"{count} {kind}" for kind, count in kinds)
+        table.add_row(name, str(right), str(plain), f"{called.count} of {called.total}", str(tool.count), errors)
+    console.print(table)
+    console.print({phase: round(value, 1) for phase, value in seconds.items()})
+
+
+def figures(answers: Sequence[Graded]) -> dict[str, Any]:
+    """Return a set's figures as plain data."""
+    return {
+        "right": Share.of(g.right for g in answers).as_dict(),
+        "without tools": Share.of(g.plain_right for g in answers).as_dict(),
+        "with a call": Share.of(bool(g.calls) for g in answers).as_dict(),
+        "right tool first": Share.of(g.right_tool for g in answers).as_dict(),
+        "right arguments first": Share.of(g.right_arguments for g in answers).as_dict(),
+        "errors": dict(Counter(g.error for g in answers if g.error).most_common()),
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)
