@@ -19,7 +19,7 @@ from langchain_toolken.prompts.call_cards import Asked, asked_in
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
-from langchain_toolken.prompts.tool_calls import call_layout
+from langchain_toolken.prompts.tool_calls import call_layout, marker_ids
 from langchain_toolken.toolkens.examples import NO_EXAMPLES, card_of
 from langchain_toolken.tools.spec import ToolSpec, schema_fault
 
@@ -68,15 +68,17 @@ class Prompt:
         ids: The token ids that the LM continues from.
         by_toolken: The tools that are called by their toolken.
         written: The tools that the prompt describes and the LM calls in writing.
-        marker: The token that begins a written call; None if `written` is empty.
+        marker: The tokens that begin a written call; none if `written` is empty.
         asked: What a call answers that the LM makes where the prompt ends.
+        text_marker: The marker as text, where the tokenizer has no single token for it and the LM writes it as text.
     """
 
     ids: list[int]
     by_toolken: tuple[ToolSpec, ...]
     written: tuple[ToolSpec, ...]
-    marker: int | None
+    marker: tuple[int, ...]
     asked: Asked
+    text_marker: str | None = None
 
     def followed_by(self, text: str) -> Prompt:
         """Return the prompt with `text` in what a call answers: the LM has written it since."""
@@ -102,17 +104,18 @@ def prompt_for(
         with_toolken: Names of the tools with a fitted toolken.
 
     Raises:
-        ValueError: See `prompts.messages.render`. Also if the prompt describes tools and the tokenizer has no marker
-            token for calls.
+        ValueError: See `prompts.messages.render`.
     """
     known = frozenset(with_toolken)
     written = tuple(spec for spec in tools if mode == "prompt" or (mode == "hybrid" and spec.name not in known))
+    layout = call_layout(tokenizer) if written else None
     return Prompt(
         ids=render(tokenizer, messages, prompt_format, written),
         by_toolken=tuple(spec for spec in tools if spec not in written),
         written=written,
-        marker=call_layout(tokenizer).marker_id if written else None,
+        marker=() if layout is None else marker_ids(tokenizer, layout),
         asked=asked_in(messages, prompt_format.reinjection),
+        text_marker=layout.marker if layout is not None and layout.marker_id is None else None,
     )
 
 
@@ -126,18 +129,23 @@ def only_call(spec: ToolSpec, prompt: Prompt) -> Reasoning:
         finish_reason="tool_calls",
         prompt_tokens=len(prompt.ids),
         reused_tokens=0,
-        marker=prompt.marker,
+        marker=prompt.marker[0] if prompt.marker else None,
     )
 
 
 def with_name(engine: Engine, prompt: Prompt, reasoning: Reasoning) -> Reasoning:
     """Decode the tool's name after a marker. Without a marker, `reasoning` is returned unchanged.
 
+    A marker of plain text ends the text as a stop string does; that is where it becomes a call.
+
     If the context ends before the name does, there is no call, and the finish reason is "length".
 
     Raises:
         PromptTooLongError: There is no room for any name.
     """
+    if prompt.text_marker is not None and reasoning.stopped_by == prompt.text_marker:
+        trigger = Candidate(prompt.text_marker, 1.0)
+        reasoning = replace(reasoning, trigger=trigger, finish_reason="tool_calls", marker=prompt.marker[0])
     if reasoning.marker is None or reasoning.trigger is None:
         return reasoning
     name: str | None = prompt.written[0].name
@@ -146,7 +154,7 @@ def with_name(engine: Engine, prompt: Prompt, reasoning: Reasoning) -> Reasoning
         schema = {"type": "object", "properties": {"name": names}, "required": ["name"]}
         choice = ToolSpec(name="tool call", description="Which tool is called.", json_schema=schema)
         lead = encode_content(engine.tokenizer, call_layout(engine.tokenizer).lead, continued=True)
-        ids = [*prompt.ids, *reasoning.token_ids, reasoning.marker, *lead]
+        ids = [*_marked_ids(engine, prompt, reasoning), *lead]
         (completion,) = engine.complete([ids], [choice], max_tokens=_NAME_TOKENS)
         name = None if completion.arguments is None else completion.arguments["name"]
     if name is None:
@@ -187,14 +195,14 @@ def decode_call(
         raise ValueError(
             f"The LM called {called}, which is not among the given tools. Pass the tools it reasoned with."
         )
-    # The generated ids, not the text encoded again: the cached prefix stays valid token by token.
-    ids = [*prompt.ids, *reasoning.token_ids]
     if reasoning.marker is not None:
         head = encode_content(tokenizer, call_layout(tokenizer).head(spec.name), continued=True)
-        written = 1 + len(head)
+        written = len(prompt.marker) + len(head)
         most = _within(budget, written, max_tokens)
-        (completion,) = engine.complete([[*ids, reasoning.marker, *head]], [spec], max_tokens=most)
+        (completion,) = engine.complete([[*_marked_ids(engine, prompt, reasoning), *head]], [spec], max_tokens=most)
         return DecodedCall(completion, card_tokens=0, written_tokens=written, error=_error(spec, completion))
+    # The generated ids, not the text encoded again: the cached prefix stays valid token by token.
+    ids = [*prompt.ids, *reasoning.token_ids]
     most = _within(budget, 1, max_tokens)
     card = _card(engine, spec, toolkens, prompt.asked, used=len(ids), most=most)
     (completion,) = engine.complete([[*ids, *card]], [spec], max_tokens=most)
@@ -208,6 +216,15 @@ def _card(
     left = engine.context_length - used
     examples = NO_EXAMPLES if toolkens is None else toolkens.examples
     return card_of(engine.tokenizer, spec, examples, asked, room=left - min(most, left // 2))
+
+
+def _marked_ids(engine: Engine, prompt: Prompt, reasoning: Reasoning) -> list[int]:
+    """Return the prompt, what the LM wrote, and the marker."""
+    said: Sequence[int] = reasoning.token_ids
+    if prompt.text_marker is not None:
+        # A token may have held the end of the text and the beginning of the marker, and isn't among the ids then.
+        said = encode_content(engine.tokenizer, reasoning.text, continued=True)
+    return [*prompt.ids, *said, *prompt.marker]
 
 
 def _within(budget: int | None, written: int, max_tokens: int) -> int:

@@ -72,7 +72,8 @@ class ToolkenChat(BaseChatModel, LoadingSettings, GenerationSettings):
     Args:
         toolkens: A ToolkenSet, a folder that one was saved to, or None.
         tool_mode: "toolken" (the default): tools cost no prompt tokens. "prompt": the prompt describes the tools and
-            the LM writes its calls, which needs a marker token in its tokenizer (`prompts.tool_calls.MARKERS`).
+            the LM writes its calls, after a marker token or, where its tokenizer has none, after a marker of text
+            (`prompts.tool_calls`).
             "hybrid": toolkens for the tools that have one in `toolkens`, the prompt for the others.
         style: "chat" or "completion". None takes the style that the toolkens were fitted in, else "chat" if the
             tokenizer has a chat template, else "completion".

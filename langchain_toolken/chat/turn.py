@@ -80,7 +80,7 @@ class DecodingSetup:
 
         Raises:
             InvalidRequestError: The messages make no prompt, as `prompts.messages.render` describes, or the prompt has
-                to describe tools and the tokenizer has no way to call them.
+                to describe tools that the chat template has no place for.
             PromptTooLongError: The prompt fills the context. Nothing has been made for the tools then.
         """
         try:
@@ -294,15 +294,19 @@ def _schema_message(turn: LaidOutTurn, answer: ToolSpec) -> AIMessage:
     return schema_response(completion, engine.model_id)
 
 
+def _text_markers(prompt: Prompt) -> tuple[str, ...]:
+    return () if prompt.text_marker is None else (prompt.text_marker,)
+
+
 def _request(turn: LaidOutTurn, forced: bool) -> DecodingRequest:
     setup, prompt = turn.setup, turn.prompt
     return DecodingRequest(
         sampling_of(setup.generation),
         toolkens=setup.toolkens_for(prompt.by_toolken) if prompt.by_toolken else None,
         active=frozenset(spec.name for spec in prompt.by_toolken) if prompt.by_toolken else None,
-        stop=(*setup.prompt_format.stop, *(setup.generation.stop or ())),
+        stop=(*setup.prompt_format.stop, *(setup.generation.stop or ()), *_text_markers(prompt)),
         after_result=turn.after_result,
-        markers=frozenset() if prompt.marker is None else frozenset({prompt.marker}),
+        markers=frozenset(prompt.marker[:1]) if forced or prompt.text_marker is None else frozenset(),
         must_call=forced,
         # A call here brought nothing, and would be made again.
         begun=0 if turn.spent and not forced else None,

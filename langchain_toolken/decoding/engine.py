@@ -204,6 +204,7 @@ class Reasoning:
         prompt_tokens: The prompt's length.
         reused_tokens: How many of the prompt's tokens came out of the prefix cache.
         marker: The token that began a call written as text; None if a toolken or nothing fired.
+        stopped_by: The stop string that ended the text; None if none did.
         logprobs: One for each of `token_ids`, if the sampling asks for them.
         calibrated: Whether the probabilities of `trigger` and `runners_up` were calibrated on held-out data
             (`ToolkenSet.calibration`), instead of the LM's bare softmax.
@@ -218,6 +219,7 @@ class Reasoning:
     prompt_tokens: int
     reused_tokens: int
     marker: int | None = None
+    stopped_by: str | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
     calibrated: bool = False
     judgements: tuple[Judgement, ...] = ()

@@ -20,7 +20,7 @@ from langchain_toolken.prompts.stand_ins import Segment, StandIns
 from langchain_toolken.prompts.template_rendering import PRIVATE_USE, REFUSALS, run_template, shows_content
 from langchain_toolken.prompts.thoughts import THOUGHT_KEY, thought_layout
 from langchain_toolken.prompts.tool_calls import call_layout
-from langchain_toolken.prompts.tool_cards import hidden_tool, tool_list, with_tool_list
+from langchain_toolken.prompts.tool_cards import hidden_tool, with_tool_list
 from langchain_toolken.prompts.turns import Turn
 
 if TYPE_CHECKING:
@@ -35,12 +35,12 @@ def encode_chat(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], tools
     Args:
         tokenizer: The LM's tokenizer.
         turns: The conversation, at least one turn.
-        tools: Tools to describe in the prompt. A template that supports tools describes them itself. Otherwise they are
-            listed in the system message, or in the first user message if the template has no system message either.
+        tools: Tools to describe in the prompt. A template that supports tools describes them itself. Otherwise, and
+            where calls begin with plain text, they are listed in the system message, or in the first user message if
+            the template has no system message either.
 
     Raises:
-        ValueError: The template is missing, or it refuses or drops a role (the error names the role). Also if there are
-            tools and the tokenizer has no marker token for calls.
+        ValueError: The template is missing, or it refuses or drops a role (the error names the role).
     """
     segments = _chat_segments(tokenizer, turns, tools)
     return [index for index, _, _ in _encode_segments(tokenizer, segments, offsets=False)]
@@ -233,9 +233,9 @@ def _chat_segments(
     tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], tools: Sequence[ToolSpec]
 ) -> list[Segment]:
     if tools:
-        knows = _knowledge(tokenizer, str(tokenizer.chat_template))
-        if not knows.tools or turns[0].role == "assistant":
-            turns = with_tool_list(turns, tool_list(tools, call_layout(tokenizer)), system=knows.system)
+        knows, layout = _knowledge(tokenizer, str(tokenizer.chat_template)), call_layout(tokenizer)
+        if layout.marker_id is None or not knows.tools or turns[0].role == "assistant":
+            turns = with_tool_list(turns, tools, layout, system=knows.system)
             tools = ()
     last = turns[-1]
     if last.role == "assistant" and not (last.text or last.thought or last.thought_open) and len(turns) > 1:

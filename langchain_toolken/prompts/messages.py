@@ -16,7 +16,7 @@ from langchain_toolken.prompts.content import bos_ids, encode_content
 from langchain_toolken.prompts.format import ANSWER, PromptFormat, Reinjection
 from langchain_toolken.prompts.quoting import QUESTION_LABEL, SYSTEM_LABEL, LabelReading, label_reading, quoted
 from langchain_toolken.prompts.tool_calls import call_layout
-from langchain_toolken.prompts.tool_cards import tool_list, with_tool_list
+from langchain_toolken.prompts.tool_cards import with_tool_list
 from langchain_toolken.prompts.turns import Turn, turns_of
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ def render(
 
     Raises:
         ValueError: See `turns.turns_of`. Also if the chat template is missing or refuses or drops a role (the error
-            names the role), or if there are tools to describe and the tokenizer has no marker token for calls.
+            names the role).
     """
     turns = turns_of(messages, prompt_format.reinjection)
     if prompt_format.style == "completion":
         if tools:
-            turns = with_tool_list(turns, tool_list(tools, call_layout(tokenizer)), system=True)
+            turns = with_tool_list(turns, tools, call_layout(tokenizer), system=True)
         text = prompt_format.few_shot + completion_text(turns, label_reading(tokenizer))
         return bos_ids(tokenizer) + encode_content(tokenizer, text)
     return encode_chat(tokenizer, turns, tools)

@@ -15,8 +15,8 @@ from langchain_toolken.prompts.content import bos_ids, encode_with_ends
 from langchain_toolken.prompts.format import ANSWER, PromptFormat
 from langchain_toolken.prompts.messages import completion_text
 from langchain_toolken.prompts.quoting import label_reading, quoted
-from langchain_toolken.prompts.tool_calls import call_layout
-from langchain_toolken.prompts.tool_cards import tool_list, with_tool_list
+from langchain_toolken.prompts.tool_calls import call_layout, unmarked
+from langchain_toolken.prompts.tool_cards import with_tool_list
 from langchain_toolken.prompts.turns import Turn
 
 if TYPE_CHECKING:
@@ -58,12 +58,14 @@ def request_of(
         ValueError: As `messages.render`, or the tokenizer gives no offsets.
     """
     if prompt_format.style == "completion" and tools:
-        turns = with_tool_list(turns, tool_list(tools, call_layout(tokenizer)), system=True)
+        turns = with_tool_list(turns, tools, call_layout(tokenizer), system=True)
     place = max((i for i, turn in enumerate(turns) if turn.role == "user" and turn.text.strip()), default=None)
     if prompt_format.style == "completion":
         return _in_completion(tokenizer, prompt_format.few_shot, turns, place)
     contents = content_spans(tokenizer, turns, tools)
     asked = None if place is None else turns[place].text
+    if asked is not None and tools:
+        asked = unmarked(asked, call_layout(tokenizer))
     shown = None if asked is None else as_content(tokenizer, asked)
     # A list of tools may stand before the request in the same message.
     found = [one for one in contents if one[0] == shown] or [one for one in contents if shown and shown in one[0]]

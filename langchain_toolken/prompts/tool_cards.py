@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from langchain_toolken.prompts.tool_calls import CallLayout
+from langchain_toolken.prompts.tool_calls import CallLayout, in_plain_text, unmarked
 from langchain_toolken.prompts.turns import Turn
 
 if TYPE_CHECKING:
@@ -94,19 +94,25 @@ def _hidden(value: Any, hide: Callable[[str], str], *, names: bool = False) -> A
 
 def tool_list(specs: Sequence[ToolSpec], layout: CallLayout) -> str:
     """List the tools as plain text, for prompts without a chat template that supports tools."""
-    listed = "\n".join(f"- {spec.signature}: {spec.summary}" for spec in specs)
+    listed = unmarked("\n".join(f"- {spec.signature}: {spec.summary}" for spec in specs), layout)
     form = f"{layout.marker}{layout.before_name}tool{layout.after_name}{{…}}}}"
     return f"You can call these tools. To call one, write {form}\n{listed}"
 
 
-def with_tool_list(turns: Sequence[Turn], text: str, *, system: bool) -> list[Turn]:
-    """Put a tool list in front of the conversation.
+def with_tool_list(turns: Sequence[Turn], specs: Sequence[ToolSpec], layout: CallLayout, *, system: bool) -> list[Turn]:
+    """Put a list of the tools in front of the conversation.
+
+    Where calls begin with plain text, those in the conversation are written so, and content loses the marker.
 
     Args:
         turns: The conversation.
-        text: The tool list.
+        specs: The tools.
+        layout: How the LM writes calls.
         system: Whether the prompt can have a system message. If not, the list begins the first user message.
     """
+    text = tool_list(specs, layout)
+    if layout.marker_id is None:
+        turns = [in_plain_text(turn, layout) for turn in turns]
     first = turns[0]
     if first.role in ("system", "developer"):
         return [Turn(first.role, f"{first.text}\n\n{text}"), *turns[1:]]

@@ -108,6 +108,7 @@ class Reasoner:
                 prompt_tokens=len(self.prompts[row]) - self._begun,
                 reused_tokens=reused[row],
                 marker=self._marked[row],
+                stopped_by=text.stopped_by,
                 logprobs=tuple(self._logprobs[row][: max(0, len(text.token_ids) - self._begun)]),
                 # Where a call is forced, probabilities are over the calls alone, which nothing was calibrated for.
                 calibrated=bool(candidates)

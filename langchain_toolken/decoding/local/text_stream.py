@@ -28,7 +28,7 @@ class TextStream:
 
     Attributes:
         text: The text that is certain, before any stop string.
-        stopped: Whether a stop string has come.
+        stopped_by: The stop string that has come; None before one does.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, context: Sequence[int], stop: Sequence[str]) -> None:
@@ -41,7 +41,12 @@ class TextStream:
         self._ids: list[int] = []
         self._ends: list[int] = []  # where each token's text ends; tokens of one character all end with it
         self.text = ""
-        self.stopped = False
+        self.stopped_by: str | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has come."""
+        return self.stopped_by is not None
 
     @property
     def token_ids(self) -> tuple[int, ...]:
@@ -76,10 +81,10 @@ class TextStream:
         if self.stopped:
             return ""
         self._waiting += piece
-        found = [at for at in (self._waiting.find(stop) for stop in self._stop) if at >= 0]
+        found = [(at, stop) for at, stop in ((self._waiting.find(stop), stop) for stop in self._stop) if at >= 0]
         if found:
-            self.stopped = True
-            certain, self._waiting = self._waiting[: min(found)], ""
+            at, self.stopped_by = min(found, key=lambda one: one[0])
+            certain, self._waiting = self._waiting[:at], ""
         else:
             end = len(self._waiting) - (0 if last else partial_match(self._waiting, self._stop))
             certain, self._waiting = self._waiting[:end], self._waiting[end:]

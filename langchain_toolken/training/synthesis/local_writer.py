@@ -57,10 +57,8 @@ class LocalWriter:
         self.temperature = temperature
         self._batch = batch
         self._format = PromptFormat(self.style)
-        try:
-            self._marker: int | None = call_layout(engine.tokenizer).marker_id if self.style == "chat" else None
-        except ValueError:  # the LM writes no calls; `choose` asks it for a name instead
-            self._marker = None
+        # None: the LM has no token for calls, and `choose` asks it for a name instead.
+        self._marker: int | None = call_layout(engine.tokenizer).marker_id if self.style == "chat" else None
 
     @property
     def batch(self) -> int:

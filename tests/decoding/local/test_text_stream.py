@@ -56,6 +56,13 @@ def test_a_piece_has_only_whole_characters(text: str) -> None:
         assert not any("\ufffd" in piece for piece in pieces)
 
 
+def test_the_stop_string_that_came_first_is_named(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    stream = TextStream(tiny_tokenizer, [], ["later", "on"])
+    for token in tiny_tokenizer("and so on, later", add_special_tokens=False)["input_ids"]:
+        stream.push(token)
+    assert (stream.text, stream.stopped_by) == ("and so ", "on")
+
+
 def test_the_start_of_a_stop_string_is_held_back_until_it_is_none(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     stream = TextStream(tiny_tokenizer, [], ["\nQ:"])
     shown = [stream.push(tiny_tokenizer.convert_tokens_to_ids(token)) for token in ("1", "Ċ", "Q", "2")]
