@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool
 
 from langchain_toolken.agents import create_toolken_agent
@@ -118,7 +118,7 @@ def grade(
         if progress:
             progress(start, len(questions), what)
         some = questions[start : start + batch_size]
-        asked = [[HumanMessage(question.text)] for question in some]
+        asked: list[list[AnyMessage]] = [[HumanMessage(question.text)] for question in some]
         states = agent.batch([{"messages": messages} for messages in asked], {"max_concurrency": batch_size})
         plain = llm.batch(list(asked), {"max_concurrency": batch_size})
         for question, state, alone in zip(some, states, plain, strict=True):

@@ -84,7 +84,7 @@ def prompts_of(
     plain = reasoning(said, tokens=words)
     turns: list[Reasoning] = {"toolken": [fired], "prompt": [marked], "hybrid": [fired, marked]}[mode]
     name, arguments = completion("{}", {"name": names[1]}), completion("{}", {"state": said})
-    engine = ScriptedEngine([*turns, plain], [], tokenizer=tokenizer)
+    engine = ScriptedEngine([*turns, plain], [], tokenizer=tokenizer, context_length=100_000)
     for turn in turns:
         # The hybrid mode describes one tool, whose name needs no decoding.
         engine.completions += [name, arguments] if turn.marker is not None and mode == "prompt" else [arguments]
