@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from langchain_core.messages import BaseMessage
 
 from langchain_toolken.chat.settings import ToolMode
+from langchain_toolken.decoding.copy_source import copy_source
 from langchain_toolken.decoding.engine import Candidate, Completion, Engine, Reasoning
 from langchain_toolken.prompts.call_cards import Asked, asked_in
 from langchain_toolken.prompts.content import encode_content
@@ -205,7 +206,9 @@ def decode_call(
     ids = [*prompt.ids, *reasoning.token_ids]
     most = _within(budget, 1, max_tokens)
     card = _card(engine, spec, toolkens, prompt.asked, used=len(ids), most=most)
-    (completion,) = engine.complete([[*ids, *card]], [spec], max_tokens=most)
+    settings = None if toolkens is None else toolkens.examples.settings
+    copying = [copy_source(spec, settings, prompt.asked)]
+    (completion,) = engine.complete([[*ids, *card]], [spec], max_tokens=most, copying=copying)
     read = len(card) if completion.completion_tokens else 0
     return DecodedCall(completion, read, written_tokens=1, error=_error(spec, completion))
 

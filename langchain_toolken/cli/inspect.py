@@ -141,9 +141,15 @@ def _facts(report: FitReport) -> list[tuple[str, str]]:
     if report.arguments is not None:
         facts.append(("card of a called tool", str(report.arguments.form)))
         facts += [
-            (f"  {tried.form}", f"all arguments right in {tried.right} of {tried.asked} held-out calls")
+            (
+                f"  {tried.form}" + (", copying preferred" if tried.copy_nats else ""),
+                f"all arguments right in {tried.right} of {tried.asked} held-out calls",
+            )
             for tried in report.arguments.tried
         ]
+        if report.arguments.copy_nats:
+            copied = [f"{tool}: {', '.join(names)}" for tool, names in report.arguments.copied.items()]
+            facts.append(("copied from the request", "; ".join(copied)))
     facts.append(("examples kept", str(report.examples)))
     if report.unseen:
         shown = ", ".join(report.unseen[:10]) + (

@@ -6,7 +6,7 @@ here imports torch, so that the package can be imported, and its chat classes us
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -17,6 +17,7 @@ from langchain_toolken.errors import ToolkenError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from langchain_toolken.decoding.copy_source import CopySource
     from langchain_toolken.prompts.requests import Request
     from langchain_toolken.toolkens.set import ToolkenSet
     from langchain_toolken.tools.spec import ToolSpec
@@ -245,20 +246,6 @@ class Completion:
     completion_tokens: int
     prompt_tokens: int
     reused_tokens: int
-
-
-@dataclass(frozen=True)
-class CopySource:
-    """A text that arguments may be copied from, word for word.
-
-    Attributes:
-        text: The text, such as the user's request.
-        nats: For each parameter, what is added to the logits of tokens that continue a span of the text while its value
-            is written. Parameters that are not named get nothing.
-    """
-
-    text: str
-    nats: Mapping[str, float]
 
 
 class Engine(Protocol):

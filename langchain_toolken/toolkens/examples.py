@@ -51,6 +51,7 @@ class FormTried(BaseModel):
 
     Attributes:
         form: The form.
+        copy_nats: How much copying from the request was preferred, in nats, for parameters whose values are copied.
         right: How many calls were right in every argument.
         asked: How many calls were tried.
         tokens: Mean length of the card.
@@ -59,6 +60,7 @@ class FormTried(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     form: CardForm
+    copy_nats: float = Field(default=0.0, ge=0)
     right: int = Field(ge=0)
     asked: int = Field(ge=1)
     tokens: float = Field(ge=0)
@@ -69,13 +71,17 @@ class ArgumentSettings(BaseModel):
 
     Attributes:
         form: The form of the cards.
-        tried: The forms that it was chosen from; empty if it was not chosen.
+        copied: For each tool, the parameters whose values stand in the request word for word in most demonstrations.
+        copy_nats: How much copying from the request is preferred for these, in nats; 0 where it does not help.
+        tried: The forms and nats that were tried; empty if nothing was chosen.
         tools: How the chosen form did, by tool, for the tools that were tried.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     form: CardForm = PLAIN
+    copied: dict[str, tuple[str, ...]] = {}
+    copy_nats: float = Field(default=0.0, ge=0)
     tried: tuple[FormTried, ...] = ()
     tools: dict[str, ToolAccuracy] = {}
 
@@ -88,7 +94,9 @@ class ArgumentSettings(BaseModel):
     def of(self, names: Iterable[str]) -> Self:
         """Keep the figures of these tools only."""
         kept = set(names)
-        return self.model_copy(update={"tools": {name: one for name, one in self.tools.items() if name in kept}})
+        figures = {name: one for name, one in self.tools.items() if name in kept}
+        copied = {name: parameters for name, parameters in self.copied.items() if name in kept}
+        return self.model_copy(update={"tools": figures, "copied": copied})
 
     def merged(self, other: Self) -> Self:
         """Put the figures of two sets together. The form is that of the set that more calls were tried for."""

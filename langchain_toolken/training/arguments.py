@@ -2,17 +2,20 @@
 
 A call of a demonstration is held out by leaving it, and every other call of the same request, off its own card. The
 right tool is given, so what is measured is the arguments alone. Work is bounded: all forms are tried on a few calls,
-and the best two on the rest of at most `CALLS_TRIED`.
+and the best two on the rest of at most `CALLS_TRIED`. The best one is tried again with copying preferred, where a
+parameter's values are mostly copied from the request (`decoding.local.copying`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from langchain_toolken.decoding.copy_source import CopySource, copy_source
 from langchain_toolken.decoding.engine import Engine
+from langchain_toolken.decoding.local.copying import is_copied
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.call_cards import PLAIN, Asked, CallExample, CardForm, asked_in, written_arguments
 from langchain_toolken.prompts.content import encode_content
@@ -41,12 +44,17 @@ FORMS = (
 DEFAULT_FORM = FORMS[2]
 """The form where there are too few demonstrations to choose by."""
 
+COPY_NATS = 3.0
+"""What copying is preferred by where it helps: enough for a word that the LM half believes, not for any word."""
+
 CALLS_TRIED = 40
 """Most held-out calls."""
 
 BATCH = 12
 """Calls that all forms are tried on, and that run together."""
 
+_COPIED = 0.6  # of a parameter's values, from which on it counts as copied
+_FEWEST_COPIED = 3  # values, below which a share says nothing
 _FEWEST = 8  # with fewer calls, one right or wrong would decide
 _LONGEST_PROMPT = 1024  # tokens; longer conversations would take most of the time
 
@@ -130,6 +138,24 @@ def asked_of(demonstration: Demonstration, call: DemonstratedCall, reinjection: 
     return Asked("", before)
 
 
+def copied_parameters(examples: Iterable[CallExample]) -> dict[str, tuple[str, ...]]:
+    """Return, for each tool, the parameters whose values mostly stand in what was asked, word for word."""
+    found: dict[str, dict[str, list[bool]]] = {}
+    for example in examples:
+        asked = f"{example.request}\n{example.so_far}"
+        for name, value in example.arguments.items():
+            found.setdefault(example.tool, {}).setdefault(name, []).append(is_copied(value, asked))
+    of_tool = {
+        tool: tuple(
+            name
+            for name, copied in parameters.items()
+            if len(copied) >= _FEWEST_COPIED and sum(copied) >= _COPIED * len(copied)
+        )
+        for tool, parameters in found.items()
+    }
+    return {tool: names for tool, names in of_tool.items() if names}
+
+
 def choose_arguments(
     engine: Engine,
     calls: ArgumentCalls,
@@ -139,7 +165,7 @@ def choose_arguments(
     *,
     progress: Progress | None = None,
 ) -> ArgumentSettings:
-    """Choose the form of the cards.
+    """Choose the form of the cards, and whether copying is preferred.
 
     Args:
         engine: The engine that completes the calls.
@@ -157,7 +183,21 @@ def choose_arguments(
     for start in range(0, len(trial.held_out), BATCH):
         trial.run(start, left)
         left = sorted(left, key=lambda form: (-trial.right(form), forms.index(form)))[:2]
-    return trial.settings(left[0], forms)
+    form = left[0]
+    if not trial.copied:
+        return trial.settings(_Tried(form), forms)
+    for start in range(0, len(trial.held_out), BATCH):
+        trial.run(start, [form], COPY_NATS)
+    better = trial.right(form, COPY_NATS) > trial.right(form)
+    return trial.settings(_Tried(form, COPY_NATS if better else 0.0), forms)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What held-out calls are completed with."""
+
+    form: CardForm
+    copy_nats: float = 0.0
 
 
 class _Trial:
@@ -181,18 +221,22 @@ class _Trial:
         longest = min(_LONGEST_PROMPT, engine.context_length // 2)
         self.held_out = [(one, ids) for one, ids in laid_out if ids and len(ids) <= longest]
         first = min(BATCH, len(self.held_out))
-        self._total = forms * first + min(forms, 2) * (len(self.held_out) - first)
-        self._outcomes: dict[CardForm, list[_Outcome]] = {}
+        self.copied = copied_parameters(one.example for one in calls.held_out)
+        again = len(self.held_out) if self.copied else 0
+        self._total = forms * first + min(forms, 2) * (len(self.held_out) - first) + again
+        self._outcomes: dict[_Tried, list[_Outcome]] = {}
 
-    def run(self, start: int, forms: Sequence[CardForm]) -> None:
+    def run(self, start: int, forms: Sequence[CardForm], copy_nats: float = 0.0) -> None:
         """Complete the calls from `start` on with cards of each form. What comes before the cards is read once."""
         batch = self.held_out[start : start + BATCH]
         for form in forms:
-            outcomes = self._outcomes.setdefault(form, [])
+            outcomes = self._outcomes.setdefault(_Tried(form, copy_nats), [])
             cards = [self._card(one, form, len(before)) for one, before in batch]
             prompts = [[*before, *card] for (_, before), card in zip(batch, cards, strict=True)]
             longest = max(self._length(one) for one, _ in batch)
-            completions = self._engine.complete(prompts, [one.spec for one, _ in batch], max_tokens=longest)
+            copying = [self._source(one, copy_nats) for one, _ in batch]
+            specs = [one.spec for one, _ in batch]
+            completions = self._engine.complete(prompts, specs, max_tokens=longest, copying=copying)
             for (one, _), card, completion in zip(batch, cards, completions, strict=True):
                 right = completion.arguments is not None and same_arguments(
                     one.spec, completion.arguments, one.example.arguments
@@ -201,26 +245,34 @@ class _Trial:
             if self._progress is not None:
                 self._progress(sum(map(len, self._outcomes.values())), self._total, "complete held-out calls")
 
-    def right(self, form: CardForm) -> int:
+    def right(self, form: CardForm, copy_nats: float = 0.0) -> int:
         """Return how many calls were right."""
-        return sum(outcome.right for outcome in self._outcomes[form])
+        return sum(outcome.right for outcome in self._outcomes[_Tried(form, copy_nats)])
 
-    def settings(self, form: CardForm, forms: Sequence[CardForm]) -> ArgumentSettings:
-        """Return `form` as the chosen one, with all figures."""
+    def settings(self, chosen: _Tried, forms: Sequence[CardForm]) -> ArgumentSettings:
+        """Return what was chosen, with all figures: the forms in their order, then what was tried with copying."""
+        order = [*map(_Tried, forms), *(one for one in self._outcomes if one.copy_nats)]
         tried = [
             FormTried(
-                form=one,
-                right=self.right(one),
+                form=one.form,
+                copy_nats=one.copy_nats,
+                right=self.right(one.form, one.copy_nats),
                 asked=len(self._outcomes[one]),
                 tokens=sum(outcome.tokens for outcome in self._outcomes[one]) / len(self._outcomes[one]),
             )
-            for one in forms
+            for one in order
         ]
         of_tool: dict[str, list[bool]] = {}
-        for outcome in self._outcomes[form]:
+        for outcome in self._outcomes[chosen]:
             of_tool.setdefault(outcome.tool, []).append(outcome.right)
         tools = {name: ToolAccuracy(right=sum(rights), asked=len(rights)) for name, rights in of_tool.items()}
-        return ArgumentSettings(form=form, tried=tuple(tried), tools=tools)
+        return ArgumentSettings(
+            form=chosen.form,
+            copied=self.copied if chosen.copy_nats else {},
+            copy_nats=chosen.copy_nats,
+            tried=tuple(tried),
+            tools=tools,
+        )
 
     def _before(self, one: HeldOutCall) -> list[int]:
         """Return the prompt and the text up to the call, as in decoding; [] if the LM can't be given them."""
@@ -242,6 +294,10 @@ class _Trial:
         examples = Examples(tuple(others), ArgumentSettings(form=form))
         room = self._engine.context_length - used - self._length(one)
         return card_of(self._engine.tokenizer, one.spec, examples, one.example.asked, room=room)
+
+    def _source(self, one: HeldOutCall, nats: float) -> CopySource | None:
+        settings = ArgumentSettings(copied=self.copied, copy_nats=nats)
+        return copy_source(one.spec, settings, one.example.asked)
 
     def _length(self, one: HeldOutCall) -> int:
         """Return how many tokens the arguments may have: some more than the right ones, since more can't be right."""

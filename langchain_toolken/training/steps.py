@@ -24,7 +24,7 @@ from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.load import load_tools
 from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_specs
-from langchain_toolken.training.arguments import BATCH, FORMS, argument_calls, choose_arguments
+from langchain_toolken.training.arguments import BATCH, FORMS, argument_calls, choose_arguments, copied_parameters
 from langchain_toolken.training.calibration import BiasChoice, choose_bias
 from langchain_toolken.training.calibration_temperature import TemperatureChoice
 from langchain_toolken.training.demonstrations.demonstration import Demonstration, DemonstrationError, DroppedRow
@@ -335,7 +335,13 @@ def with_examples(
     engine = TransformersEngine(lm, max_batch_size=BATCH)
     settings = choose_arguments(engine, calls, forms, style, reinjection, progress=options.progress)
     if old is not None:
-        settings = settings.model_copy(update={"tried": old.tried, "tools": {**old.tools, **settings.tools}})
+        kept: dict[str, Any] = {
+            "tried": old.tried,
+            "tools": {**old.tools, **settings.tools},
+            "copy_nats": old.copy_nats,
+        }
+        kept["copied"] = {**old.copied, **copied_parameters(calls.examples)} if old.copy_nats else {}
+        settings = settings.model_copy(update=kept)
     examples = chosen_examples((*toolkens.examples.calls, *calls.examples))
     return replace(toolkens, examples=Examples(examples, settings))
 

@@ -17,11 +17,13 @@ from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.arguments import (
     BATCH,
     CALLS_TRIED,
+    COPY_NATS,
     DEFAULT_FORM,
     FORMS,
     argument_calls,
     asked_of,
     choose_arguments,
+    copied_parameters,
     same_arguments,
 )
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
@@ -59,6 +61,7 @@ class ToyEngine(ScriptedEngine):
     needed: int = 4
     context_length: int = 4096
     batches: list[int] = field(default_factory=list)
+    copies: bool = False
 
     def complete(
         self, prompts: Sequence[Sequence[int]], specs: Any, *, max_tokens: int = 256, copying: Any = None
@@ -67,9 +70,11 @@ class ToyEngine(ScriptedEngine):
         self.prompts += [list(prompt) for prompt in prompts]
         self.batches.append(len(texts))
         completions = []
-        for text in texts:
+        for text, source in zip(texts, copying or [None] * len(texts), strict=True):
             asked = _ASKED.search(text)
             seen = asked if asked and text.count("{") == self.needed else None
+            if self.copies and source is not None:
+                seen = re.search(r"(\d+)", source.text)
             completions.append(completion("", {"x": int(seen[1]), "step": 1} if seen else {"x": -1}))
         return completions
 
@@ -90,15 +95,42 @@ def test_the_form_that_is_exactly_right_is_chosen_and_its_figures_are_kept_by_to
         "double": (15, 15),
         "triple": (15, 15),
     }
-    tried = {one.form: (one.right, one.asked) for one in settings.tried}
+    tried = {one.form: (one.right, one.asked) for one in settings.tried if not one.copy_nats}
     assert tried[form] == (30, 30)
     assert sorted(asked for _, asked in tried.values()) == [BATCH, 30, 30]
-    assert seen[-1] == (72, 72)
+    assert seen[-1] == (102, 102)
 
 
 def test_equal_forms_are_chosen_by_the_shorter_card() -> None:
     calls = argument_calls(demonstrations(30), TOOLS, "inline")
     assert choose_arguments(ToyEngine(needed=99), calls, FORMS, "completion", "inline").form == PLAIN
+
+
+def test_copying_is_preferred_where_it_makes_more_held_out_calls_right() -> None:
+    calls = argument_calls(demonstrations(30), TOOLS, "inline")
+    settings = choose_arguments(ToyEngine(needed=99, copies=True), calls, FORMS, "completion", "inline")
+    assert (settings.copy_nats, settings.copied) == (COPY_NATS, {"double": ("x",), "triple": ("x",)})
+    assert settings.accuracy == 1
+    assert [(one.copy_nats, one.right) for one in settings.tried][-2:] == [(0, 0), (COPY_NATS, 30)]
+
+
+@pytest.mark.parametrize("engine", [ToyEngine(needed=4), ToyEngine(needed=4, copies=True), ToyEngine(needed=99)])
+def test_copying_is_not_preferred_where_it_makes_no_more_right(engine: ToyEngine) -> None:
+    calls = argument_calls(demonstrations(30), TOOLS, "inline")
+    settings = choose_arguments(engine, calls, FORMS, "completion", "inline")
+    assert (settings.copy_nats, settings.copied) == (0, {})
+
+
+def test_a_parameter_is_copied_if_most_of_three_values_or_more_stand_in_what_was_asked() -> None:
+    def call(tool: str, request: str, **arguments: Any) -> CallExample:
+        return CallExample(tool=tool, request=request, arguments=arguments)
+
+    examples = [
+        *(call("weather", f"weather in {city}", city=city, unit="celsius") for city in ("Lima", "Oslo", "Rome")),
+        call("weather", "weather in the Big Apple", city="New York", unit="celsius"),
+        *(call("timer", f"{n} minutes", minutes=n) for n in (1, 2)),
+    ]
+    assert copied_parameters(examples) == {"weather": ("city",)}
 
 
 def test_a_call_is_never_among_its_own_examples_nor_is_another_of_the_same_request() -> None:
@@ -117,7 +149,7 @@ def test_the_work_is_bounded_and_spread_over_the_tools() -> None:
     calls = argument_calls(demonstrations(500), [*TOOLS, tool("halve")], "inline")
     assert [one.spec.name for one in calls.held_out].count("double") == CALLS_TRIED / 2
     choose_arguments(engine, calls, FORMS, "completion", "inline")
-    assert sum(engine.batches) == len(FORMS) * BATCH + 2 * (CALLS_TRIED - BATCH)
+    assert sum(engine.batches) == len(FORMS) * BATCH + 2 * (CALLS_TRIED - BATCH) + CALLS_TRIED
 
 
 def test_a_few_calls_run_no_lm_and_get_the_default_form() -> None:

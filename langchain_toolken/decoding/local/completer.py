@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from langchain_toolken.decoding.engine import Completion, CopySource
+from langchain_toolken.decoding.copy_source import CopySource
+from langchain_toolken.decoding.engine import Completion
 from langchain_toolken.decoding.local.copying import Copier
 from langchain_toolken.decoding.local.grammar import ArgumentGrammars, ArgumentMatcher
 from langchain_toolken.tools.spec import ToolSpec

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from llguidance import LLTokenizer
 
-from langchain_toolken.decoding.engine import CopySource
+from langchain_toolken.decoding.copy_source import CopySource
 from langchain_toolken.decoding.local.json_cursor import JsonCursor, Value
 
 # "13,289" is one number, "1,2,3" are three. The minus of "5-3" is none.

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from langchain_toolken.decoding.copy_source import CopySource
 from langchain_toolken.decoding.engine import (
     DEFAULT_BATCH_SIZE,
     Candidate,
     Completion,
-    CopySource,
     DecodingRequest,
     Reasoning,
     check_active,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from langchain_toolken.decoding.engine import CopySource
+from langchain_toolken.decoding.copy_source import CopySource
 from langchain_toolken.decoding.local.copying import Copier, is_copied, numbers_in
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel
