@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +16,15 @@ from langchain_toolken.cli.errors import reported
 from langchain_toolken.cli.options import AsJson, ModelArg, parse_model_args
 
 if TYPE_CHECKING:
+    from langchain_toolken.toolkens.evidence import Evidence
     from langchain_toolken.training.report.records import FitReport, ToolReport
 
 _CONFUSIONS_SHOWN = 10
+_MATCHES = {
+    "description": "words of the description",
+    "demonstrations": "words of the demonstrations",
+    "classifier": "classifier of words",
+}
 
 
 def inspect(
@@ -51,12 +58,12 @@ def inspect(
     elif chosen is not None:
         _show_tool(console, report, chosen)
     else:
-        _show(console, report, limit)
+        _show(console, report, loaded.evidence, limit)
 
 
-def _show(console: Console, report: FitReport, limit: int) -> None:
+def _show(console: Console, report: FitReport, evidence: Evidence | None, limit: int) -> None:
     facts = Table(show_header=False, box=None)
-    for name, value in _facts(report):
+    for name, value in [*_facts(report), *_evidence_facts(evidence)]:
         facts.add_row(name, Text(value))
     console.print(facts)
     if report.selection_note:
@@ -157,6 +164,22 @@ def _facts(report: FitReport) -> list[tuple[str, str]]:
         )
         facts.append(("never called", shown))
     return facts
+
+
+def _evidence_facts(evidence: Evidence | None) -> list[tuple[str, str]]:
+    """Say what decides when to call and which tool, in addition to the toolkens."""
+    if evidence is None:
+        return []
+    gate, when = evidence.gate, "the best toolken against the best word"
+    if gate is not None:
+        reads = "state and request" if bool(gate.request.any()) else "state"
+        odds = 1 / (1 + math.exp(-gate.threshold))
+        when = f"a gate on the {reads}: from a probability of {odds:.3g} (log odds {gate.threshold:.2f})"
+    which = [f"toolkens {evidence.scale:.3g}"]
+    if evidence.request_rows is not None:
+        which.append("rows for the request")
+    which += [f"{_MATCHES[match.kind]} {match.weight:.3g}" for match in evidence.lexical]
+    return [("when to call", when), ("which tool", ", ".join(which))]
 
 
 def _share(value: float | None) -> str:

@@ -83,9 +83,10 @@ class CallEvidence:
         """
         words, toolkens = logits[:, : self._words], logits[:, self._words : self._words + self._tools]
         tools = self._compared(rows, toolkens)
-        goal = _together(toolkens, temperature)
         odds = self._log_odds(rows, logits)
-        if odds is not None:
+        if odds is None:
+            goal = _together(toolkens, temperature)
+        else:
             assert self._placed.evidence.gate is not None
             lead = odds - self._placed.evidence.gate.threshold
             level = _together(words, temperature)
@@ -94,8 +95,10 @@ class CallEvidence:
                 # Rounding may not turn a small lead into a tie, which the word would win.
                 above = torch.nextafter(level, torch.full_like(level, math.inf))
                 goal = torch.where(lead > 0, torch.maximum(goal, above), torch.minimum(goal, level))
-        shifted = tools - _together(tools, temperature)[:, None] + goal[:, None]
-        return torch.cat([words, torch.where(tools.isneginf(), tools, shifted)], dim=1)
+        # Not −inf where no tool is active: −inf less −inf would be no number.
+        own = _together(tools, temperature).clamp_min(torch.finfo(tools.dtype).min)
+        # In this order, so that the best tool gets the goal exactly.
+        return torch.cat([words, (tools - own[:, None]) + goal[:, None]], dim=1)
 
     def ranked(self, row: int, logits: Tensor, call: float | None = None) -> tuple[Candidate, ...]:
         """Return the active tools by their probability p(call) · p(k | call), likeliest first.
@@ -120,14 +123,15 @@ class CallEvidence:
     def _compared(self, rows: Sequence[int], toolkens: Tensor) -> Tensor:
         """Compute τ (h·w_k + b_k) + m·u_k + Σ_s α_s ρ_s,k, (n, K); −inf for tools that are not active."""
         added = self._added if len(self._added) == 1 else self._added[list(rows)]
-        tools = self._placed.evidence.scale * toolkens + added.to(toolkens.device)
+        tools = torch.add(added.to(toolkens.device), toolkens, alpha=self._placed.evidence.scale)
         mask = self._toolkens.mask
         return tools if mask is None else tools.masked_fill(~mask.to(tools.device), -math.inf)
 
     def _log_odds(self, rows: Sequence[int], logits: Tensor) -> Tensor | None:
         if self._placed.gate_state is None:
             return None
-        return logits[:, self._words + self._tools] + self._odds[list(rows)].to(logits.device)
+        odds = self._odds if len(self._odds) == 1 else self._odds[list(rows)]
+        return logits[:, self._words + self._tools] + odds.to(logits.device)
 
 
 def _together(logits: Tensor, temperature: float) -> Tensor:

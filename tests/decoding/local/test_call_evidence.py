@@ -385,3 +385,11 @@ def test_evidence_needs_one_request_for_each_prompt_inside_it(tiny_llama: Langua
     with pytest.raises(ValueError, match=r"is at \(2, 9\) of 4 tokens"):
         engine.rank(PROMPTS[1:2], toolkens=toolkens, requests=[Request("x", (2, 9))])
     assert engine.rank([], toolkens=toolkens) == []
+
+
+@pytest.mark.parametrize("gate", [True, False])
+def test_no_active_tool_is_no_call(tiny_llama: LanguageModel, gate: bool) -> None:
+    toolkens = informed(tiny_llama, threshold=-1000.0, gate=gate, bias=100.0)
+    for sampling in (GREEDY, Sampling(temperature=1.0, seed=1, max_tokens=8)):
+        results = TransformersEngine(tiny_llama).reason(PROMPTS, asking(toolkens, sampling, active=frozenset()))
+        assert all(result.trigger is None and result.token_ids for result in results)
