@@ -41,7 +41,7 @@ from langchain_toolken.tools.spec import ToolSpec
 
 VOCABULARY = 5000  # words that descriptions and requests are made of
 DESCRIPTION, DEMONSTRATIONS, REQUEST = 30, 150, 20  # words of each
-HEAD_CALLS = 200
+HEAD_CALLS = 50
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ from langchain_toolken.decoding.engine import Reasoning
 from langchain_toolken.decoding.local.shared import shared_engine
 from langchain_toolken.nano.tools import MATH_TOOLS
 from langchain_toolken.prompts.content import bos_ids, encode_content
+from langchain_toolken.prompts.format import PromptFormat
+from langchain_toolken.prompts.requests import Request, question_of, request_of
+from langchain_toolken.prompts.turns import Turn
 from langchain_toolken.tools.spec import tool_specs
 from langchain_toolken.training.fit import fit
 
@@ -65,7 +68,11 @@ def main(
     with progress_bars(console) as progress:
         for done, (text, due) in enumerate(places, start=1):
             ids = [*bos_ids(engine.tokenizer), *encode_content(engine.tokenizer, text.rstrip(" "))]
-            (ranking,) = engine.rank([ids], toolkens=toolkens)
+            request, question = Request(text, (0, len(ids))), question_of(text)
+            if question is not None:
+                asked = Turn("user", text[slice(*question)])
+                request = request_of(engine.tokenizer, [asked], PromptFormat("completion"))
+            (ranking,) = engine.rank([ids], toolkens=toolkens, requests=[request])
             first, second = ranking[:2]
             if first.probability < 0.1:
                 continue

@@ -173,8 +173,8 @@ def _evidence_facts(evidence: Evidence | None) -> list[tuple[str, str]]:
     gate, when = evidence.gate, "the best toolken against the best word"
     if gate is not None:
         reads = "state and request" if bool(gate.request.any()) else "state"
-        odds = 1 / (1 + math.exp(-gate.threshold))
-        when = f"a gate on the {reads}: from a probability of {odds:.3g} (log odds {gate.threshold:.2f})"
+        least = (1 + math.tanh(gate.threshold / 2)) / 2
+        when = f"a gate on the {reads}: above a probability of {least:.3g} (log odds {gate.threshold:.2f})"
     which = [f"toolkens {evidence.scale:.3g}"]
     if evidence.request_rows is not None:
         which.append("rows for the request")

@@ -34,3 +34,13 @@ def test_prompt_tokens_are_flat_with_toolkens_and_grow_with_tools_in_the_prompt(
     assert abs(tokens["toolken", 12] - tokens["toolken", 1]) < 10
     assert tokens["prompt", 12] > 3 * tokens["prompt", 1]
     assert tokens["BM25 top-5 + prompt", 12] < tokens["prompt", 12]
+
+
+@pytest.mark.slow
+def test_evidence_is_measured_beside_toolkens_alone_and_none() -> None:
+    facts = run("evidence.py", *("--tools", "7", "--words", "3", "--rounds", "1"))
+    costs = facts["costs"]
+    assert isinstance(costs, list)
+    (cost,) = costs
+    assert cost["tools"] == 7
+    assert list(cost["step"]) == list(cost["head"]) == ["no toolkens", "toolkens", "evidence"]

@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ import torch
 from typer.testing import CliRunner
 
 from langchain_toolken.cli.app import app
+from langchain_toolken.toolkens.evidence import Evidence
 from langchain_toolken.toolkens.set import ToolkenSet
+from tests.support.evidence import make_evidence
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TOOLS = str(EXAMPLES / "mytools.py")
@@ -339,6 +342,19 @@ def test_inspect_shows_what_the_fit_came_to(toolkens: Path) -> None:
     assert facts["name"] == "fair_share"
     assert {near["name"] for near in facts["nearest_tools"]} == {"total_price", "what_is_left"}
     assert "f1" in run(app, ["inspect", str(toolkens), "--tool", "fair_share"]).output
+
+
+def test_inspect_shows_what_decides_when_to_call_and_which_tool(toolkens: Path, tmp_path: Path) -> None:
+    loaded, report = ToolkenSet.load(toolkens), (toolkens / "report.json").read_text()
+    informed = replace(loaded, evidence=make_evidence(loaded, threshold=1.5))
+    informed.save(tmp_path / "gate", {"report.json": report})
+    shown = " ".join(run(app, ["inspect", str(tmp_path / "gate")]).output.split())
+    assert "when to call a gate on the state and request: above a probability of 0.818 (log odds 1.50)" in shown
+    assert "which tool toolkens 0.5, rows for the request, words of the description 0.7, words of the" in shown
+    assert informed.evidence is not None
+    replace(loaded, evidence=Evidence(scale=0.9)).save(tmp_path / "none", {"report.json": report})
+    shown = " ".join(run(app, ["inspect", str(tmp_path / "none")]).output.split())
+    assert "when to call the best toolken against the best word which tool toolkens 0.9" in shown
 
 
 def test_inspect_names_what_it_cannot_find(toolkens: Path, tmp_path: Path) -> None:
