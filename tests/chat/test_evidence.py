@@ -12,7 +12,6 @@ import pytest
 import torch
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from langchain_toolken.agents import create_toolken_agent
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.decoding.engine import Candidate
 from langchain_toolken.decoding.local.call_evidence import CallEvidence
@@ -97,17 +96,21 @@ def test_an_agents_steps_keep_the_request_and_the_prefix(
 ) -> None:
     engine = TransformersEngine(chatting)
     chat = ToolkenChat.from_engine(engine, informed(chatting, style, threshold=-1000.0), max_tokens=24)
-    agent = create_toolken_agent(chat, [lamp, door], max_calls=2)
-    end = agent.invoke({"messages": [("user", ASKED)]})
-    assert sum(isinstance(message, ToolMessage) for message in end["messages"]) == 2
-    assert len(means) == 3
-    assert torch.equal(means[0], means[1])
-    assert torch.equal(means[0], means[2])
-    # The second call's prompt is reused up to the first call.
-    second = [message for message in end["messages"] if isinstance(message, AIMessage) and message.tool_calls][1]
-    first = render(chatting.tokenizer, [HumanMessage(ASKED)], chat.prompt_format)
-    assert second.usage_metadata is not None
-    assert second.usage_metadata["input_token_details"]["cache_read"] >= len(first) - 1
+    bound, history = chat.bind_tools([lamp, door]), [*HISTORY]
+    prompts = [len(render(chatting.tokenizer, history, chat.prompt_format))]
+    for _ in range(2):
+        message = bound.invoke(history)
+        assert isinstance(message, AIMessage)
+        (call,) = message.tool_calls
+        history += [message, ToolMessage("done", tool_call_id=str(call["id"]))]
+        prompts.append(len(render(chatting.tokenizer, history, chat.prompt_format)))
+    last = bound.invoke(history)
+    assert isinstance(last, AIMessage)
+    assert len(means) >= 3  # more where a call is refused that was made already
+    assert all(torch.equal(mean, means[0]) for mean in means)
+    # Each prompt is reused but for its last token, which has to run, and what joins with the result.
+    assert last.usage_metadata is not None
+    assert prompts[1] - 2 <= last.usage_metadata["input_token_details"]["cache_read"] < prompts[2]
 
 
 def test_a_bound_tool_without_a_toolken_is_compared_by_its_description(chatting: LanguageModel) -> None:
