@@ -34,6 +34,7 @@ from rich.table import Table
 from torch import Tensor
 
 from langchain_toolken.cli.progress_bars import progress_bars
+from langchain_toolken.disk.writing import writing
 from langchain_toolken.evaluation.datasets import (
     ToolDataset,
     ToolQuestion,
@@ -344,7 +345,8 @@ def main(
         if name not in results:
             with progress_bars(console) as progress:
                 results[name] = asdict(measure(lm, BENCHMARKS[name], data_dir, recipe_steps, seeds, progress))
-            out.write_text(json.dumps(results, indent=1), encoding="utf-8")
+            with writing(out):
+                out.write_text(json.dumps(results, indent=1), encoding="utf-8")
     show(console, {name: results[name] for name in wanted})
 
 

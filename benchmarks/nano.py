@@ -26,6 +26,7 @@ from rich.table import Table
 from langchain_toolken import ToolkenChat
 from langchain_toolken.cli.progress_bars import progress_bars
 from langchain_toolken.decoding.local.shared import shared_engine
+from langchain_toolken.disk.writing import writing
 from langchain_toolken.evaluation.nano_demonstrations import nano_demonstrations
 from langchain_toolken.evaluation.questions import nano_questions, read_funcqa_one_hop
 from langchain_toolken.evaluation.runner import Graded, grade, summarize
@@ -71,7 +72,7 @@ def main(
     }  # fmt: skip
     summaries = {name: summarize(graded) for name, graded in rows.items()}
     if out:
-        with out.open("w") as file:
+        with writing(out), out.open("w") as file:
             for name, graded in rows.items():
                 for answer in graded:
                     file.write(json.dumps({"set": name, **asdict(answer)}, ensure_ascii=False) + "\n")

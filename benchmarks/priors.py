@@ -26,6 +26,7 @@ from rich.table import Table
 from torch import Tensor
 
 from langchain_toolken.cli.progress_bars import progress_bars
+from langchain_toolken.disk.writing import writing
 from langchain_toolken.evaluation.datasets import ToolDataset, read_dataset, read_tool_questions, read_tool_specs
 from langchain_toolken.evaluation.tool_choice import due_tools, states_where_due, top1
 from langchain_toolken.lm.load import load_language_model
@@ -143,7 +144,8 @@ def main(
                 data = few(data if dataset.tools is None else data.first(dataset.tools), shots)
                 learnt[name] = trained(lm, data, states, due, progress)
         results = {"untrained": untrained, "names that say nothing": numbered, f"{shots} a tool": learnt}
-        out.write_text(json.dumps(results, indent=1), encoding="utf-8")
+        with writing(out):
+            out.write_text(json.dumps(results, indent=1), encoding="utf-8")
         console.print(f"{name}: {time.perf_counter() - began:.0f} s")
     show(console, "untrained: the right tool first", untrained)
     show(console, "names that say nothing", numbered)

@@ -37,6 +37,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from langchain_toolken.disk.writing import writing
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.features.manifest import FeatureSource
 from langchain_toolken.training.features.mapped_states import MappedStates
@@ -345,7 +346,8 @@ def main(
             results.append(pool.submit(measure, LADDER[number], tolerance).result())
         print_ladder(console, results[-1:])
         if out is not None:
-            out.write_text(json.dumps([asdict(found) for found in results], indent=1), encoding="utf-8")
+            with writing(out):
+                out.write_text(json.dumps([asdict(found) for found in results], indent=1), encoding="utf-8")
     print_ladder(console, results)
     print_full(console, results)
 

@@ -24,9 +24,10 @@ import torch.nn.functional as F
 import typer
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from langchain_toolken.disk.writing import writing
 from langchain_toolken.nano import NANO_PATH
 from pretraining.documents import END, EOS, LONG_KINDS, SHORT_KINDS, document
 from pretraining.tokenizer import train_tokenizer
@@ -181,13 +182,13 @@ class Optimizers:
 
 def save_checkpoint(folder: Path, step: int, model: LlamaForCausalLM, optimizers: Optimizers) -> None:
     """Save a checkpoint. It is written to another file and renamed, so that a kill leaves the previous one intact."""
-    folder.mkdir(parents=True, exist_ok=True)
     beside = folder / "checkpoint.partial"
     weights = {f"model|{name}": p.detach().contiguous() for name, p in model.named_parameters()}
-    save_file(
-        weights | {f"optimizer|{k}": v for k, v in optimizers.state().items()}, beside, metadata={"step": str(step)}
-    )
-    beside.replace(folder / "checkpoint.safetensors")
+    content = save(weights | {f"optimizer|{k}": v for k, v in optimizers.state().items()}, {"step": str(step)})
+    with writing(folder / "checkpoint.safetensors"):
+        folder.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content)
+        beside.replace(folder / "checkpoint.safetensors")
 
 
 def load_checkpoint(folder: Path, model: LlamaForCausalLM, optimizers: Optimizers) -> int:
@@ -211,9 +212,10 @@ def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Pat
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
     )
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    (out / "pretraining.json").write_text(json.dumps(record, indent=2) + "\n")
+    with writing(out):
+        model.save_pretrained(out)
+        tokenizer.save_pretrained(out)
+        (out / "pretraining.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
 def main(
@@ -271,7 +273,8 @@ def main(
                 "tokens_per_second": round(seen / (time.monotonic() - started)),
             }
             print(json.dumps(line), flush=True)
-            with (checkpoints / "log.jsonl").open("a") as log:
+            history = checkpoints / "log.jsonl"
+            with writing(history), history.open("a") as log:
                 log.write(json.dumps(line) + "\n")
         if (step + 1) % checkpoint_every == 0 or step + 1 == steps:
             save_checkpoint(checkpoints, step + 1, model, optimizers)

@@ -6,11 +6,13 @@ import typer
 
 from langchain_toolken.cli.chat import chat
 from langchain_toolken.cli.demo import demo
+from langchain_toolken.cli.errors import Commands
 from langchain_toolken.cli.fit import fit
 from langchain_toolken.cli.inspect import inspect
 
 app = typer.Typer(
     name="toolken",
+    cls=Commands,
     help="Tool calls through toolkens: one learned output row per tool on a frozen local LM, no tool in the prompt.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,

@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
+from typer.core import TyperGroup
 
+from langchain_toolken.disk.writing import FULL, WriteError
 from langchain_toolken.errors import ToolkenError
+
+
+def message_of(error: ToolkenError | OSError) -> str:
+    """Return what to tell of an error: what it says itself if it is ours, else the file and what the system says."""
+    if isinstance(error, ToolkenError):
+        return str(error)
+    if error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    # Writes to files name them (`disk.writing`), so what is left is what the command prints.
+    return str(WriteError("standard output", error)) if error.errno in FULL else str(error)
+
+
+class Commands(TyperGroup):
+    """The commands, which end with an error if what they print can't be written."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command, as click does."""
+        try:
+            try:
+                return super().main(*args, **options)
+            finally:
+                sys.stdout.flush()
+        except OSError as error:
+            if error.filename is not None or error.errno not in FULL:
+                raise
+            # Python writes what is left of the output when it ends, and would fail again.
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(f"error: {message_of(error)}")
 
 
 @contextmanager
@@ -35,8 +68,5 @@ def reported(console: Console | None = None) -> Iterator[None]:
         try:
             yield
         except (ToolkenError, OSError) as error:
-            message = str(error)
-            if isinstance(error, OSError) and error.filename is not None and error.strerror:
-                message = f"{error.filename}: {error.strerror}"
-            console.print(Text(f"error: {message}", style="bold red"), soft_wrap=True)
+            console.print(Text(f"error: {message_of(error)}", style="bold red"), soft_wrap=True)
             raise typer.Exit(1) from error

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from langchain_toolken.cli import fit_options
 from langchain_toolken.cli.errors import reported
+from langchain_toolken.cli.fit_places import check_places, synthesized_beside
 from langchain_toolken.cli.options import AsJson, Model, ModelArg, parse_model_args
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def fit(
         synthesis_out=synthesis_out,
         synthesis_seed=synthesis_seed,
     )
+    made = synthesis_out or synthesized_beside(out)
+    check_places(out, features, made if synthesize else None, demos, made_by_default=synthesis_out is None)
     console = Console(stderr=True)
     with reported(console), _tell_what_is_kept(console, features):
         from langchain_toolken.cli.fit_facts import fit_facts
@@ -82,10 +85,13 @@ def fit(
         from langchain_toolken.toolkens.folder import check_place
         from langchain_toolken.toolkens.set import ToolkenSet
         from langchain_toolken.tools.load import load_tools
+        from langchain_toolken.training.features.store import check_folder
         from langchain_toolken.training.fit import fit as fit_all
         from langchain_toolken.training.update import update as fit_new
 
         check_place(out)  # an unusable folder is reported now, not after an hour of fitting
+        if features is not None:
+            check_folder(features)
         chosen_prior = fit_options.parse_prior(prior, prior_text, pooling)
         chosen_lam = fit_options.parse_number("--lam", lam, least=0.0)
         chosen_bias = fit_options.parse_number("--bias", bias)
@@ -108,7 +114,7 @@ def fit(
                     per_tool=synthesize,
                     generator=generator,
                     execute=execute_tool or execute,
-                    out=synthesis_out or out.with_name(f"{out.name}.synthesized.jsonl"),
+                    out=made,
                     style=style,
                     seed=synthesis_seed,
                     give_up_after=give_up_after,

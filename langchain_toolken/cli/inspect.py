@@ -42,7 +42,7 @@ def inspect(
     console = Console()
     with reported():
         from langchain_toolken.toolkens.set import ToolkenSet
-        from langchain_toolken.training.report.records import ReportError, read_report
+        from langchain_toolken.training.report.records import REPORT_FILE, ReportError, read_report
 
         loaded = ToolkenSet.load(toolkens)  # fails if the toolkens beside the report are missing or damaged
         report = read_report(toolkens)
@@ -52,7 +52,12 @@ def inspect(
             from langchain_toolken.lm.load import load_language_model
 
             loaded.check_fits(load_language_model(model or loaded.made_for.model_id, **arguments).identity)
-        chosen = None if tool is None else report.tools[loaded.index(tool)]
+        chosen = None
+        if tool is not None:
+            loaded.index(tool)
+            chosen = next((one for one in report.tools if one.name == tool), None)
+            if chosen is None:
+                raise ReportError(f"{toolkens / REPORT_FILE} says nothing of {tool!r}: fit again")
     if as_json:
         print((report if chosen is None else chosen).model_dump_json(indent=1))
     elif chosen is not None:

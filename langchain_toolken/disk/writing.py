@@ -10,11 +10,13 @@ from pathlib import Path
 
 from langchain_toolken.errors import ToolkenError
 
-_FULL = "free some space, or choose a place with more"
+# The errors of a disk that takes no more.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_FREE = "free some space, or choose a place with more"
 _FORBIDDEN = "choose a place that can be written"
 _NEXT_STEPS = {
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
+    errno.ENOSPC: _FREE,
+    errno.EDQUOT: _FREE,
     errno.EFBIG: "choose a place that takes files of this size",
     errno.EROFS: _FORBIDDEN,
     errno.EACCES: _FORBIDDEN,

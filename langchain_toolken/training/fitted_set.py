@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+from langchain_toolken.disk.writing import writing
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import Style
 from langchain_toolken.toolkens.provenance import Calibration, Provenance
@@ -108,5 +109,7 @@ def share_toolkens(crew: Processes, toolkens: ToolkenSet | None = None) -> Toolk
         made.mkdir(exist_ok=True)
         for name in crew.broadcast("\n".join(names).encode()).decode().split("\n"):
             content = (made / name).read_bytes() if toolkens is not None else b""
-            (made / name).write_bytes(crew.broadcast(content))
+            shared = crew.broadcast(content)
+            with writing(made / name):
+                (made / name).write_bytes(shared)
         return ToolkenSet.load(made)

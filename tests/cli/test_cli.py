@@ -368,6 +368,11 @@ def test_inspect_names_what_it_cannot_find(toolkens: Path, tmp_path: Path) -> No
     bare = run(app, ["inspect", str(tmp_path / "bare")])
     assert bare.exit_code == 1
     assert "no report.json" in " ".join(bare.output.split())
+    report = json.loads((toolkens / "report.json").read_text())
+    (tmp_path / "bare" / "report.json").write_text(json.dumps({**report, "tools": report["tools"][:1]}))
+    edited = run(app, ["inspect", str(tmp_path / "bare"), "--tool", "fair_share"])
+    assert edited.exit_code == 1
+    assert "report.json says nothing of 'fair_share'" in edited.stderr
 
 
 def test_a_second_fit_takes_the_lm_pass_from_its_folder(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -48,6 +49,21 @@ _LOCK, _UNFINISHED = "lock", f"{MANIFEST}.new"
 
 class FeatureStoreWarning(UserWarning):
     """Another process is at work in a features folder."""
+
+
+def check_folder(folder: Path) -> None:
+    """Check that features can be kept in `folder`, before the LM is loaded. Leaves nothing there.
+
+    Raises:
+        FeatureStoreError: The folder holds other files and no features, or its manifest is damaged.
+        WriteError: It can't be written.
+    """
+    _refuse_other_files(folder)
+    if (folder / MANIFEST).exists():
+        read_manifest(folder)
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    with writing(folder):
+        tempfile.TemporaryFile(dir=there).close()
 
 
 @contextmanager

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from langchain_toolken.disk.reading import parse_json, read_file
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.toolkens.examples import ArgumentSettings
 from langchain_toolken.toolkens.provenance import Calibration
@@ -17,6 +17,8 @@ REPORT_VERSION = 3
 _READABLE_VERSIONS = (2, 3)
 # The name of "no call" among the tools of a confusion.
 NO_CALL = "(no call)"
+# 47,000 tools with five neighbours of each kind take 60 MB.
+_MOST_BYTES = 512 << 20
 
 
 class ReportError(ToolkenError, ValueError):
@@ -185,16 +187,21 @@ def read_report(folder: str | Path) -> FitReport | None:
     """
     file = Path(folder) / REPORT_FILE
     try:
-        content = file.read_text(encoding="utf-8")
+        raw = read_file(file, most=_MOST_BYTES)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise ReportError(f"{file} can't be read ({error.strerror}): fit again, or delete it") from error
     try:
-        version = json.loads(content).get("report_version")
+        content = parse_json(raw)
+        version = content.get("report_version")
         if version not in _READABLE_VERSIONS:
             raise ReportError(
                 f"{file} has report version {version!r}, and this version of langchain-toolken reads "
                 f"{' and '.join(map(str, _READABLE_VERSIONS))}: fit again, or delete it"
             )
-        return FitReport.model_validate_json(content)
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, ValidationError) as error:
+        return FitReport.model_validate(content)
+    except ReportError:
+        raise
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ReportError(f"{file} is not a report of `toolken fit` ({error}): fit again, or delete it") from error

@@ -6,11 +6,15 @@ import json
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from langchain_toolken.disk.lock import held
+from langchain_toolken.disk.reading import read_file
+from langchain_toolken.disk.writing import writing
 from langchain_toolken.training.synthesis.checks import NearDuplicates
 from langchain_toolken.training.synthesis.drafts import Draft, SynthesisError
 
@@ -24,7 +28,36 @@ NO_TOOL = ""
 
 
 class SynthesisWarning(UserWarning):
-    """Fewer rows were made than requested, or a torn last line was removed from a file."""
+    """Fewer rows were made than requested, a torn last line was removed, or another process is writing the file."""
+
+
+@contextmanager
+def opened_synthesis_file(path: Path | None, names: Sequence[str]) -> Iterator[SynthesisFile]:
+    """Open the file of rows for this process alone; wait for another one that writes it.
+
+    Args:
+        path: The JSONL file; None keeps everything in memory.
+        names: The tools' names.
+
+    Raises:
+        SynthesisError: The file holds something else.
+        WriteError: It can't be written.
+
+    Warns:
+        SynthesisWarning: Another process is writing it, or its last line was torn and is dropped.
+    """
+    if path is None:
+        yield SynthesisFile(None, names)
+        return
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def tell() -> None:
+        what = "another process is writing it. Waiting until it has finished, to go on with its rows"
+        warnings.warn(f"{path}: {what}", SynthesisWarning, stacklevel=6)
+
+    with held(path.with_name(f".{path.name}.lock"), on_wait=tell):
+        yield SynthesisFile(path, names)
 
 
 @dataclass
@@ -39,6 +72,7 @@ class SynthesisFile:
         rejected: Number of rejected drafts by tool and reason.
         requests: The rows' requests by tool.
         duplicates: The rows' requests, to find near-duplicates of.
+        misses: Number of rejected drafts by tool since its last row.
 
     Raises:
         SynthesisError: The file holds something else.
@@ -51,6 +85,7 @@ class SynthesisFile:
     rejected: dict[str, Counter[Reason]] = field(default_factory=dict)
     requests: dict[str, list[str]] = field(default_factory=dict)
     duplicates: NearDuplicates = field(default_factory=NearDuplicates)
+    misses: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         names = [*self.names, NO_TOOL]
@@ -59,7 +94,6 @@ class SynthesisFile:
         self.requests = {name: [] for name in names}
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         for number, row in _lines(self.path):
             tool, request = _read_row(self.path, number, row)
             self._count(tool, request, row)
@@ -67,6 +101,8 @@ class SynthesisFile:
             if not isinstance(row.get("tool"), str) or not isinstance(row.get("reason"), str):
                 raise SynthesisError(f"{self.rejections}, line {number} is not a rejected draft; choose another file")
             self.rejected.setdefault(row["tool"], Counter())[row["reason"]] += 1
+            # Rejected since the tool's last row, which no line of this file tells by itself.
+            self.misses[row["tool"]] += row.get("kept") == self.kept[row["tool"]]
 
     @property
     def rejections(self) -> Path:
@@ -82,14 +118,17 @@ class SynthesisFile:
         """Add a row."""
         if self.path is not None:
             _append(self.path, row)
+        self.misses[name] = 0
         self._count(name, row["messages"][0]["content"], row)
 
     def reject(self, name: str, draft: Draft, reason: Reason, detail: str) -> None:
         """Record a draft that is not kept, and why."""
         if self.path is not None:
-            facts = {"tool": name, "reason": reason, "detail": detail, "request": draft.request}
+            facts = {"tool": name, "kept": self.kept[name], "reason": reason, "detail": detail}
+            facts["request"] = draft.request
             _append(self.rejections, {**facts, "answer": draft.answer, "arguments": draft.arguments})
         self.rejected[name][reason] += 1
+        self.misses[name] += 1
 
     def _count(self, name: str, request: str, row: dict[str, Any]) -> None:
         self.rows.append(row)
@@ -99,7 +138,7 @@ class SynthesisFile:
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
+    with writing(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
@@ -107,10 +146,14 @@ def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """Return the file's rows with their line numbers; remove a last line that was cut off from the file."""
     if not path.exists():
         return []
-    whole = path.read_bytes()
+    try:
+        whole = read_file(path)
+    except OSError as error:
+        raise SynthesisError(f"{path} can't be read ({error.strerror}); choose another file") from error
     end = whole.rfind(b"\n") + 1
     if end < len(whole):
-        os.truncate(path, end)
+        with writing(path):
+            os.truncate(path, end)
         warnings.warn(
             f"{path}: its last line was cut off (the run was killed while writing it) and was dropped",
             SynthesisWarning,
@@ -121,8 +164,8 @@ def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError as error:
+            row = json.loads(line)  # with NaN, which the LM may have drafted
+        except (ValueError, RecursionError) as error:
             raise SynthesisError(
                 f"{path}, line {number} is not JSON ({error}); fix it or choose another file"
             ) from error

@@ -42,7 +42,13 @@ from langchain_toolken.tools.arguments import checked_arguments
 from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_specs
 from langchain_toolken.training.synthesis.checks import missing_arguments, similarity
 from langchain_toolken.training.synthesis.drafts import RESULT, Draft, SynthesisError, Writer
-from langchain_toolken.training.synthesis.file import NO_TOOL, Reason, SynthesisFile, SynthesisWarning
+from langchain_toolken.training.synthesis.file import (
+    NO_TOOL,
+    Reason,
+    SynthesisFile,
+    SynthesisWarning,
+    opened_synthesis_file,
+)
 from langchain_toolken.training.synthesis.writers import writer_for
 
 # Other tools that a prompt describes in addition to the one meant. More would fill small LMs' contexts; those with the
@@ -106,7 +112,8 @@ def synthesize(
             tool may have side effects. With True, tools whose metadata have MCP's hint `readOnlyHint: False` or
             `destructiveHint: True` are not run; name them to run them.
         give_up_after: A tool is given up, with a warning, after this many drafts in a row without a row. 80 drafts are
-            enough to find something that passes once in 20 (with probability 98%).
+            enough to find something that passes once in 20 (with probability 98%). Those of earlier runs that wrote
+            `out` count: a larger number goes on with a tool that was given up.
         style: How the local LM is asked. None: "chat" if its tokenizer has a chat template.
         seed: With the local LM, makes the run deterministic. For a chat model see `ChatModelWriter`.
         progress: Called with (done, total, what).
@@ -115,10 +122,12 @@ def synthesize(
         SynthesisError: There is no generator (`writer_for`), `out` holds something else, the generator fails (rows made
             so far stay in `out`), no row was made, or a tool to run is unknown or can't be run.
         ToolError: As `tool_specs`.
+        WriteError: `out` can't be written. The rows made so far are in it, and the same call goes on from there.
         ValueError: A count is out of range.
 
     Warns:
-        SynthesisWarning: A tool was given up, or a torn last line was dropped from `out`.
+        SynthesisWarning: A tool was given up, a torn last line was dropped from `out`, or another process is writing
+            `out`: this one waits, and goes on with its rows.
     """
     given = list(tools)
     specs = tool_specs(given)
@@ -129,25 +138,25 @@ def synthesize(
     runnable = _runnable(given, specs, execute)
     if generator is None or isinstance(generator, BaseChatModel | str):
         generator = writer_for(generator, engine, style=style, seed=seed)
-    store = SynthesisFile(None if out is None else Path(out), [spec.name for spec in specs])
-    plain = (per_tool * len(specs) + 1) // 2 if without_tool is None else without_tool
-    run = _Run(specs, runnable, generator, store, progress, seed, per_tool * len(specs) + plain)
-    given_up = [spec.name for spec in specs if not run.make(spec, per_tool, give_up_after)]
-    if not any(store.kept[spec.name] for spec in specs):
-        reasons = sum((Counter(counts) for counts in store.rejected.values()), Counter())
-        raise SynthesisError(
-            f"no demonstration was made ({_counted(reasons)}). Give a stronger generator, better descriptions, or "
-            "demonstrations of your own" + (f". Rejected drafts are in {store.rejections}" if store.path else "")
-        )
-    if plain and not run.make(None, plain, give_up_after):
-        given_up.append(NO_TOOL)
-    made = Synthesis(tuple(store.rows), dict(store.kept), dict(store.rejected), tuple(given_up), store.path)
+    with opened_synthesis_file(None if out is None else Path(out), [spec.name for spec in specs]) as store:
+        plain = (per_tool * len(specs) + 1) // 2 if without_tool is None else without_tool
+        run = _Run(specs, runnable, generator, store, progress, seed, per_tool * len(specs) + plain)
+        given_up = [spec.name for spec in specs if not run.make(spec, per_tool, give_up_after)]
+        if not any(store.kept[spec.name] for spec in specs):
+            reasons = sum((Counter(counts) for counts in store.rejected.values()), Counter())
+            raise SynthesisError(
+                f"no demonstration was made ({_counted(reasons)}). Give a stronger generator, better descriptions, or "
+                "demonstrations of your own" + (f". Rejected drafts are in {store.rejections}" if store.path else "")
+            )
+        if plain and not run.make(None, plain, give_up_after):
+            given_up.append(NO_TOOL)
+        made = Synthesis(tuple(store.rows), dict(store.kept), dict(store.rejected), tuple(given_up), store.path)
     for name in given_up:
         what = f"tool '{name}'" if name else "requests that need no tool"
         wanted = per_tool if name else plain
         warnings.warn(
             f"{what}: {store.kept[name]} of {wanted} rows, given up after {give_up_after} drafts without one "
-            f"({_counted(Counter(store.rejected.get(name, {})))})",
+            f"({_counted(Counter(made.rejected.get(name, {})))}); a larger give_up_after goes on",
             SynthesisWarning,
             stacklevel=2,
         )
@@ -169,17 +178,15 @@ class _Run:
     def make(self, spec: ToolSpec | None, wanted: int, give_up_after: int) -> bool:
         """Draft until there are `wanted` rows of a tool (None: without a tool); return False if it was given up."""
         name = NO_TOOL if spec is None else spec.name
-        misses = 0
+        kept, misses = self.store.kept, self.store.misses
         self._report()
-        while self.store.kept[name] < wanted:
+        while kept[name] < wanted and misses[name] < give_up_after:
             drafts, skipped = self._drafts(spec, name)
             for draft, choice in list(zip(drafts, self._choices(spec, drafts), strict=True))[skipped:]:
-                if self.store.kept[name] >= wanted:
+                if kept[name] >= wanted or misses[name] >= give_up_after:
                     break
-                misses = 0 if self._judged(spec, name, draft, choice) else misses + 1
-                if misses >= give_up_after:
-                    return False
-        return True
+                self._judge(spec, name, draft, choice)
+        return kept[name] >= wanted
 
     def _drafts(self, spec: ToolSpec | None, name: str) -> tuple[list[Draft], int]:
         """Return the next batch, and how many of its drafts an earlier run has kept or rejected."""
@@ -215,7 +222,7 @@ class _Run:
         rng.shuffle(among)
         return among
 
-    def _judged(self, spec: ToolSpec | None, name: str, draft: Draft, choice: str | None) -> bool:
+    def _judge(self, spec: ToolSpec | None, name: str, draft: Draft, choice: str | None) -> None:
         """Keep or reject one draft, and record it either way."""
         fault = _fault(spec, draft)
         if fault is None and choice != (None if spec is None else spec.name):
@@ -232,10 +239,9 @@ class _Run:
                 fault = ("result given away", f"the answer already says {result!r}")
         if fault is not None:
             self.store.reject(name, draft, *fault)
-            return False
+            return
         self.store.keep(name, _row(spec, draft, result))
         self._report()
-        return True
 
     def _report(self) -> None:
         if self.progress is not None:

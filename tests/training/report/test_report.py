@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,7 +20,7 @@ from langchain_toolken.training.fit import fit
 from langchain_toolken.training.report.model_card import model_card
 from langchain_toolken.training.report.neighbours import nearest_tools, nearest_words
 from langchain_toolken.training.report.page import report_page
-from langchain_toolken.training.report.records import NO_CALL, ReportError, read_report
+from langchain_toolken.training.report.records import NO_CALL, REPORT_FILE, ReportError, read_report
 from langchain_toolken.training.result import FitResult
 
 EVIL = "</script><script>alert(1)</script> | `x` <b>bold</b>"
@@ -224,3 +225,14 @@ def test_a_fit_without_demonstrations_has_a_report_too(tiny_llama: LanguageModel
     assert [tool.moved for tool in report.tools] == [0.0] * 3
     assert "Nothing was held out" in (tmp_path / "priors" / "README.md").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "priors" / "report.json").read_text(encoding="utf-8"))["path"] == []
+
+
+@pytest.mark.parametrize("put", ["pipe", "deep", "digits", "text"])
+def test_a_report_that_is_none_is_named_and_not_waited_for(tmp_path: Path, put: str) -> None:
+    file = tmp_path / REPORT_FILE
+    if put == "pipe":
+        os.mkfifo(file)
+    else:
+        file.write_text({"deep": "[" * 200_000, "digits": "1" * 5000, "text": "[]"}[put])
+    with pytest.raises(ReportError, match=r"report.json (is not a report|can't be read)"):
+        read_report(tmp_path)

@@ -6,16 +6,20 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 from langchain_core.tools import tool
 
+from langchain_toolken.disk.lock import held
+from langchain_toolken.disk.writing import WriteError
 from langchain_toolken.tools.spec import tool_specs
 from langchain_toolken.training.demonstrations.load import check_demonstrations
+from langchain_toolken.training.synthesis import file
 from langchain_toolken.training.synthesis.drafts import SynthesisError
 from langchain_toolken.training.synthesis.file import NO_TOOL, SynthesisWarning
-from langchain_toolken.training.synthesis.synthesize import synthesize
+from langchain_toolken.training.synthesis.synthesize import Synthesis, synthesize
 from langchain_toolken.training.synthesis.writers import ChatModelWriter
 from tests.support.scripted_generator import RUN, TOOLS, Example, ScriptedGenerator, add, chosen, good, weather, writer
 
@@ -174,6 +178,84 @@ def test_a_tool_that_yields_nothing_is_given_up_by_name_and_the_others_go_on() -
     assert made.given_up == ("add",)
     assert made.kept["weather"] == 4
     assert made.rejected["add"] == {"schema": 6}
+
+
+def test_a_stopped_run_gives_up_after_as_many_drafts_as_one_that_was_not_stopped(tmp_path: Path) -> None:
+    """Two rows, then nothing that passes: 3 + 2 drafts over two runs, not 3 + 5."""
+
+    class Stopped(Exception):
+        pass
+
+    drafted = 0
+    stop_at = 5  # 2 rows and 3 misses
+
+    def examples(tool_name: str, before: int) -> list[Example]:
+        nonlocal drafted
+        if tool_name != "add":
+            return good(tool_name, before)
+        drafted += 1
+        if drafted > stop_at:
+            raise Stopped
+        return [good(tool_name, before)[0] if drafted <= 2 else {"request": "", "answer": "", "arguments": {}}]
+
+    def run(name: str) -> Synthesis:
+        return synthesize(
+            TOOLS,
+            3,
+            generator=ChatModelWriter(ScriptedGenerator(examples=examples, choose=chosen), batch=1),
+            out=tmp_path / name,
+            give_up_after=5,
+        )
+
+    with pytest.raises(SynthesisError, match="Stopped"):
+        run("stopped.jsonl")
+    stop_at = 10**9
+    with pytest.warns(SynthesisWarning, match=r"2 of 3 rows, given up after 5 drafts .*a larger give_up_after goes on"):
+        made = run("stopped.jsonl")
+    assert made.given_up == ("add",)
+    assert sum(made.rejected["add"].values()) == 5
+    with pytest.warns(SynthesisWarning, match="2 of 3 rows"):
+        again = run("stopped.jsonl")
+    assert sum(again.rejected["add"].values()) == 5, "a tool that was given up stays given up"
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
+    out = tmp_path / "made.jsonl"
+    out.symlink_to("/dev/full")
+    with pytest.raises(SynthesisError, match=r"made.jsonl can't be read \(it is a device"):
+        synthesize(TOOLS, 1, generator=writer(), out=out)
+    out.unlink()
+
+    def full(self: Path, *args: Any, **options: Any) -> Any:
+        return open("/dev/full", *args, **options) if self == out else plain(self, *args, **options)
+
+    plain = Path.open
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(WriteError, match=r"made.jsonl can't be written: No spa"):
+        patch.setattr(Path, "open", full)
+        synthesize(TOOLS, 1, generator=writer(), out=out)
+    assert synthesize(TOOLS, 1, generator=writer(), out=out).kept["add"] == 1
+
+
+def test_two_runs_on_one_file_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "made.jsonl"
+    waits = Event()
+    thread = Thread(target=lambda: synthesize(TOOLS, 2, generator=writer(), out=out))
+
+    def examples(tool_name: str, before: int) -> list[Example]:
+        if not thread.is_alive():
+            thread.start()
+            waits.wait()
+        return good(tool_name, before)
+
+    def both() -> None:
+        synthesize(TOOLS, 2, generator=writer(examples), out=out)
+        thread.join()
+
+    monkeypatch.setattr(file, "held", lambda lock, on_wait: held(lock, on_wait=lambda: (waits.set(), on_wait())))
+    with pytest.warns(SynthesisWarning, match="Waiting until it has finished"):
+        both()
+    assert len(out.read_text().splitlines()) == 6
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["made.jsonl"]
 
 
 def test_no_row_at_all_is_an_error_that_says_what_was_rejected() -> None:
