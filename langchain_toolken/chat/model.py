@@ -32,6 +32,7 @@ from langchain_toolken.chat.loaded_engine import (
     load_engine,
 )
 from langchain_toolken.chat.profile import identifying_params, langsmith_params, text_model_profile
+from langchain_toolken.chat.prompt_layout import prompt_layout, warn_if_overruled
 from langchain_toolken.chat.settings import (
     OF_HOSTED_MODELS,
     CallOptions,
@@ -77,9 +78,8 @@ class ToolkenChat(BaseChatModel, LoadingSettings, GenerationSettings):
             "hybrid": toolkens for the tools that have one in `toolkens`, the prompt for the others.
         style: "chat" or "completion". None takes the style that the toolkens were fitted in, else "chat" if the
             tokenizer has a chat template, else "completion".
-        reinjection: "inline" (a result continues the sentence, as in the papers) or "turn" (a tool message). None is
-            "turn" in the chat style of tool_mode="prompt", because LMs that write calls are trained that way, else
-            "inline".
+        reinjection: "inline" (a result continues the sentence, as in the papers) or "turn" (a tool message). None takes
+            what the toolkens were fitted for, else "inline"; in chat style with tool_mode="prompt" it is "turn".
         few_shot: Text put before everything else; completion style only.
         max_batch_size: Most sequences that run through the LM together, over all instances that share it; the last one
             that sets it decides. None leaves it at 16. `batch` starts this many calls at a time unless its config has
@@ -118,6 +118,8 @@ class ToolkenChat(BaseChatModel, LoadingSettings, GenerationSettings):
         warn_of_unknown(kwargs, known, "arguments of AutoModelForCausalLM.from_pretrained go into model_kwargs")
         # Not in a validator: pydantic would hide a ToolkenSetError behind a ValidationError.
         self._toolkens = GrowingToolkens(self.toolkens)
+        if (given := self._toolkens.given) is not None:
+            warn_if_overruled(self.style, self.reinjection, self.tool_mode, given.provenance)
         if model is None and self._toolkens.given is not None:
             self._named_by = self._toolkens.given.made_for
             self.model = self._named_by.model_id
@@ -174,13 +176,12 @@ class ToolkenChat(BaseChatModel, LoadingSettings, GenerationSettings):
     @property
     def prompt_format(self) -> PromptFormat:
         """How this model lays out its prompts. Loads the engine if that depends on the tokenizer."""
-        style, given = self.style, self._toolkens.given
-        if style is None and given is not None and self.tool_mode != "prompt":
-            style = given.provenance.style
-        if style is None:
-            style = "completion" if self.engine.tokenizer.chat_template is None else "chat"
-        turns = self.tool_mode == "prompt" and style == "chat"
-        return PromptFormat(style, self.reinjection or ("turn" if turns else "inline"), self.few_shot)
+        given = self._toolkens.given
+        fitted = None if given is None else given.provenance
+        return prompt_layout(
+            *(self.style, self.reinjection, self.few_shot, self.tool_mode, fitted),
+            has_template=lambda: self.engine.tokenizer.chat_template is not None,
+        )
 
     def reason(
         self,

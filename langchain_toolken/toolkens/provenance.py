@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from langchain_toolken._version import __version__
 from langchain_toolken.lm.identity import LMIdentity
-from langchain_toolken.prompts.format import Style
+from langchain_toolken.prompts.format import Reinjection, Style
 
 
 class Provenance(BaseModel):
@@ -28,6 +28,8 @@ class Provenance(BaseModel):
         tool_positions: How many positions of them call a tool.
         word_positions: How many positions of them are followed by a word.
         package_version: The version of this package that made the set.
+        reinjection: How results are put back in the demonstrations, which is how they should be put back later; None if
+            the demonstrations don't tell, as in sets of earlier versions.
         added: How the rows of tools added after the fit were made, by tool name ("prior …", "mapped …", "update …").
     """
 
@@ -44,6 +46,7 @@ class Provenance(BaseModel):
     tool_positions: int
     word_positions: int
     package_version: str
+    reinjection: Reinjection | None = None
     added: dict[str, str] = {}
 
     @classmethod
@@ -57,6 +60,7 @@ class Provenance(BaseModel):
         demonstrations: int = 0,
         tool_positions: int = 0,
         word_positions: int = 0,
+        reinjection: Reinjection | None = None,
     ) -> Self:
         """Make the provenance of toolkens for `lm`, by this version. The defaults are those of untrained rows."""
         return cls(
@@ -71,6 +75,26 @@ class Provenance(BaseModel):
             tool_positions=tool_positions,
             word_positions=word_positions,
             package_version=__version__,
+            reinjection=reinjection,
+        )
+
+    def merged(self, other: Provenance) -> Provenance:
+        """Return the provenance of this set and another one for the same LM and style, put together.
+
+        Counts are added up. A λ or a re-injection that differs becomes None; a prior that differs names both.
+        """
+        one, two = self.reinjection, other.reinjection
+        return self.model_copy(
+            update={
+                "prior": self.prior if self.prior == other.prior else f"{self.prior} + {other.prior}",
+                "lam": self.lam if self.lam == other.lam else None,
+                "demonstrations": self.demonstrations + other.demonstrations,
+                "tool_positions": self.tool_positions + other.tool_positions,
+                "word_positions": self.word_positions + other.word_positions,
+                "package_version": __version__,
+                "reinjection": None if one and two and one != two else one or two,
+                "added": {**self.added, **other.added},
+            }
         )
 
 

@@ -13,7 +13,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from langchain_toolken._version import __version__
 from langchain_toolken.lm.identity import LMIdentity
 from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.evidence import Evidence, is_evidence, merged
@@ -217,8 +216,8 @@ class ToolkenSet:
         """Put the toolkens of two sets for one LM together; this set's rows come first.
 
         Every tool keeps its bias: if the sets' biases differ, the tools of `other` get the difference as `tool_biases`.
-        The calibration is kept only if both sets have the same one. In the provenance, counts are added up; a λ that
-        differs becomes None, and a prior that differs names both. The evidence is put together by `evidence.merged`.
+        The calibration is kept only if both sets have the same one. The provenance and
+        the evidence are put together by `Provenance.merged` and `evidence.merged`.
 
         Raises:
             ToolkenSetError: The sets are for different LMs, share a tool, or were fitted in different prompt styles.
@@ -232,24 +231,13 @@ class ToolkenSet:
             raise ToolkenSetError(
                 f"one set was fitted in {ours.style} style and the other in {theirs.style} style: fit both in one style"
             )
-        provenance = ours.model_copy(
-            update={
-                "prior": ours.prior if ours.prior == theirs.prior else f"{ours.prior} + {theirs.prior}",
-                "lam": ours.lam if ours.lam == theirs.lam else None,
-                "demonstrations": ours.demonstrations + theirs.demonstrations,
-                "tool_positions": ours.tool_positions + theirs.tool_positions,
-                "word_positions": ours.word_positions + theirs.word_positions,
-                "package_version": __version__,
-                "added": {**ours.added, **theirs.added},
-            }
-        )
         tool_biases = torch.cat([self._own_biases(), other._own_biases() + (other.bias - self.bias)])
         return ToolkenSet(
             specs=(*self.specs, *other.specs),
             matrix=torch.cat([self.matrix, other.matrix]),
             prior=torch.cat([self.prior, other.prior]),
             bias=self.bias,
-            provenance=provenance,
+            provenance=ours.merged(theirs),
             tool_biases=tool_biases if bool(tool_biases.any()) else None,
             calibration=self.calibration if self.calibration == other.calibration else None,
             call_states=None

@@ -71,8 +71,8 @@ def fit(
             more than this share of the places where a word should follow (0.01: 1%).
         style: How demonstrations are laid out, and what `ToolkenChat` then does by default. None: "completion" if more
             than half of the demonstrations are "Q: … A: …" texts; else "chat" if the tokenizer has a chat template.
-        reinjection: Where results are in chat histories, "turn" or "inline"; give `ToolkenChat` the same. None: "turn"
-            in chat style, as chat LMs are trained, and "inline" in completion style, which has no turns.
+        reinjection: Where results are in chat histories, "turn" or "inline". None: "turn" in chat style, as chat LMs
+            are trained, and "inline" in completion style, which has no turns. `ToolkenChat` follows it.
         docstring_examples: Learn from the `Examples:` sections of the tools' docstrings too.
         card: What the LM reads of a called tool before it writes the arguments. "auto" chooses among
             `arguments.FORMS` the one with most arguments exactly right in held-out demonstrations.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from langchain_toolken.disk.writing import writing
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.prompts.format import Style
+from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.toolkens.provenance import Calibration, Provenance
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
@@ -30,6 +30,7 @@ def toolken_set(
     *,
     bias: float,
     style: Style,
+    reinjection: Reinjection | None,
     prior: str,
     lam: float | None = None,
     demonstrations: int = 0,
@@ -44,6 +45,7 @@ def toolken_set(
         prior_rows: What the rows were pulled to, (K, d).
         bias: The bias that they were fitted with.
         style: The prompt style of the demonstrations.
+        reinjection: How results are put back in them; None if they don't tell.
         prior: The prior's name, for the provenance, as are the next two.
         lam: λ; None for rows that were not fitted.
         demonstrations: How many were fitted on.
@@ -63,6 +65,7 @@ def toolken_set(
             demonstrations=demonstrations,
             tool_positions=features.tool_positions if features else 0,
             word_positions=features.word_positions if features else 0,
+            reinjection=reinjection,
         ),
     )
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from langchain_core.messages import ToolMessage
 from torch import Tensor
 
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
-from langchain_toolken.prompts.format import ANSWER, Style
+from langchain_toolken.prompts.format import ANSWER, Reinjection, Style
 from langchain_toolken.toolkens.examples import Examples, chosen_examples
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
@@ -71,6 +72,7 @@ class Prepared:
         specs: The K tools.
         priors: Prior rows (K, d) to choose among, by name.
         style: How the demonstrations are laid out.
+        reinjection: How results are put back in them; None if they don't tell.
         gathered: The demonstrations and their features.
         crew: The processes that fit together.
     """
@@ -79,6 +81,7 @@ class Prepared:
     specs: tuple[ToolSpec, ...]
     priors: dict[str, Tensor]
     style: Style
+    reinjection: Reinjection | None
     gathered: Gathered
     crew: Processes
 
@@ -141,7 +144,8 @@ def prepare(
     if crew.main and gathered.features is not None:
         warn_of_dropped(gathered.dropped)
         warn_of_unseen(gathered.unseen)
-    return Prepared(lm, tuple(specs), priors, style, gathered, crew)
+    reinjection = reinjection_of(loaded.demonstrations, style, options.reinjection)
+    return Prepared(lm, tuple(specs), priors, style, reinjection, gathered, crew)
 
 
 def read_tools(tools: Tools) -> list[ToolLike | ToolSpec]:
@@ -180,6 +184,22 @@ def style_of(demonstrations: Sequence[Demonstration], lm: LanguageModel) -> Styl
     if 2 * questions > len(demonstrations) or not lm.tokenizer.chat_template:
         return "completion"
     return "chat"
+
+
+def reinjection_of(
+    demonstrations: Sequence[Demonstration], style: Style, given: Reinjection | None
+) -> Reinjection | None:
+    """Return how most demonstrations with a call put results back; None if they don't tell.
+
+    Chat histories with tool messages are laid out with turns in chat style, unless `given` says otherwise. A text with
+    its results in place is inline. An answer that is nothing but a result (a docstring's example) tells nothing.
+    """
+    in_turns = sum(isinstance(message, ToolMessage) for d in demonstrations for message in d.before[-1:])
+    in_turns += sum(bool(d.before and d.calls) and d.calls[0].result is None for d in demonstrations)
+    inline = sum(bool(d.calls) and not d.before for d in demonstrations)
+    if style == "completion":
+        return "inline" if in_turns or inline else None
+    return None if not in_turns and not inline else (given or "turn") if in_turns >= inline else "inline"
 
 
 def run_lm_pass(
@@ -271,7 +291,16 @@ def prior_toolkens(given: Prepared, options: FitOptions) -> FitResult:
     warn_of_dropped(given.gathered.dropped)
     warn("no demonstrations were given: these are prior toolkens, made from the tools' names or descriptions alone")
     name, rows = next(iter(given.priors.items()))
-    toolkens = toolken_set(given.lm, given.specs, rows, rows, bias=options.fitted_bias, style=given.style, prior=name)
+    toolkens = toolken_set(
+        given.lm,
+        given.specs,
+        rows,
+        rows,
+        bias=options.fitted_bias,
+        style=given.style,
+        reinjection=given.reinjection,
+        prior=name,
+    )
     return fit_result(given.lm, toolkens, given.gathered)
 
 
@@ -292,6 +321,7 @@ def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions,
         chosen.rows,
         bias=options.fitted_bias,
         style=given.style,
+        reinjection=given.reinjection,
         prior=chosen.prior,
         lam=chosen.lam,
         demonstrations=given.gathered.used,

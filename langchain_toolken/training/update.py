@@ -138,7 +138,7 @@ def update(
         prior=prior,
         lam=lam,
         bias=toolkens.bias if calibration is None else calibration.fitted_bias,
-        reinjection=reinjection,
+        reinjection=reinjection or toolkens.provenance.reinjection,
         docstring_examples=docstring_examples,
         card=card,
         keep_demonstrations=keep_demonstrations,
