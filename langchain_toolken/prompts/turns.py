@@ -71,11 +71,12 @@ def join_result(text: str, result: str) -> str:
     """Append a tool's `result` to `text`, with a space between them where prose has one.
 
     There is no space at the start, after whitespace, after an opening bracket, quote or currency sign, and after an "="
-    without a space before it ("4096*27=" but "4096 * 27 = "). A result without any character but whitespace adds
-    nothing.
+    without a space before it ("4096*27=" but "4096 * 27 = "). Whitespace at the result's end is left out, since after a
+    line break the LM would take the answer for ended and begin something else. A result of whitespace adds nothing.
     """
     close_equals = text.endswith("=") and not text[:-1].endswith((" ", "\t", "\n"))
-    if not result.strip():
+    result = result.rstrip()
+    if not result:
         return text
     if not text or text[-1].isspace() or text.endswith(_OPENERS) or close_equals:
         return text + result

@@ -23,6 +23,11 @@ from tests.support.prompts import COMPLETION, INLINE, TOKENIZER, TURN, call
         ("(", "5", "(5"),
         ('"', "Paris", '"Paris'),
         ("=", "5", "=5"),
+        ("It is", "5\n", "It is 5"),
+        ("It is", "5 \r\n\n", "It is 5"),
+        ("It is", "a\n b", "It is a\n b"),
+        ("It is", "", "It is"),
+        ("4096 * 27 =", " \n", "4096 * 27 ="),
     ],
 )
 def test_results_join_as_prose_does(text: str, result: str, joined: str) -> None:
