@@ -118,8 +118,7 @@ class ToolkenChat(BaseChatModel, LoadingSettings, GenerationSettings):
         warn_of_unknown(kwargs, known, "arguments of AutoModelForCausalLM.from_pretrained go into model_kwargs")
         # Not in a validator: pydantic would hide a ToolkenSetError behind a ValidationError.
         self._toolkens = GrowingToolkens(self.toolkens)
-        if (given := self._toolkens.given) is not None:
-            warn_if_overruled(self.style, self.reinjection, self.tool_mode, given.provenance)
+        warn_if_overruled(self.style, self.reinjection, self.tool_mode, self._toolkens.given)
         if model is None and self._toolkens.given is not None:
             self._named_by = self._toolkens.given.made_for
             self.model = self._named_by.model_id
@@ -176,10 +175,8 @@ class ToolkenChat(BaseChatModel, LoadingSettings, GenerationSettings):
     @property
     def prompt_format(self) -> PromptFormat:
         """How this model lays out its prompts. Loads the engine if that depends on the tokenizer."""
-        given = self._toolkens.given
-        fitted = None if given is None else given.provenance
         return prompt_layout(
-            *(self.style, self.reinjection, self.few_shot, self.tool_mode, fitted),
+            *(self.style, self.reinjection, self.few_shot, self.tool_mode, self._toolkens.given),
             has_template=lambda: self.engine.tokenizer.chat_template is not None,
         )
 

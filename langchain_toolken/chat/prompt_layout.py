@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from langchain_toolken.chat.settings import ToolMode
 from langchain_toolken.prompts.format import PromptFormat, Reinjection, Style
-from langchain_toolken.toolkens.provenance import Provenance
+from langchain_toolken.toolkens.set import ToolkenSet
 
 
 def prompt_layout(
@@ -15,7 +15,7 @@ def prompt_layout(
     reinjection: Reinjection | None,
     few_shot: str,
     tool_mode: ToolMode,
-    fitted: Provenance | None,
+    toolkens: ToolkenSet | None,
     has_template: Callable[[], bool],
 ) -> PromptFormat:
     """Return the prompt format of a chat model.
@@ -25,11 +25,10 @@ def prompt_layout(
         reinjection: The re-injection that the caller asked for.
         few_shot: The examples that the caller gave.
         tool_mode: How tools are called. LMs that write their calls are trained with tool messages.
-        fitted: Where the toolkens come from; None without toolkens.
+        toolkens: The given set.
         has_template: Whether the tokenizer has a chat template. It is called only if that decides.
     """
-    if tool_mode == "prompt":
-        fitted = None
+    fitted = None if toolkens is None or tool_mode == "prompt" else toolkens.provenance
     if style is None:
         style = fitted.style if fitted is not None else "chat" if has_template() else "completion"
     if reinjection is None and style == "chat":
@@ -38,10 +37,10 @@ def prompt_layout(
 
 
 def warn_if_overruled(
-    style: Style | None, reinjection: Reinjection | None, tool_mode: ToolMode, fitted: Provenance | None
+    style: Style | None, reinjection: Reinjection | None, tool_mode: ToolMode, toolkens: ToolkenSet | None
 ) -> None:
     """Warn if the caller puts results back in another way than the toolkens were fitted for."""
-    learned = None if fitted is None or tool_mode == "prompt" else fitted.reinjection
+    learned = None if toolkens is None or tool_mode == "prompt" else toolkens.provenance.reinjection
     asked = "inline" if style == "completion" else reinjection
     if learned is None or asked in (None, learned):
         return

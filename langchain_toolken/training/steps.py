@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from langchain_core.messages import ToolMessage
 from torch import Tensor
 
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
-from langchain_toolken.prompts.format import ANSWER, Reinjection, Style
+from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.toolkens.examples import Examples, chosen_examples
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
@@ -34,6 +33,7 @@ from langchain_toolken.training.demonstrations.load import (
     bad_rows,
     gather_demonstrations,
 )
+from langchain_toolken.training.demonstrations.prompt_style import reinjection_of, style_of
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.features.processes import Processes, join_processes
 from langchain_toolken.training.fit_warnings import warn, warn_of_dropped, warn_of_names, warn_of_unseen
@@ -176,30 +176,6 @@ def candidate_priors(
         if not any(torch.allclose(rows, other) for other in found.values()):
             found[str(config)] = rows
     return found
-
-
-def style_of(demonstrations: Sequence[Demonstration], lm: LanguageModel) -> Style:
-    """Choose the prompt style: completion if most demonstrations are "Q: … A: …" texts, else as the LM is prompted."""
-    questions = sum(d.text.startswith("Q:") and ANSWER in d.text for d in demonstrations)
-    if 2 * questions > len(demonstrations) or not lm.tokenizer.chat_template:
-        return "completion"
-    return "chat"
-
-
-def reinjection_of(
-    demonstrations: Sequence[Demonstration], style: Style, given: Reinjection | None
-) -> Reinjection | None:
-    """Return how most demonstrations with a call put results back; None if they don't tell.
-
-    Chat histories with tool messages are laid out with turns in chat style, unless `given` says otherwise. A text with
-    its results in place is inline. An answer that is nothing but a result (a docstring's example) tells nothing.
-    """
-    in_turns = sum(isinstance(message, ToolMessage) for d in demonstrations for message in d.before[-1:])
-    in_turns += sum(bool(d.before and d.calls) and d.calls[0].result is None for d in demonstrations)
-    inline = sum(bool(d.calls) and not d.before for d in demonstrations)
-    if style == "completion":
-        return "inline" if in_turns or inline else None
-    return None if not in_turns and not inline else (given or "turn") if in_turns >= inline else "inline"
 
 
 def run_lm_pass(

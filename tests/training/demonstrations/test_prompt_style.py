@@ -1,4 +1,4 @@
-"""training.steps: what a fit learns of how results are put back."""
+"""training.demonstrations.prompt_style: what a fit learns of how results are put back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.demonstrations.docstrings import read_docstring_examples
 from langchain_toolken.training.demonstrations.histories import history_demonstrations
-from langchain_toolken.training.steps import reinjection_of
+from langchain_toolken.training.demonstrations.prompt_style import reinjection_of
 
 CALL = {"id": "1", "type": "function", "function": {"name": "multiply", "arguments": '{"a": 2, "b": 3}'}}
 CHAT = history_demonstrations(
