@@ -50,6 +50,7 @@ from langchain_toolken.evaluation.methods.papers import (
     train_through_lm,
 )
 from langchain_toolken.evaluation.tool_choice import (
+    DueStates,
     due_tools,
     embedding_scores,
     states_where_due,
@@ -197,8 +198,8 @@ def measure(
         for name, recipe in papers.items()
     }
 
-    def judge(layout: str, states: Tensor, due: Tensor, others: dict[str, Tensor]) -> None:
-        scores = {"ours": toolken_scores(fitted.toolkens, states), **others}
+    def judge(layout: str, read: DueStates, due: Tensor, others: dict[str, Tensor]) -> None:
+        scores, states = {"ours": toolken_scores(fitted.toolkens, read), **others}, read.last
         scores |= {name: states @ rows.T for name, rows in priors.items()}
         result.top1[layout] = {name: top1(found, due) for name, found in scores.items()}
         result.margin[layout] = {}
@@ -219,7 +220,7 @@ def measure(
     else:
         assert held_out is not None
         calls = held_out.subset(held_out.target >= 0)
-        judge("held-out calls", calls.hidden, calls.target, {})
+        judge("held-out calls", DueStates(calls.hidden[:]), calls.target, {})
     if held_out is not None:
         result.biases = bias_f1(fitted, held_out)
         result.losses = {"ours": held_out_loss(held_out, fitted.toolkens.matrix)}
@@ -300,11 +301,11 @@ def unseen(
     assert benchmark.unseen is not None
     tools, names = read_tool_specs(folder / benchmark.unseen[0])
     questions = read_tool_questions(folder / benchmark.unseen[1], names)
-    states, due = states_where_due(lm, questions, progress), due_tools(questions, tools)
+    read, due = states_where_due(lm, questions, progress), due_tools(questions, tools)
     base = fitted.remove([spec.name for spec in tools if spec.name in fitted.names])
-    added = add_tools(lm, base, tools)
-    found = {"ours + map": top1(states @ added.matrix[len(base) :].T, due)}
-    found |= {name: top1(states @ rows.T, due) for name, rows in untrained(lm, tuple(tools)).items()}
+    added = add_tools(lm, base, tools).select([spec.name for spec in tools])
+    found = {"ours + map": top1(toolken_scores(added, read), due)}
+    found |= {name: top1(read.last @ rows.T, due) for name, rows in untrained(lm, tuple(tools)).items()}
     found["BM25"] = top1(bm25_scores(tuple(tools), questions), due)
     found["nearest description"] = top1(embedding_scores(lm, tools, questions), due)
     return found

@@ -130,7 +130,7 @@ def main(
         names = {own: new for own, new in names.items() if new in {spec.name for spec in tools}}
         with progress_bars(console) as progress:
             questions = read_tool_questions(data_dir / dataset.folder / dataset.questions, names)
-            states, due = states_where_due(lm, questions, progress), due_tools(questions, tools)
+            states, due = states_where_due(lm, questions, progress).last, due_tools(questions, tools)
             untrained[name] = {
                 str(config): top1(states @ prior_rows(lm, tools, config, progress=progress).T, due) for config in PRIORS
             }

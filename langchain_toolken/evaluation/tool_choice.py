@@ -7,6 +7,7 @@ score is its choice (top-1). Words don't compete: the papers grade which tool is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,7 +16,8 @@ from langchain_toolken.evaluation.datasets import ToolQuestion
 from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
-from langchain_toolken.prompts.content import bos_ids, encode_content
+from langchain_toolken.prompts.content import bos_ids, encode_with_ends
+from langchain_toolken.prompts.requests import Request, question_of, tokens_between
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
@@ -23,11 +25,32 @@ from langchain_toolken.tools.spec import ToolSpec
 _BATCH = 64
 
 
+@dataclass(frozen=True, eq=False)
+class DueStates:
+    """What the LM makes of N questions, float32 on the CPU.
+
+    Attributes:
+        last: (N, d), the hidden state at each question's end.
+        requests: (N, d), the mean hidden state of what is asked; None where it is not known.
+        texts: What is asked, N texts; empty where it is not known.
+    """
+
+    last: Tensor
+    requests: Tensor | None = None
+    texts: tuple[str, ...] = ()
+
+
 @torch.inference_mode()
-def states_where_due(lm: LanguageModel, questions: Sequence[ToolQuestion], progress: Progress | None = None) -> Tensor:
-    """Compute the LM's hidden state at the end of each question, in completion style: (N, d) float32 on the CPU."""
-    ids = [[*bos_ids(lm.tokenizer), *encode_content(lm.tokenizer, question.text)] for question in questions]
-    states = torch.empty(len(ids), lm.hidden_size)
+def states_where_due(
+    lm: LanguageModel, questions: Sequence[ToolQuestion], progress: Progress | None = None
+) -> DueStates:
+    """Run the LM over each question, in completion style.
+
+    What is asked is the part after "Q:", or all of another text, as in training.
+    """
+    laid_out = [_lay_out(lm, question.text) for question in questions]
+    ids = [each for each, _ in laid_out]
+    states, means = torch.empty(len(ids), lm.hidden_size), torch.empty(len(ids), lm.hidden_size)
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
     for start in range(0, len(order), _BATCH):
         batch = order[start : start + _BATCH]
@@ -37,9 +60,21 @@ def states_where_due(lm: LanguageModel, questions: Sequence[ToolQuestion], progr
         hidden = lm.hidden_states(input_ids, attention_mask=mask)
         for row, i in enumerate(batch):
             states[i] = hidden[row, len(ids[i]) - 1].float().cpu()
+            means[i] = hidden[row, slice(*laid_out[i][1].span)].float().mean(dim=0).cpu()
         if progress is not None:
             progress(min(start + _BATCH, len(order)), len(order), "questions")
-    return states
+    return DueStates(states, means, tuple(request.text for _, request in laid_out))
+
+
+def _lay_out(lm: LanguageModel, text: str) -> tuple[list[int], Request]:
+    bos = bos_ids(lm.tokenizer)
+    pieces = encode_with_ends(lm.tokenizer, text, continued=False, offsets=True)
+    ids, asked = [*bos, *(index for index, _ in pieces)], question_of(text)
+    if asked is None:
+        return ids, Request(text, (0, len(ids)))
+    return ids, Request(
+        text[slice(*asked)], tokens_between([*(None for _ in bos), *(end for _, end in pieces)], *asked)
+    )
 
 
 def due_tools(questions: Sequence[ToolQuestion], tools: Sequence[ToolSpec]) -> Tensor:
@@ -52,9 +87,15 @@ def due_tools(questions: Sequence[ToolQuestion], tools: Sequence[ToolSpec]) -> T
     return torch.tensor([index[question.tool] for question in questions])
 
 
-def toolken_scores(toolkens: ToolkenSet, states: Tensor) -> Tensor:
-    """Compute toolken logits with their biases, (N, K)."""
-    return toolken_logits(states, toolkens.matrix, toolkens.biases)
+def toolken_scores(toolkens: ToolkenSet, states: DueStates) -> Tensor:
+    """Compute the set's scores of its tools, (N, K): with its evidence, or else the toolkens' logits with their biases.
+
+    Where nothing is known of the requests, evidence has no part in it.
+    """
+    logits = toolken_logits(states.last, toolkens.matrix, toolkens.biases)
+    if toolkens.evidence is None or states.requests is None:
+        return logits
+    return toolkens.evidence.scores(logits, states.requests, states.texts)
 
 
 def embedding_scores(lm: LanguageModel, tools: Sequence[ToolSpec], questions: Sequence[ToolQuestion]) -> Tensor:

@@ -128,6 +128,17 @@ class Evidence:
             scores += match.weight * match.scores(request)
         return scores
 
+    def scores(self, logits: Tensor, requests: Tensor, texts: Sequence[str]) -> Tensor:
+        """Compute the scores whose softmax is p(k | call), (N, K).
+
+        Args:
+            logits: The toolkens' logits (N, K), with their biases.
+            requests: (N, d), the requests' mean hidden states.
+            texts: The N requests.
+        """
+        scores = self.scale * logits + torch.stack([self.lexical_scores(text, logits.shape[1]) for text in texts])
+        return scores if self.request_rows is None else scores + requests.float() @ self.request_rows.T
+
     def select(self, rows: Sequence[int]) -> Evidence:
         """Keep what belongs to these tools. The gate stays."""
         kept = torch.tensor(rows, dtype=torch.long)
