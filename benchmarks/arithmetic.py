@@ -3,7 +3,7 @@
     python benchmarks/arithmetic.py --data-dir DATA --model MODEL
     python benchmarks/arithmetic.py --data-dir DATA --model MODEL --sets multi-hop,gsm8k-xl --questions 50 --show 20
 
-Toolkens are fitted with the package's defaults on FuncQA's train set (one-hop and multi-hop) or GSM8K-XL's (its first
+Toolkens are fitted with the package's defaults on FuncQA's train set (one-hop and multi-hop) or GSM8K-XL's (at most
 `--train` texts). A LangGraph agent then answers with real arithmetic tools. Final answers count as in the papers,
 within 0.1%. Wrong answers are counted by kind (`evaluation.runner.Error`):
 
@@ -57,9 +57,10 @@ SETS = {
 }
 
 
-def demonstrations(file: Path, most: int) -> list[dict[str, Any]]:
-    """Read the first `most` rows."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()[:most]]
+def demonstrations(file: Path, most: int, seed: int) -> list[dict[str, Any]]:
+    """Read the rows, or `most` of them, drawn by the seed: some files are sorted by tool."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in (lines if most >= len(lines) else Random(seed).sample(lines, most))]
 
 
 def shown(graded: Graded) -> str:
@@ -75,9 +76,9 @@ def main(
     model: Annotated[str, typer.Option(help="The LM: a folder or a Hub id.")],
     sets: Annotated[str, typer.Option(help=f"Which of {', '.join(SETS)}.")] = ",".join(SETS),
     questions: Annotated[int, typer.Option(help="Most questions of a set: its first ones.")] = 200,
-    train: Annotated[int, typer.Option(help="Most demonstrations: a train set's first ones.")] = 1000,
+    train: Annotated[int, typer.Option(help="Most demonstrations, drawn by the seed.")] = 1000,
     style: Annotated[str | None, typer.Option(help="completion or chat. Default: what the toolkens ask for.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the fit.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the fit and of what is drawn.")] = 0,
     dtype: Annotated[str, typer.Option(help="The weights' dtype.")] = "float32",
     max_tokens: Annotated[int, typer.Option(help="Most tokens of each answer of the LM.")] = 128,
     max_calls: Annotated[int, typer.Option(help="Most calls for one question.")] = 8,
@@ -99,7 +100,7 @@ def main(
             tools = MATH_TOOLS[:4] if one.tools == 4 else MATH_TOOLS
             if one.train not in fitted:
                 began = time.perf_counter()
-                rows = demonstrations(data_dir / one.train, train)
+                rows = demonstrations(data_dir / one.train, train, seed)
                 toolkens = fit_toolkens(model, tools, rows, seed=seed, dtype=dtype, progress=progress)
                 seconds[f"fit {one.train}"] = time.perf_counter() - began
                 fitted[one.train] = ToolkenChat(
