@@ -107,6 +107,17 @@ def read_quoted(text: str, at: int) -> tuple[str, int]:
     raise ValueError(f"the string {text[at : at + 20]!r} doesn't close")
 
 
+def read_value(text: str, at: int) -> tuple[Any, int]:
+    """Read the object, list or string at `at`; return it and the offset after it.
+
+    Raises:
+        ValueError: It doesn't close, or something else is there.
+    """
+    if text[at : at + 1] not in ("{", "[", '"', "'"):
+        raise ValueError(f"an object or a list is missing before {text[at : at + 20]!r}")
+    return _value(text, at, "", 0)
+
+
 def _value(text: str, at: int, closing: str, depth: int) -> tuple[Any, int]:
     """Read the value at `at`, which ends at a comma or at `closing`; return it and the offset after it."""
     if depth > _DEEPEST:

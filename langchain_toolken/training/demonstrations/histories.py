@@ -3,7 +3,8 @@
 Each choice of the LM becomes one demonstration: each assistant message, as the answer to the messages before it, and
 each call in it. ToolkenChat makes one call at a time and continues once it has the result, so an assistant message with
 several calls is read in that order: the text and the first call, its result, the second call, and so on. If a result is
-missing, whatever follows it can't be placed and the history is rejected.
+missing, whatever follows it can't be placed and the history is rejected. Calls that are written in an assistant
+message's text (`written_calls`) are read like those in `tool_calls`; results without an id answer the calls in order.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from langchain_core.messages import (
     AIMessage,
     BaseMessage,
     HumanMessage,
+    ToolCall,
     ToolMessage,
     convert_to_messages,
     messages_from_dict,
@@ -24,6 +26,14 @@ from pydantic import ValidationError
 
 from langchain_toolken.prompts.turns import turns_of
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
+from langchain_toolken.training.demonstrations.written_calls import (
+    is_written_result,
+    mark_of_a_call,
+    written_calls,
+    written_results,
+)
+
+_RESULT_ROLES = ("ipython", "observation", "tool_response")  # Llama's, GLM's, and that of some data sets
 
 
 def is_history(row: object) -> bool:
@@ -33,24 +43,29 @@ def is_history(row: object) -> bool:
     return all(_is_message(item) for item in row)
 
 
-def history_demonstrations(messages: Sequence[object]) -> list[Demonstration]:
+def history_demonstrations(
+    messages: Sequence[object], tools: Mapping[str, Sequence[str] | None] | None = None
+) -> list[Demonstration]:
     """Return the demonstrations in a history, in order, each with the messages before it.
 
     Assistant messages with `"weight": 0` (OpenAI's fine-tuning format) are context only. So is an assistant message
     that opens the history, because it answers nothing.
 
+    Args:
+        messages: The history.
+        tools: Each tool's argument names in order, None if unknown, by tool name; to know written calls by.
+
     Raises:
         ValueError: A message can't be read or has content other than text, a result belongs to no call, a call without
             a result is followed by another message or call, or there is no assistant message to learn from.
     """
-    read = [_message(message, place) for place, message in enumerate(messages, start=1)]
-    learnt = [not (isinstance(message, Mapping) and message.get("weight") == 0) for message in messages]
+    read, learnt, places = _with_calls_read(messages, tools or {})
     demonstrations: list[Demonstration] = []
     before: list[BaseMessage] = []
-    place = 0
-    while place < len(read):
-        message, taught = read[place], learnt[place] and bool(before)
-        place += 1
+    at = 0
+    while at < len(read):
+        message, taught, place = read[at], learnt[at] and bool(before), places[at]
+        at += 1
         if isinstance(message, ToolMessage):
             raise ValueError(f"message {place}, a tool result, belongs to no call of the assistant message before it")
         if not isinstance(message, AIMessage):
@@ -64,10 +79,9 @@ def history_demonstrations(messages: Sequence[object]) -> list[Demonstration]:
         if not message.tool_calls and _has_call_blocks(message):
             raise ValueError(f"message {place} has tool calls only in its content; give them as 'tool_calls' too")
         results: dict[str, ToolMessage] = {}
-        first = place
-        while place < len(read) and isinstance(result := read[place], ToolMessage):
+        while at < len(read) and isinstance(result := read[at], ToolMessage):
             results[result.tool_call_id] = result
-            place += 1
+            at += 1
         text = turns_of([AIMessage(content=message.content)], "turn")[0].text
         if not message.tool_calls and (text or results):
             if taught:
@@ -81,14 +95,14 @@ def history_demonstrations(messages: Sequence[object]) -> list[Demonstration]:
             answered = results.pop(str(call["id"]), None)
             if answered is not None:
                 before += [AIMessage(said, tool_calls=[call]), answered]
-            elif number + 1 < len(message.tool_calls) or place < len(read):
+            elif number + 1 < len(message.tool_calls) or at < len(read):
                 what = "the parallel call after it" if number + 1 < len(message.tool_calls) else "what follows"
                 raise ValueError(
-                    f"message {first}: the call of '{call['name']}' ({call['id']!r}) has no result, and {what} can't "
+                    f"message {place}: the call of '{call['name']}' ({call['id']!r}) has no result, and {what} can't "
                     "be placed without it; add its tool message right after the assistant message"
                 )
         if results:
-            raise ValueError(f"the tool result {next(iter(results))!r} belongs to no call of message {first}")
+            raise ValueError(f"the tool result {next(iter(results))!r} belongs to no call of message {place}")
     if before:
         turns_of(before, "turn")  # raises for roles that can't be in a prompt
     for message in read:
@@ -97,6 +111,63 @@ def history_demonstrations(messages: Sequence[object]) -> list[Demonstration]:
     if not demonstrations:
         raise ValueError("it has no assistant message to learn from that answers another message")
     return demonstrations
+
+
+def _with_calls_read(
+    messages: Sequence[object], tools: Mapping[str, Sequence[str] | None]
+) -> tuple[list[BaseMessage], list[bool], list[int]]:
+    """Read the messages, those with written calls and results included.
+
+    Returns:
+        The messages, whether each is learnt, and its place in the history, counted from 1.
+    """
+    read: list[BaseMessage] = []
+    learnt: list[bool] = []
+    places: list[int] = []
+    open_calls: list[str] = []  # ids of calls that wait for a result
+    written = False  # whether they were written as text
+    for place, given in enumerate(messages, start=1):
+        message = _message(given, place)
+        parts: list[BaseMessage] = [message]
+        if isinstance(message, AIMessage):
+            message, written = _with_written_calls(message, place, tools)
+            parts, open_calls = [message], [str(call["id"]) for call in message.tool_calls]
+        elif isinstance(message, ToolMessage) and message.tool_call_id:
+            open_calls = [one for one in open_calls if one != message.tool_call_id]
+        elif isinstance(message, ToolMessage) or (written and is_written_result(message.text)):
+            results = written_results(message.text)
+            if len(results) > len(open_calls):
+                raise ValueError(
+                    f"message {place}, a tool result without a tool_call_id, belongs to no call of the assistant "
+                    "message before it"
+                )
+            parts = [ToolMessage(result, tool_call_id=open_calls.pop(0)) for result in results]
+        read += parts
+        learnt += [not (isinstance(given, Mapping) and given.get("weight") == 0)] * len(parts)
+        places += [place] * len(parts)
+    return read, learnt, places
+
+
+def _with_written_calls(
+    message: AIMessage, place: int, tools: Mapping[str, Sequence[str] | None]
+) -> tuple[AIMessage, bool]:
+    """Turn calls that a message writes in its text into `tool_calls`; return it, and whether there were any."""
+    text = message.text
+    if message.tool_calls or message.invalid_tool_calls:
+        if mark := mark_of_a_call(text):
+            raise ValueError(f"message {place} has tool_calls and writes {mark!r} in its text too; keep one of the two")
+        return message, False
+    try:
+        found = written_calls(text, tools)
+    except ValueError as error:
+        raise ValueError(f"message {place}: {error}") from error
+    if found is None:
+        return message, False
+    calls = [
+        ToolCall(name=call.tool, args=call.args, id=f"written_{place}_{number}")
+        for number, call in enumerate(found.calls, start=1)
+    ]
+    return AIMessage(found.text, tool_calls=calls), True
 
 
 def _is_message(item: object) -> bool:
@@ -146,4 +217,6 @@ def _without_legacy(message: Mapping[str, Any]) -> dict[str, Any]:
         ]
     if fields.get("role") == "function":
         fields |= {"role": "tool", "tool_call_id": f"function_{fields.get('name')}"}
+    if fields.get("role") in ("tool", *_RESULT_ROLES):
+        fields = {"tool_call_id": "", **fields, "role": "tool"}
     return fields

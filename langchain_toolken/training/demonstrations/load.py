@@ -6,7 +6,7 @@ A row has one of these forms, and a file may mix them:
   `start` is the character offset of the call, which is where its result begins in the text;
 - inline markup: `{"text": "… 2*3=<multiply>(2, 3)=6."}` (`markup`);
 - a chat: `{"messages": […]}`, or just the list, of OpenAI-style dicts with `tool_calls`, dicts written by LangChain's
-  `messages_to_dict`, or live messages (`histories`).
+  `messages_to_dict`, or live messages (`histories`). Calls may be written in the text (`written_calls`).
 
 The examples in tools' docstrings are read too (`docstrings`).
 """
@@ -35,6 +35,7 @@ from langchain_toolken.training.demonstrations.demonstration import (
 from langchain_toolken.training.demonstrations.docstrings import read_docstring_examples
 from langchain_toolken.training.demonstrations.histories import history_demonstrations, is_history
 from langchain_toolken.training.demonstrations.markup import has_markup, parse_markup
+from langchain_toolken.training.demonstrations.written_calls import mark_of_a_call
 
 DemonstrationRow = Demonstration | Mapping[str, Any] | Sequence[BaseMessage | Mapping[str, Any]]
 """One row: a `Demonstration`, a mapping in any of the forms above, or a history as a list of messages."""
@@ -239,13 +240,14 @@ def _read_row(row: object, known: Mapping[str, str | ToolSpec]) -> list[Demonstr
     """Convert a row of any form to demonstrations; raise ValueError if it has none of the forms."""
     if isinstance(row, Demonstration):
         return [row]
+    properties = {name: _properties(tool) for name, tool in known.items()}
     if isinstance(row, Mapping) and "messages" in row:
         messages = row["messages"]
         if not is_history(messages):
             raise ValueError("'messages' must be a list of messages, each with a role and its content")
-        return history_demonstrations(messages)
+        return history_demonstrations(messages, properties)
     if is_history(row) and isinstance(row, Sequence):
-        return history_demonstrations(row)
+        return history_demonstrations(row, properties)
     if not isinstance(row, Mapping):
         raise ValueError(
             f"a row must be an object with 'text' and 'calls', a text with inline markup, or a list of messages, not "
@@ -258,7 +260,6 @@ def _read_row(row: object, known: Mapping[str, str | ToolSpec]) -> list[Demonstr
                 "there are neither 'calls' nor inline markup such as <add>(3, 4)=7; a text in which nothing is called "
                 'says so: "calls": []'
             )
-        properties = {name: _properties(tool) for name, tool in known.items()}
         return [Demonstration.model_validate(parse_markup(text, properties))]
     return [Demonstration.model_validate({key: row[key] for key in ("text", "calls") if key in row})]
 
@@ -269,6 +270,11 @@ def _properties(tool: str | ToolSpec) -> list[str] | None:
 
 def _with_calls_checked(demonstration: Demonstration, line: int, known: Mapping[str, str | ToolSpec]) -> Demonstration:
     text = demonstration.text
+    if mark := mark_of_a_call(text):
+        raise ValueError(
+            f"the text writes a call ({mark!r} at character {text.index(mark)}), which would be learnt as words; give "
+            "the call in 'calls', or the row as a chat: {\"messages\": [...]}"
+        )
     calls = []
     for call in demonstration.calls:
         if call.tool not in known:
