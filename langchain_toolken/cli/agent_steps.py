@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.text import Text
+from langchain_toolken.cli.terminal import as_json, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +13,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import AnyMessage
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
+    from rich.console import Console
+    from rich.text import Text
 
     from langchain_toolken.agents import Step, ToolkenAgentState
 
@@ -37,7 +37,7 @@ class StepPrinter:
         self._in_text = False
 
     def _label(self, kind: str) -> Text:
-        return Text(f"  {kind:<{_LABEL_WIDTH}}", style=_COLOURS[kind])
+        return shown(f"  {kind:<{_LABEL_WIDTH}}", style=_COLOURS[kind])
 
     def text(self, piece: str) -> None:
         """Print a piece of the LM's text. New lines are indented to align with the label."""
@@ -45,7 +45,7 @@ class StepPrinter:
             self.console.print(self._label("reason"), end="")
             self._in_text = True
         indented = piece.replace("\n", "\n" + " " * (_LABEL_WIDTH + 2))
-        self.console.print(Text(indented, style=_COLOURS["reason"]), end="", soft_wrap=True)
+        self.console.print(shown(indented, style=_COLOURS["reason"]), end="", soft_wrap=True)
 
     def step(self, step: Step) -> None:
         """Print a finished step. The text of a reason step has been streamed already, so only its toolken is shown."""
@@ -56,19 +56,19 @@ class StepPrinter:
         if kind == "reason":
             if "tool" in step:
                 others = ", ".join(f"{one['name']} {one['probability']:.2g}" for one in step.get("runners_up", [])[:2])
-                line = Text(f"<{step['tool']}> p={step['probability']:.2f}", style=_COLOURS["toolken"])
+                line = shown(f"<{step['tool']}> p={step['probability']:.2f}", style=_COLOURS["toolken"])
                 self.console.print(
-                    self._label("toolken") + line + Text(f"  then {others}" if others else "", style="dim")
+                    self._label("toolken") + line + shown(f"  then {others}" if others else "", style="dim")
                 )
             return
         if kind == "complete":
-            shown = f"{step['tool']}({json.dumps(step['arguments'], ensure_ascii=False)})"
+            said = f"{step['tool']}({as_json(step['arguments'])})"
         elif kind == "execute":
-            shown = step["result"]
+            said = step["result"]
         else:
-            shown = step["text"].replace("\n", " ")
+            said = step["text"].replace("\n", " ")
         style = _COLOURS["stop"] if step.get("failed") else _COLOURS[kind]
-        self.console.print(self._label(kind) + Text(shown, style=style), soft_wrap=True)
+        self.console.print(self._label(kind) + shown(said, style=style), soft_wrap=True)
 
 
 def show_run(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from langchain_toolken.cli.errors import reported
 from langchain_toolken.cli.options import AsJson, Model, ModelArg, parse_model_args
-from langchain_toolken.prompts.format import Style
+from langchain_toolken.cli.terminal import as_json as written
+from langchain_toolken.cli.terminal import shown, terminal
+from langchain_toolken.prompts.format import Reinjection, Style
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -25,13 +24,25 @@ def chat(
     toolkens: Annotated[Path, typer.Option(help="Folder that `toolken fit` wrote.")],
     question: Annotated[str | None, typer.Argument(help="Answer this and exit. Default: start a conversation.")] = None,
     tools: Annotated[
-        str | None, typer.Option(help="File or module with the tools to run. Default: you type each tool's result.")
+        str | None,
+        typer.Option(
+            help="File or module with the tools to run; its code is executed. Default: you type each tool's result."
+        ),
     ] = None,
     model: Model = None,
     model_arg: ModelArg = None,
     style: Annotated[
         Style | None, typer.Option(help="Prompt style. Default: the style the toolkens were fitted in.")
     ] = None,
+    reinjection: Annotated[
+        Reinjection | None,
+        typer.Option(
+            help="Where a result goes: into the sentence (inline) or into a message of its own (turn). Default: as the "
+            "toolkens were fitted."
+        ),
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="System prompt of the conversation.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of an answer. Default: 256.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Talk to an LM that calls tools through toolkens. Tools run only if you name their file with --tools."""
@@ -40,9 +51,9 @@ def chat(
     if question is not None and not question.strip():
         raise typer.BadParameter("the question is empty: ask something, or leave it out for a conversation")
     arguments = parse_model_args(model_arg, taken={"model"})
-    console = Console(stderr=as_json)
+    console = terminal(stderr=as_json)
     with reported():
-        from langchain_core.messages import HumanMessage
+        from langchain_core.messages import HumanMessage, SystemMessage
         from langgraph.checkpoint.memory import InMemorySaver
 
         from langchain_toolken.agents import create_toolken_agent
@@ -56,13 +67,18 @@ def chat(
         loaded = ToolkenSet.load(toolkens)
         runnable = load_tools(tools) if tools else [_asking_tool(spec) for spec in loaded.specs]
         fields = {key: arguments.pop(key) for key in LOADED_BY if key in arguments}
-        llm = ToolkenChat(model=model, toolkens=loaded, style=style, model_kwargs=arguments, **fields)
+        if max_tokens is not None:
+            fields["max_tokens"] = max_tokens
+        llm = ToolkenChat(
+            model=model, toolkens=loaded, style=style, reinjection=reinjection, model_kwargs=arguments, **fields
+        )
         agent = create_toolken_agent(llm, runnable, checkpointer=None if tools else InMemorySaver())
 
         def ask_for_result(call: str) -> str:
-            return console.input(Text(f"  result of {call}? ", style="green"))
+            return console.input(shown(f"  result of {call}? ", style="green"))
 
-        messages: list[Any] = []
+        opening = [] if system is None else [SystemMessage(system)]
+        messages: list[Any] = [*opening]
         asked = question
         while asked is not None or question is None:
             if asked is None:
@@ -77,13 +93,13 @@ def chat(
             except PromptTooLongError as error:
                 if question is not None:
                     raise
-                console.print(Text(f"error: {error}; the conversation starts anew", style="bold red"), soft_wrap=True)
-                messages, asked = [], None
+                console.print(shown(f"error: {error}; the conversation starts anew", style="bold red"), soft_wrap=True)
+                messages, asked = [*opening], None
                 continue
             messages = state["messages"]
             if question is not None:
                 if as_json:
-                    print(json.dumps({"text": state.get("text", ""), "steps": state["steps"]}, ensure_ascii=False))
+                    print(written({"text": state.get("text", ""), "steps": state["steps"]}))
                 break
             asked = None
 
@@ -100,7 +116,7 @@ def _asking_tool(spec: ToolSpec) -> BaseTool:
     def ask(**arguments: Any) -> str:
         if not sys.stdin.isatty():
             raise ToolException(f"{spec.name} was called, but its code is unknown: name the tools' file with --tools")
-        shown = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in arguments.items())
+        shown = ", ".join(f"{name}={written(value)}" for name, value in arguments.items())
         return str(interrupt(f"{spec.name}({shown})"))
 
     return StructuredTool(name=spec.name, description=spec.description, args_schema=spec.json_schema, func=ask)

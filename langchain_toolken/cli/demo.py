@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from langchain_toolken.cli.errors import reported
 from langchain_toolken.cli.options import AsJson
+from langchain_toolken.cli.terminal import as_json as written
+from langchain_toolken.cli.terminal import terminal
 
 
 def demo(
@@ -19,10 +19,10 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Fit toolkens on the bundled LM, ask word problems, and compare with the same LM without tools."""
-    console = Console(stderr=as_json)
+    console = terminal(stderr=as_json)
     with reported():
         from langchain_toolken.cli.demo_run import run_demo
 
         outcomes = run_demo(console, questions=questions, per_tool=per_tool, seed=seed)
     if as_json:
-        print(json.dumps([outcome.model_dump() for outcome in outcomes], indent=2, ensure_ascii=False))
+        print(written([outcome.model_dump() for outcome in outcomes], indent=2))

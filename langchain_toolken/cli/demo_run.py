@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.rule import Rule
 from rich.table import Table
-from rich.text import Text
 
 from langchain_toolken.agents import create_toolken_agent
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.cli.agent_steps import show_run
 from langchain_toolken.cli.progress_bars import progress_bars
+from langchain_toolken.cli.terminal import shown, table
 from langchain_toolken.decoding.local.shared import shared_engine
 from langchain_toolken.evaluation.graders import final_number, same_number
 from langchain_toolken.evaluation.nano_demonstrations import nano_demonstrations
@@ -69,7 +69,7 @@ def run_demo(console: Console, *, questions: int, per_tool: int, seed: int) -> l
 def _fit(console: Console, tools: Sequence[BaseTool], per_tool: int, seed: int) -> FitResult:
     made = nano_demonstrations(per_tool, seed)
     console.print(f"{len(made)} worked word problems as demonstrations, for example:")
-    console.print(Text(made[0].text, style="dim"))
+    console.print(shown(made[0].text, style="dim"))
     lm = shared_engine("nano").lm  # loaded before our bars start: transformers draws its own
     with progress_bars(console) as progress:
         result = fit(lm, tools, made, progress=progress)
@@ -87,7 +87,7 @@ def _ask(
     agent = create_toolken_agent(llm, tools)
     outcomes = []
     for question in questions:
-        console.print(Text(f"\nQ: {question.text}", style="bold"))
+        console.print(shown(f"\nQ: {question.text}", style="bold"))
         state: dict[str, Any] = show_run(agent, [HumanMessage(question.text)], console)
         plain = str(llm.invoke([HumanMessage(question.text)]).text)
         given, plainly = final_number(state["text"]), final_number(plain)
@@ -109,21 +109,21 @@ def _number(number: object) -> str:
 
 
 def _table(outcomes: Sequence[Outcome]) -> Table:
-    table = Table("question", "answer", "with toolkens", "without tools", show_lines=True)
+    listed = table("question", "answer", "with toolkens", "without tools", show_lines=True)
     for outcome in outcomes:
         cells = [
-            Text(f"{'✔' if right else '✘'} {said}", style="green" if right else "red")
+            shown(f"{'✔' if right else '✘'} {said}", style="green" if right else "red")
             for said, right in (
                 (outcome.with_toolkens, outcome.with_toolkens_right),
                 (outcome.without_tools, outcome.without_tools_right),
             )
         ]
-        table.add_row(Text(outcome.question), outcome.answer, *cells)
+        listed.add_row(shown(outcome.question), outcome.answer, *cells)
     total = len(outcomes)
-    table.add_row(
-        Text("right in the end", style="bold"),
+    listed.add_row(
+        shown("right in the end", style="bold"),
         "",
         f"{sum(outcome.with_toolkens_right for outcome in outcomes)} of {total}",
         f"{sum(outcome.without_tools_right for outcome in outcomes)} of {total}",
     )
-    return table
+    return listed

@@ -11,9 +11,9 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.text import Text
 from typer.core import TyperGroup
 
+from langchain_toolken.cli.terminal import escaped, shown, terminal
 from langchain_toolken.disk.writing import FULL, WriteError
 from langchain_toolken.errors import ToolkenError
 
@@ -44,7 +44,7 @@ class Commands(TyperGroup):
             # Python writes what is left of the output when it ends, and would fail again.
             with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(f"error: {message_of(error)}")
+            sys.exit(escaped(f"error: {message_of(error)}"))
 
 
 @contextmanager
@@ -57,10 +57,10 @@ def reported(console: Console | None = None) -> Iterator[None]:
         console: Where messages go, for commands that draw progress there. Default: standard error, so that piped
             output stays clean.
     """
-    console = Console(stderr=True) if console is None else console
+    console = terminal(stderr=True) if console is None else console
 
     def note(message: Warning | str, *_: Any, **__: Any) -> None:
-        console.print(Text(f"note: {message}", style="yellow"), soft_wrap=True)
+        console.print(shown(f"note: {message}", style="yellow"), soft_wrap=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
@@ -68,5 +68,5 @@ def reported(console: Console | None = None) -> Iterator[None]:
         try:
             yield
         except (ToolkenError, OSError) as error:
-            console.print(Text(f"error: {message_of(error)}", style="bold red"), soft_wrap=True)
+            console.print(shown(f"error: {message_of(error)}", style="bold red"), soft_wrap=True)
             raise typer.Exit(1) from error

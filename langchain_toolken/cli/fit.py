@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +10,16 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.text import Text
-
 from langchain_toolken.cli import fit_options
 from langchain_toolken.cli.errors import reported
 from langchain_toolken.cli.fit_places import check_places, synthesized_beside
 from langchain_toolken.cli.options import AsJson, Model, ModelArg, parse_model_args
+from langchain_toolken.cli.terminal import as_json as written
+from langchain_toolken.cli.terminal import shown, terminal
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from langchain_toolken.cli.fit_facts import FitFacts
     from langchain_toolken.lm.model import LanguageModel
     from langchain_toolken.training.demonstrations.load import DemonstrationRow
@@ -75,7 +75,7 @@ def fit(
     )
     made = synthesis_out or synthesized_beside(out)
     check_places(out, features, made if synthesize else None, demos, made_by_default=synthesis_out is None)
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     with reported(console), _tell_what_is_kept(console, features):
         from langchain_toolken.cli.fit_facts import fit_facts
         from langchain_toolken.cli.fit_synthesis import all_demonstrations, synthesize_or_tell
@@ -159,21 +159,21 @@ def fit(
         report = result.save(out)
     facts = fit_facts(result, report, out, features, synthesis)
     if as_json:
-        print(json.dumps(facts.as_json(), ensure_ascii=False))
+        print(written(facts.as_json()))
     else:
-        _show(Console(), facts, report)
+        _show(terminal(), facts, report)
 
 
 def _show(console: Console, facts: FitFacts, report: FitReport) -> None:
     from langchain_toolken.cli.cross_validation_table import cross_validation_table
-    from langchain_toolken.cli.fit_facts import facts_table
+    from langchain_toolken.cli.fit_facts import table_of_facts
     from langchain_toolken.cli.fit_synthesis import synthesis_table
 
     if facts.synthesis is not None:
         console.print(synthesis_table(facts.synthesis))
     if facts.path:
         console.print(cross_validation_table(report))
-    console.print(facts_table(facts))
+    console.print(table_of_facts(facts))
 
 
 @contextmanager
@@ -183,5 +183,5 @@ def _tell_what_is_kept(console: Console, features: Path | None) -> Iterator[None
         yield
     except KeyboardInterrupt:
         kept = f"; the LM pass is in {features}, and the same command continues from there" if features else ""
-        console.print(Text(f"stopped: no toolkens were written{kept}", style="yellow"), soft_wrap=True)
+        console.print(shown(f"stopped: no toolkens were written{kept}", style="yellow"), soft_wrap=True)
         raise

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
-from rich.text import Text
 
 from langchain_toolken.cli.fit_synthesis import SynthesisFacts, synthesis_facts
+from langchain_toolken.cli.terminal import facts_table
 from langchain_toolken.toolkens.provenance import Calibration
 from langchain_toolken.training.report.records import FitReport, LamTried
 from langchain_toolken.training.result import FitResult
@@ -112,12 +112,10 @@ def fit_facts(
     )
 
 
-def facts_table(facts: FitFacts) -> Table:
+def table_of_facts(facts: FitFacts) -> Table:
     """List the facts, one per line, without those that have tables of their own."""
-    table = Table(show_header=False, box=None)
-    for name, value in facts.model_dump(exclude={"path", "synthesis", "dropped_rows"}).items():
-        table.add_row(name.replace("_", " "), Text(_shown(value)))
-    return table
+    listed = facts.model_dump(exclude={"path", "synthesis", "dropped_rows"})
+    return facts_table((name.replace("_", " "), _shown(value)) for name, value in listed.items())
 
 
 def _shown(value: Any) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from langchain_toolken.toolkens.priors import PriorConfig
 
 # What is fitted, and where it goes.
-Tools = Annotated[str, typer.Option(help="A .py file or a module with @tool functions.")]
+Tools = Annotated[str, typer.Option(help="A .py file or a module with @tool functions. Its code is executed.")]
 Out = Annotated[Path, typer.Option(help="Folder for the toolkens. A set that is already there is replaced.")]
 
 _DATA = "Demonstrations"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from langchain_toolken.cli.terminal import shown, table
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import Style
 
@@ -79,7 +79,7 @@ def synthesize_or_tell(
         )
     except KeyboardInterrupt:
         console.print(
-            Text(f"stopped: what was made is in {out}; the same command continues from there", style="yellow")
+            shown(f"stopped: what was made is in {out}; the same command continues from there", style="yellow")
         )
         raise
 
@@ -123,10 +123,10 @@ def synthesis_facts(synthesis: Synthesis) -> SynthesisFacts:
 def synthesis_table(facts: SynthesisFacts) -> Table:
     """Show kept and rejected drafts, a row for each tool and a column for each reason that occurred."""
     reasons = [reason for reason, _ in Counter(facts.reasons).most_common()]
-    table = Table("tool", "kept", *reasons, title=f"made up ({facts.rows} rows in {facts.file})")
+    listed = table("tool", "kept", *reasons, title=f"made up ({facts.rows} rows in {facts.file})")
     for tool, kept in facts.kept.items():
         rejected = facts.rejected.get(tool, {})
         numbers = [str(rejected.get(reason, 0)) for reason in reasons]
         name = (tool or "(no tool needed)") + (" (given up)" if tool in facts.given_up else "")
-        table.add_row(Text(name), str(kept), *numbers)
-    return table
+        listed.add_row(shown(name), str(kept), *numbers)
+    return listed

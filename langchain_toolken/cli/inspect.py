@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from langchain_toolken.cli.cross_validation_table import cross_validation_table
 from langchain_toolken.cli.errors import reported
 from langchain_toolken.cli.options import AsJson, ModelArg, parse_model_args
+from langchain_toolken.cli.terminal import as_json as written
+from langchain_toolken.cli.terminal import facts_table, shown, table, terminal
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
     from langchain_toolken.toolkens.evidence import Evidence
     from langchain_toolken.training.report.records import FitReport, ToolReport
 
@@ -39,7 +41,7 @@ def inspect(
 ) -> None:
     """Show how toolkens were fitted: data, λ, held-out figures, confusions, each tool's nearest words and tools."""
     arguments = parse_model_args(model_arg, taken={"model"})
-    console = Console()
+    console = terminal()
     with reported():
         from langchain_toolken.toolkens.set import ToolkenSet
         from langchain_toolken.training.report.records import REPORT_FILE, ReportError, read_report
@@ -59,7 +61,7 @@ def inspect(
             if chosen is None:
                 raise ReportError(f"{toolkens / REPORT_FILE} says nothing of {tool!r}: fit again")
     if as_json:
-        print((report if chosen is None else chosen).model_dump_json(indent=1))
+        print(written((report if chosen is None else chosen).model_dump(mode="json"), indent=1))
     elif chosen is not None:
         _show_tool(console, report, chosen)
     else:
@@ -67,21 +69,18 @@ def inspect(
 
 
 def _show(console: Console, report: FitReport, evidence: Evidence | None, limit: int) -> None:
-    facts = Table(show_header=False, box=None)
-    for name, value in [*_facts(report), *_evidence_facts(evidence)]:
-        facts.add_row(name, Text(value))
-    console.print(facts)
+    console.print(facts_table([*_facts(report), *_evidence_facts(evidence)]))
     if report.selection_note:
-        console.print(Text(f"note: {report.selection_note}", style="yellow"))
+        console.print(shown(f"note: {report.selection_note}", style="yellow"))
     if report.path:
         console.print(cross_validation_table(report))
     if report.confusions:
-        pairs = Table("due", "called", "positions", title="most frequent held-out confusions")
+        pairs = table("due", "called", "positions", title="most frequent held-out confusions")
         for pair in report.confusions[:_CONFUSIONS_SHOWN]:
-            pairs.add_row(Text(pair.due), Text(pair.called), f"{pair.count:.0f}")
+            pairs.add_row(shown(pair.due), shown(pair.called), f"{pair.count:.0f}")
         console.print(pairs)
     listed = sorted(report.tools, key=lambda tool: 2.0 if tool.f1 is None else tool.f1)
-    tools = Table(
+    tools = table(
         "tool",
         "calls",
         "precision",
@@ -95,12 +94,12 @@ def _show(console: Console, report: FitReport, evidence: Evidence | None, limit:
     )
     for tool in listed[:limit]:
         tools.add_row(
-            Text(tool.name),
+            shown(tool.name),
             str(tool.calls),
             *(_share(value) for value in (tool.precision, tool.recall, tool.f1, tool.arguments)),
             f"{tool.bias:.2f}",
-            Text(", ".join(word.name for word in tool.nearest_words[:4])),
-            Text(", ".join(other.name for other in tool.nearest_tools[:3])),
+            shown(", ".join(word.name for word in tool.nearest_words[:4])),
+            shown(", ".join(other.name for other in tool.nearest_tools[:3])),
         )
     console.print(tools)
     if len(listed) > limit:
@@ -108,24 +107,24 @@ def _show(console: Console, report: FitReport, evidence: Evidence | None, limit:
 
 
 def _show_tool(console: Console, report: FitReport, tool: ToolReport) -> None:
-    facts = Table(show_header=False, box=None)
-    facts.add_row("tool", Text(tool.name, style="bold"))
-    facts.add_row("description", Text(tool.description))
-    facts.add_row("calls in the data", str(tool.calls))
-    for name in ("precision", "recall", "f1"):
-        facts.add_row(f"held-out {name}", _share(getattr(tool, name)))
-    facts.add_row("held-out arguments right", f"{_share(tool.arguments)} of {tool.argument_calls} calls")
-    facts.add_row("bias", f"{tool.bias:.3f}")
-    facts.add_row("moved from its prior", f"{tool.moved:.2f} of the prior's length")
+    facts: list[tuple[str, str | Text]] = [
+        ("tool", shown(tool.name, style="bold")),
+        ("description", tool.description),
+        ("calls in the data", str(tool.calls)),
+        *((f"held-out {name}", _share(getattr(tool, name))) for name in ("precision", "recall", "f1")),
+        ("held-out arguments right", f"{_share(tool.arguments)} of {tool.argument_calls} calls"),
+        ("bias", f"{tool.bias:.3f}"),
+        ("moved from its prior", f"{tool.moved:.2f} of the prior's length"),
+    ]
     for name, near in (("nearest words", tool.nearest_words), ("nearest tools", tool.nearest_tools)):
-        facts.add_row(name, Text(", ".join(f"{other.name} {other.similarity:.2f}" for other in near)))
-    console.print(facts)
+        facts.append((name, ", ".join(f"{other.name} {other.similarity:.2f}" for other in near)))
+    console.print(facts_table(facts))
     pairs = [pair for pair in report.confusions if tool.name in (pair.due, pair.called)]
     if pairs:
-        table = Table("due", "called", "positions", title="held-out confusions")
+        confused = table("due", "called", "positions", title="held-out confusions")
         for pair in pairs:
-            table.add_row(Text(pair.due), Text(pair.called), f"{pair.count:.0f}")
-        console.print(table)
+            confused.add_row(shown(pair.due), shown(pair.called), f"{pair.count:.0f}")
+        console.print(confused)
 
 
 def _facts(report: FitReport) -> list[tuple[str, str]]:
@@ -147,7 +146,7 @@ def _facts(report: FitReport) -> list[tuple[str, str]]:
         held = report.calibration
         facts += [
             ("held-out calls", f"F1 {held.f1:.3f}, right tool called {held.recall:.3f}"),
-            ("false calls", f"at {held.false_call_rate:.4f} of the positions without a call"),
+            ("false calls", _false_calls(report.word_positions, held.false_call_rate)),
             ("calibration error", f"{held.ece_before:.3f} before, {held.ece_after:.3f} after"),
         ]
     if report.arguments is not None:
@@ -185,6 +184,13 @@ def _evidence_facts(evidence: Evidence | None) -> list[tuple[str, str]]:
         which.append("rows for the request")
     which += [f"{_MATCHES[match.kind]} {match.weight:.3g}" for match in evidence.lexical]
     return [("when to call", when), ("which tool", ", ".join(which))]
+
+
+def _false_calls(word_positions: int, rate: float | None) -> str:
+    # Sets of earlier versions say 0 where there was nothing to measure on.
+    if rate is None or word_positions == 0:
+        return "not measured: no position without a call"
+    return f"at {rate:.4f} of the positions without a call"
 
 
 def _share(value: float | None) -> str:

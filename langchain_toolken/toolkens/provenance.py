@@ -112,7 +112,7 @@ class Calibration(BaseModel):
         ece_after: Expected calibration error at `temperature`.
         f1: F1 of held-out calls at the set's biases.
         recall: Share of the held-out calls that are made, and of the right tool.
-        false_call_rate: Share of the held-out positions without a call at which one is made.
+        false_call_rate: Share of the held-out positions without a call at which one is made; None if there were none.
         max_false_call_rate: The cap on `false_call_rate` that the fit was given; None without one.
     """
 
@@ -124,5 +124,5 @@ class Calibration(BaseModel):
     ece_after: float
     f1: float
     recall: float
-    false_call_rate: float
+    false_call_rate: float | None
     max_false_call_rate: float | None

@@ -39,14 +39,14 @@ class CallFigures:
         recall: Share of them at which the right tool is called.
         precision: Share of all calls made that are right.
         f1: Harmonic mean of recall and precision.
-        false_call_rate: Share of the word positions at which a call is made.
+        false_call_rate: Share of the word positions at which a call is made; None if there is no such position.
     """
 
     top1: float
     recall: float
     precision: float
     f1: float
-    false_call_rate: float
+    false_call_rate: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ def call_figures(features: Features, logits: Tensor, biases: float | Tensor = 0.
         recall=_share(made_right, calls),
         precision=_share(made_right, made),
         f1=_share(2 * made_right, calls + made),
-        false_call_rate=_share(float(weight[fires & ~due].sum()), words),
+        false_call_rate=_share(float(weight[fires & ~due].sum()), words) if words > 0 else None,
     )
 
 
@@ -140,6 +140,8 @@ def choose_bias(
     falsely, may get their own biases. These are kept only if, chosen without a fold, they do better on that fold than
     the one bias: over all folds, by more than one standard error of F1.
 
+    Without a position at which a word is due nothing says what a false call costs, and the bias is 0.
+
     Args:
         features: N held-out positions.
         logits: Toolken logits there, (N, K).
@@ -158,6 +160,9 @@ def choose_bias(
         return capped_bias(positions, at, max_false_call_rate)
 
     logits = logits.double()
+    if not bool((features.target < 0).any()):
+        figures = call_figures(features, logits)
+        return BiasChoice(bias=0.0, tool_biases=None, uncalibrated=figures, calibrated=figures)
     bias, own = one_bias(features, logits), None
     if folds is not None and _own_biases(features, logits + bias).any():
         crossed = [torch.empty_like(logits), torch.empty_like(logits)]

@@ -8,9 +8,11 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from langchain_core.messages import HumanMessage
+
 from langchain_toolken.toolkens.priors import says_nothing
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.demonstrations.demonstration import DroppedRow
+from langchain_toolken.training.demonstrations.demonstration import Demonstration, DroppedRow
 
 _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 
@@ -39,6 +41,17 @@ def warn_of_unseen(unseen: Sequence[str]) -> None:
     if unseen:
         shown = ", ".join(unseen[:10]) + (f" and {len(unseen) - 10} more" if len(unseen) > 10 else "")
         warn(f"no demonstration calls {shown}: their toolkens only learn when not to fire, and stay near their priors")
+
+
+def warn_without_plain_requests(demonstrations: Sequence[Demonstration]) -> None:
+    """Warn if some demonstrations call a tool as soon as they are asked, and none is asked something and calls none."""
+    asked = [one for one in demonstrations if not one.before or isinstance(one.before[-1], HumanMessage)]
+    at_once = any(call.start == 0 or not one.text[: call.start].strip() for one in asked for call in one.calls)
+    if at_once and all(one.calls for one in asked):
+        warn(
+            "no demonstration is without a call: nothing in them shows which requests need no tool, and how many of "
+            'those would get a call can\'t be measured on them. Add some: {"messages": [a question, its answer]}'
+        )
 
 
 def warn_of_names(specs: Sequence[ToolSpec]) -> None:

@@ -36,7 +36,13 @@ from langchain_toolken.training.demonstrations.load import (
 from langchain_toolken.training.demonstrations.prompt_style import reinjection_of, style_of
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.features.processes import Processes, join_processes
-from langchain_toolken.training.fit_warnings import warn, warn_of_dropped, warn_of_names, warn_of_unseen
+from langchain_toolken.training.fit_warnings import (
+    warn,
+    warn_of_dropped,
+    warn_of_names,
+    warn_of_unseen,
+    warn_without_plain_requests,
+)
 from langchain_toolken.training.fitted_set import calibrate, share_toolkens, toolken_set
 from langchain_toolken.training.options import Demonstrations, FitOptions, Model, Tools
 from langchain_toolken.training.result import FitResult
@@ -144,6 +150,7 @@ def prepare(
     if crew.main and gathered.features is not None:
         warn_of_dropped(gathered.dropped)
         warn_of_unseen(gathered.unseen)
+        warn_without_plain_requests(gathered.demonstrations)
     reinjection = reinjection_of(loaded.demonstrations, style, options.reinjection)
     return Prepared(lm, tuple(specs), priors, style, reinjection, gathered, crew)
 

@@ -169,8 +169,11 @@ def test_live_histories_are_learnt_where_the_chat_model_decodes(tiny_llama: Lang
     specs = [two_numbers("add"), two_numbers("multiply")]
     chats = [history(f"What is {a} + 9?", "add", a, 9, a + 9) for a in range(2, 6)]
     chats += [history(f"What is {a} * 9?", "multiply", a, 9, a * 9) for a in range(2, 6)]
+    with pytest.warns(ToolkenFitWarning, match="no demonstration is without a call"):
+        fit(tiny_llama, specs, chats, lam=1e-7, bias=0.0)
+    chats += [[HumanMessage("Hello!"), AIMessage("Good morning.")]]
     result = fit(tiny_llama, specs, chats, lam=1e-7, strict=True)
-    assert (result.style, result.demonstrations, result.tool_positions) == ("chat", 16, 8)
+    assert (result.style, result.demonstrations, result.tool_positions) == ("chat", 17, 8)
     chat = ToolkenChat.from_engine(TransformersEngine(tiny_llama), result.toolkens, reinjection="turn", max_tokens=4)
     for messages, name in ((chats[1], "add"), (chats[5], "multiply")):
         first = chat.reason(messages[:1], tools=specs)

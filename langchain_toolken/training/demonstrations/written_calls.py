@@ -258,11 +258,11 @@ def _bare_calls(text: str, tools: Mapping[str, Sequence[str] | None]) -> Written
             value, end = json.JSONDecoder().raw_decode(text, at)
         except (ValueError, RecursionError):
             continue
-        calls = [_as_call(item) for item in (value if isinstance(value, list) else [value])]
-        read = [call for call in calls if call is not None]
+        items = value if isinstance(value, list) else [value]
+        read = [call for call in map(_as_call, items) if call is not None]
         said, after = text[: start.start()].rstrip(), text[end:]
         # In the middle of a text, JSON is a call only if it names one of the tools.
-        if not read or len(read) < len(calls) or (said and not all(call.tool in tools for call in read)):
+        if not read or len(read) < len(items) or (said and not all(call.tool in tools for call in read)):
             continue
         if _FENCE_END.fullmatch(after) is None:
             if all(call.tool in tools for call in read):
