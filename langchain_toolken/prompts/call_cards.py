@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.tool_cards import tool_card
 from langchain_toolken.prompts.turns import turns_of
-from langchain_toolken.tools.schemas import resolve
+from langchain_toolken.tools.schemas import fields_of, resolve
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -149,7 +149,8 @@ def call_card(
     shown = list(examples[: form.examples])
     longest = _LONGEST_TEXT
     while True:
-        card = encode_content(tokenizer, _text(spec, form, shown, asked, longest), continued=True)
+        texts = _texts(spec, form, shown, asked, longest)
+        card = [index for text in texts for index in encode_content(tokenizer, text, continued=True)]
         if len(card) <= room:
             return card
         if shown:
@@ -160,16 +161,23 @@ def call_card(
             return encode_content(tokenizer, tool_card(spec), continued=True)
 
 
-def _text(spec: ToolSpec, form: CardForm, examples: Sequence[CallExample], asked: Asked, longest: int) -> str:
+def _texts(
+    spec: ToolSpec, form: CardForm, examples: Sequence[CallExample], asked: Asked, longest: int
+) -> Iterator[str]:
+    """Yield the card's texts, each to be tokenised by itself.
+
+    Examples' arguments are tokenised as those of the call will be. Together with the space before them, most
+    tokenizers would begin them with another token.
+    """
     numbers = only_numbers(spec)
-    parts = [f"\nTool: {spec.signature}\n{spec.summary}\n"]
+    text = f"\nTool: {spec.signature}\n{spec.summary}\n"
     if form.descriptions:
-        parts += [f"{line}\n" for line in _parameters(spec)]
+        text += "".join(f"{line}\n" for line in _parameters(spec))
     for example in reversed(examples):
-        written = written_arguments(example.arguments)
-        parts.append(f"\n{_question(example.asked, numbers, _LONGEST_TEXT, bool(asked.so_far))}Arguments: {written}\n")
-    parts.append("\n" + (_question(asked, numbers, longest, True) if form.request else ""))
-    return "".join(parts) + "Arguments: "
+        yield f"{text}\n{_question(example.asked, numbers, _LONGEST_TEXT, bool(asked.so_far))}Arguments: "
+        yield written_arguments(example.arguments)
+        text = "\n"
+    yield f"{text}\n{_question(asked, numbers, longest, True) if form.request else ''}Arguments: "
 
 
 def _question(asked: Asked, numbers: bool, longest: int, with_answer: bool) -> str:
@@ -205,10 +213,9 @@ def only_numbers(spec: ToolSpec) -> bool:
     Such a tool has no parameter that takes text from the request as it is written there.
     """
     root = spec.json_schema
-    if root.get("additionalProperties") or root.get("patternProperties"):
-        return False
-    kinds = [kind for field in root.get("properties", {}).values() for kind in _kinds(field, root, 0)]
-    return "text" not in kinds and "number" in kinds
+    fields = fields_of(root, root)
+    kinds = [kind for field in fields.schemas.values() for kind in _kinds(field, root, 0)]
+    return not fields.open_ended and "text" not in kinds and "number" in kinds
 
 
 def _kinds(schema: Any, root: Mapping[str, Any], depth: int) -> Iterator[str]:
@@ -232,7 +239,7 @@ def _kinds(schema: Any, root: Mapping[str, Any], depth: int) -> Iterator[str]:
 def _parameters(spec: ToolSpec) -> Iterator[str]:
     """Yield a line for each parameter of which more is known than the signature says."""
     written = _written_descriptions(spec.description)
-    for name, field in spec.json_schema.get("properties", {}).items():
+    for name, field in fields_of(spec.json_schema, spec.json_schema).schemas.items():
         field = resolve(field, spec.json_schema)
         field = field if isinstance(field, Mapping) else {}
         described = [" ".join(str(field.get("description") or written.get(name, "")).split())]

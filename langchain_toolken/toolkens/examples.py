@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from langchain_toolken.prompts.call_cards import PLAIN, Asked, CallExample, CardForm, call_card
 from langchain_toolken.toolkens.errors import ToolkenSetError
+from langchain_toolken.tools.schemas import fields_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -251,8 +252,8 @@ def chosen_examples(found: Iterable[CallExample]) -> tuple[CallExample, ...]:
 
 def _takes(spec: ToolSpec, example: CallExample) -> bool:
     """Return whether the tool has all arguments of the example; it may have lost one since it was recorded."""
-    open_ended = spec.json_schema.get("additionalProperties") or spec.json_schema.get("patternProperties")
-    return bool(open_ended) or example.arguments.keys() <= spec.json_schema.get("properties", {}).keys()
+    fields = fields_of(spec.json_schema, spec.json_schema)
+    return fields.open_ended or example.arguments.keys() <= fields.schemas.keys()
 
 
 def _line(example: CallExample) -> str:

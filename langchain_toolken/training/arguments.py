@@ -2,8 +2,10 @@
 
 A call of a demonstration is held out by leaving it, and every other call of the same request, off its own card. The
 right tool is given, so what is measured is the arguments alone. Work is bounded: all forms are tried on a few calls,
-and the best two on the rest of at most `CALLS_TRIED`. The best one is tried again with copying preferred, where a
-parameter's values are mostly copied from the request (`decoding.local.copying`).
+and at most two that are close to each other on the rest of at most `CALLS_TRIED`. A form that gets all of the first
+calls right ends the comparison with those after it, which have longer cards: an LM that was trained on plain cards, as
+nano was, costs little. The best form is tried again with copying preferred, where a parameter's values are mostly
+copied from the request (`decoding.local.copying`).
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ BATCH = 12
 
 _COPIED = 0.6  # of a parameter's values, from which on it counts as copied
 _FEWEST_COPIED = 3  # values, below which a share says nothing
-_FEWEST = 8  # with fewer calls, one right or wrong would decide
+_FEW = 8  # calls that are too few to tell forms apart which are right in none
+_CLOSE = 3  # right calls of the first batch by which the best form may lead one that is tried on
 _LONGEST_PROMPT = 1024  # tokens; longer conversations would take most of the time
 
 
@@ -66,10 +69,12 @@ class ArgumentCalls:
     Attributes:
         examples: What a set keeps of them.
         held_out: Calls to measure on, those of different tools in turn.
+        comparable: Whether the cards of these calls can show examples; not if each tool was called for one request.
     """
 
     examples: tuple[CallExample, ...]
     held_out: tuple[HeldOutCall, ...]
+    comparable: bool = True
 
 
 @dataclass(frozen=True)
@@ -114,17 +119,19 @@ def argument_calls(
         if call.tool in by_name and (example := _example(demonstration, call, reinjection)) is not None
     ]
     kept = chosen_examples(one.example for one in found) if keep else ()
+    with_others = [
+        one for one in found if any(_differs(one.example, other) for other in kept if other.tool == one.spec.name)
+    ]
     of_tool: dict[str, list[HeldOutCall]] = {}
-    for one in found:
-        if not keep or any(_differs(one.example, other) for other in kept if other.tool == one.spec.name):
-            of_tool.setdefault(one.spec.name, []).append(one)
+    for one in with_others or found:
+        of_tool.setdefault(one.spec.name, []).append(one)
     rng = Random(f"held-out calls {seed}")
     shuffled = [rng.sample(calls, len(calls)) for _, calls in sorted(of_tool.items())]
     rng.shuffle(shuffled)
     in_turn = [
         calls[place] for place in range(max(map(len, shuffled), default=0)) for calls in shuffled if place < len(calls)
     ]
-    return ArgumentCalls(kept, tuple(in_turn[:CALLS_TRIED]))
+    return ArgumentCalls(kept, tuple(in_turn[:CALLS_TRIED]), comparable=bool(with_others))
 
 
 def asked_of(demonstration: Demonstration, call: DemonstratedCall, reinjection: Reinjection) -> Asked:
@@ -167,28 +174,33 @@ def choose_arguments(
 ) -> ArgumentSettings:
     """Choose the form of the cards, and whether copying is preferred.
 
+    Where a few calls or none can be compared, `DEFAULT_FORM` takes the place of a first form that is mostly wrong.
+
     Args:
         engine: The engine that completes the calls.
         calls: What to choose by.
-        forms: The forms to choose among; with a single one its figures are measured.
+        forms: The forms to choose among, the shortest card first; with a single one its figures are measured.
         style: How the demonstrations are laid out.
         reinjection: Where results are in chat histories.
         progress: Called with (done, total, what).
     """
     forms = list(dict.fromkeys(forms))
-    trial = _Trial(engine, calls, style, reinjection, progress, len(forms))
-    if len(trial.held_out) < _FEWEST:
-        return ArgumentSettings(form=forms[0] if len(forms) == 1 else DEFAULT_FORM)
-    left = forms
+    trial = _Trial(engine, calls, style, reinjection, progress)
+    left = forms if calls.comparable else forms[:1]
     for start in range(0, len(trial.held_out), BATCH):
-        trial.run(start, left)
-        left = sorted(left, key=lambda form: (-trial.right(form), forms.index(form)))[:2]
-    form = left[0]
-    if not trial.copied:
+        left = trial.run(start, left)
+        left = sorted(left, key=lambda form: (-trial.right(form), forms.index(form)))
+        left = [form for form in left[:2] if trial.right(left[0]) - trial.right(form) <= _CLOSE]
+    form, asked = left[0], len(trial.held_out)
+    right = trial.right(form)
+    unknown = 2 * right < asked if not calls.comparable else right == 0 and asked < _FEW
+    if len(forms) > 1 and (unknown or not asked):
+        return ArgumentSettings(form=DEFAULT_FORM, tried=trial.tried(forms))
+    if not trial.copied or right == asked:
         return trial.settings(_Tried(form), forms)
-    for start in range(0, len(trial.held_out), BATCH):
+    for start in range(0, asked, BATCH):
         trial.run(start, [form], COPY_NATS)
-    better = trial.right(form, COPY_NATS) > trial.right(form)
+    better = trial.right(form, COPY_NATS) > right
     return trial.settings(_Tried(form, COPY_NATS if better else 0.0), forms)
 
 
@@ -210,7 +222,6 @@ class _Trial:
         style: Style,
         reinjection: Reinjection,
         progress: Progress | None,
-        forms: int,
     ) -> None:
         self._engine = engine
         self._calls = calls
@@ -220,16 +231,19 @@ class _Trial:
         laid_out = [(one, self._before(one)) for one in calls.held_out]
         longest = min(_LONGEST_PROMPT, engine.context_length // 2)
         self.held_out = [(one, ids) for one, ids in laid_out if ids and len(ids) <= longest]
-        first = min(BATCH, len(self.held_out))
         self.copied = copied_parameters(one.example for one in calls.held_out)
-        again = len(self.held_out) if self.copied else 0
-        self._total = forms * first + min(forms, 2) * (len(self.held_out) - first) + again
         self._outcomes: dict[_Tried, list[_Outcome]] = {}
 
-    def run(self, start: int, forms: Sequence[CardForm], copy_nats: float = 0.0) -> None:
-        """Complete the calls from `start` on with cards of each form. What comes before the cards is read once."""
+    def run(self, start: int, forms: Sequence[CardForm], copy_nats: float = 0.0) -> list[CardForm]:
+        """Complete the calls from `start` on with cards of each form. What comes before the cards is read once.
+
+        Returns:
+            The forms that were tried: those up to the first that has been right in all calls.
+        """
         batch = self.held_out[start : start + BATCH]
+        tried = []
         for form in forms:
+            tried.append(form)
             outcomes = self._outcomes.setdefault(_Tried(form, copy_nats), [])
             cards = [self._card(one, form, len(before)) for one, before in batch]
             prompts = [[*before, *card] for (_, before), card in zip(batch, cards, strict=True)]
@@ -242,37 +256,48 @@ class _Trial:
                     one.spec, completion.arguments, one.example.arguments
                 )
                 outcomes.append(_Outcome(one.spec.name, right, len(card)))
-            if self._progress is not None:
-                self._progress(sum(map(len, self._outcomes.values())), self._total, "complete held-out calls")
+            self._tell(start + len(batch), copy_nats)
+            if all(outcome.right for outcome in outcomes):
+                break
+        return tried
 
     def right(self, form: CardForm, copy_nats: float = 0.0) -> int:
         """Return how many calls were right."""
-        return sum(outcome.right for outcome in self._outcomes[_Tried(form, copy_nats)])
+        return sum(outcome.right for outcome in self._outcomes.get(_Tried(form, copy_nats), ()))
 
     def settings(self, chosen: _Tried, forms: Sequence[CardForm]) -> ArgumentSettings:
-        """Return what was chosen, with all figures: the forms in their order, then what was tried with copying."""
-        order = [*map(_Tried, forms), *(one for one in self._outcomes if one.copy_nats)]
-        tried = [
-            FormTried(
-                form=one.form,
-                copy_nats=one.copy_nats,
-                right=self.right(one.form, one.copy_nats),
-                asked=len(self._outcomes[one]),
-                tokens=sum(outcome.tokens for outcome in self._outcomes[one]) / len(self._outcomes[one]),
-            )
-            for one in order
-        ]
+        """Return what was chosen, with all figures."""
         of_tool: dict[str, list[bool]] = {}
-        for outcome in self._outcomes[chosen]:
+        for outcome in self._outcomes.get(chosen, ()):
             of_tool.setdefault(outcome.tool, []).append(outcome.right)
         tools = {name: ToolAccuracy(right=sum(rights), asked=len(rights)) for name, rights in of_tool.items()}
         return ArgumentSettings(
             form=chosen.form,
             copied=self.copied if chosen.copy_nats else {},
             copy_nats=chosen.copy_nats,
-            tried=tuple(tried),
+            tried=self.tried(forms),
             tools=tools,
         )
+
+    def tried(self, forms: Sequence[CardForm]) -> tuple[FormTried, ...]:
+        """Return what was tried and how it did: the forms in their order, then what was tried with copying."""
+        order = [*map(_Tried, forms), *(one for one in self._outcomes if one.copy_nats)]
+        return tuple(
+            FormTried(
+                form=one.form,
+                copy_nats=one.copy_nats,
+                right=self.right(one.form, one.copy_nats),
+                asked=len(outcomes),
+                tokens=sum(outcome.tokens for outcome in outcomes) / len(outcomes),
+            )
+            for one in order
+            if (outcomes := self._outcomes.get(one))
+        )
+
+    def _tell(self, done: int, copy_nats: float) -> None:
+        if self._progress is not None:
+            what = "complete held-out calls" + (" with copying preferred" if copy_nats else "")
+            self._progress(done, len(self.held_out), what)
 
     def _before(self, one: HeldOutCall) -> list[int]:
         """Return the prompt and the text up to the call, as in decoding; [] if the LM can't be given them."""

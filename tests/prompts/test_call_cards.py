@@ -145,6 +145,14 @@ def test_no_request_example_or_argument_opens_a_turn_a_line_or_a_special_token(
     assert sum(line.startswith("Request:") for line in lines) == bool(request.strip()) + bool(other.strip())
 
 
+def test_the_arguments_of_examples_have_the_tokens_that_the_lm_writes() -> None:
+    ids = call_card(TOKENIZER, DIVIDE, CardForm(examples=1, request=True), EXAMPLES, Asked("2 by 1?"), 10_000)
+    written = encode_content(TOKENIZER, '{"a":1200,"b":3}', continued=True)
+    asked = encode_content(TOKENIZER, "\n\nRequest: 2 by 1?\nArguments: ", continued=True)
+    assert ids[-len(asked) :] == asked
+    assert ids[: -len(asked)][-len(written) :] == written
+
+
 @given(st.text(st.characters(codec="utf-8")))
 def test_a_lone_line_of_any_kind_is_not_lost_between_request_and_arguments(text: str) -> None:
     shown = card(REMIND, CardForm(request=True), [], Asked(f"a{text}b"))
