@@ -80,6 +80,10 @@ def _block_text(block: Mapping[str, Any], *, by_assistant: bool) -> str:
         return str(block.get("reasoning") or block.get("thinking") or "")
     if kind == "json" and len(content := [block[key] for key in ("json", "data", "value") if key in block]) == 1:
         return _json(content[0])
+    if kind == "document" and isinstance(source := block.get("source"), Mapping) and source.get("type") == "text":
+        return str(source.get("data") or "")
+    if kind == "resource" and isinstance(resource := block.get("resource"), Mapping) and "text" in resource:
+        return str(resource["text"])
     if kind == "non_standard" and isinstance(value := block.get("value"), Mapping):
         return _block_text(value, by_assistant=by_assistant) if value.get("type") != kind else _json(value)
     word = _MEDIA.get(str(kind)) or _word_of_data(block)
@@ -106,7 +110,10 @@ def _name_of(block: Mapping[str, Any]) -> str:
 
 def _json(value: Any) -> str:
     """Return the value as JSON, without the bytes of images and files, which would fill the context."""
-    return json.dumps(_without_bytes(value), ensure_ascii=False, default=_described)
+    try:
+        return json.dumps(_without_bytes(value), ensure_ascii=False, default=_described)
+    except RecursionError:  # nested deeper than Python can walk
+        return "[data]"
 
 
 def _described(value: object) -> str:

@@ -18,6 +18,13 @@ PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + 
 FORMATS = pytest.mark.parametrize("prompt_format", [COMPLETION, INLINE, TURN], ids=["completion", "inline", "turn"])
 
 
+def deep(levels: int) -> list[Any]:
+    nested: list[Any] = []
+    for _ in range(levels):
+        nested = [nested]
+    return nested
+
+
 def result(*blocks: Any) -> ToolMessage:
     return ToolMessage(list(blocks), tool_call_id="1")
 
@@ -39,6 +46,9 @@ def result(*blocks: Any) -> ToolMessage:
         ({"type": "non_standard", "value": {"price": 5}}, '{"price": 5}'),
         ({"type": "non_standard", "value": PICTURE}, "[image]"),
         ({"type": "refusal", "refusal": "No."}, "No."),
+        ({"type": "document", "source": {"type": "text", "data": "Page 1"}}, "Page 1"),
+        ({"type": "resource", "resource": {"uri": "file:///a", "text": "Page 1"}}, "Page 1"),
+        ({"type": "json", "json": deep(3000)}, "[data]"),
         ({"json": {"price": 5}}, '{"json": {"price": 5}}'),
         ({"image": {"format": "png", "source": {"bytes": b"x"}}}, "[image]"),
         (
