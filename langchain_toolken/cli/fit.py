@@ -49,6 +49,7 @@ def fit(
     pooling: fit_options.Pooling = None,
     bias: fit_options.Bias = "auto",
     max_false_call_rate: fit_options.MaxFalseCallRate = None,
+    negatives: fit_options.NegativesOption = "default",
     style: fit_options.StyleOption = None,
     recipe: fit_options.RecipeName = None,
     features: fit_options.FeaturesDir = None,
@@ -138,6 +139,8 @@ def fit(
                     **load,
                 )
             else:
+                if recipe is None:
+                    fit_with = partial(fit_all, negatives=fit_options.parse_negatives(negatives))
                 result = fit_with(
                     lm,
                     loaded,

@@ -12,6 +12,7 @@ from langchain_toolken.prompts.format import Style
 
 if TYPE_CHECKING:
     from langchain_toolken.toolkens.priors import PriorConfig
+    from langchain_toolken.training.negatives import Negatives
 
 # What is fitted, and where it goes.
 Tools = Annotated[str, typer.Option(help="A .py file or a module with @tool functions. Its code is executed.")]
@@ -119,9 +120,16 @@ Bias = Annotated[
 MaxFalseCallRate = Annotated[
     float | None,
     typer.Option(
-        help="Largest share of positions without a call at which a tool may be called.",
+        help="Largest share of positions without a call, and of requests that need no tool, that may get one.",
         min=0.0,
         max=0.999,
+        rich_help_panel=_TRAINING,
+    ),
+]
+NegativesOption = Annotated[
+    str,
+    typer.Option(
+        help="Requests that need no tool: default (the package's), none, or a text file with one a line.",
         rich_help_panel=_TRAINING,
     ),
 ]
@@ -213,6 +221,11 @@ def parse_prior(prior: str | None, text: str | None, pooling: str | None) -> Pri
         return PriorConfig.parse("/".join(parts))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def parse_negatives(text: str) -> Negatives:
+    """Parse --negatives: a word, or the name of a file."""
+    return text if text in ("default", "none") else Path(text)  # type: ignore[return-value]
 
 
 def parse_number(option: str, text: str, least: float = -float("inf")) -> float | Literal["auto"]:

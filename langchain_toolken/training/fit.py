@@ -10,6 +10,7 @@ from langchain_toolken.prompts.call_cards import CardForm
 from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.training.negatives import Negatives
 from langchain_toolken.training.options import Demonstrations, FitOptions, Model, Tools
 from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.steps import (
@@ -32,6 +33,9 @@ def fit(
     lam: float | Literal["auto"] = "auto",
     bias: float | Literal["auto"] = "auto",
     max_false_call_rate: float | None = None,
+    gate: bool = True,
+    evidence: bool = True,
+    negatives: Negatives = "default",
     style: Style | None = None,
     reinjection: Reinjection | None = None,
     docstring_examples: bool = True,
@@ -68,7 +72,14 @@ def fit(
             with the best F1 on held-out calls, or as `max_false_call_rate` says. A number is used while fitting, and
             kept in the set.
         max_false_call_rate: With bias "auto": choose the bias with the most right calls among those that call at no
-            more than this share of the places where a word should follow (0.01: 1%).
+            more than this share of the places where a word should follow (0.01: 1%). And of the requests that need no
+            tool, no more than this share gets a call anywhere in its answer; 5% if nothing is asked for.
+        gate: Try a gate for when to call (`evidence.gate`). It needs bias "auto", and calls that come straight after
+            requests; it is used where it does better on held-out requests.
+        evidence: Let the request's mean state and its words have a say in which tool is called, as far as that helps on
+            held-out calls (`evidence.which`). False, together with `gate`: the rows alone, as in the papers.
+        negatives: Requests that need no tool, for the gate: "default" (the package's), "none", or a text file with one
+            a line. The LM answers them once.
         style: How demonstrations are laid out, and what `ToolkenChat` then does by default. None: "completion" if more
             than half of the demonstrations are "Q: … A: …" texts; else "chat" if the tokenizer has a chat template.
         reinjection: Where results are in chat histories, "turn" or "inline". None: "turn" in chat style, as chat LMs
@@ -108,6 +119,9 @@ def fit(
         lam=lam,
         bias=bias,
         max_false_call_rate=max_false_call_rate,
+        gate=gate,
+        evidence=evidence,
+        negatives=negatives,
         style=style,
         reinjection=reinjection,
         docstring_examples=docstring_examples,

@@ -16,6 +16,7 @@ from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.tools.spec import ToolLike, ToolSpec
 from langchain_toolken.training.demonstrations.load import DemonstrationRow
+from langchain_toolken.training.negatives import Negatives
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -50,6 +51,9 @@ class FitOptions:
     lam: float | Literal["auto"] = "auto"
     bias: float | Literal["auto"] = "auto"
     max_false_call_rate: float | None = None
+    gate: bool = True
+    evidence: bool = True
+    negatives: Negatives = "default"
     style: Style | None = None
     reinjection: Reinjection | None = None
     docstring_examples: bool = True

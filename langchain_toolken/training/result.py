@@ -11,6 +11,8 @@ from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.training.calibration import BiasChoice
 from langchain_toolken.training.calibration_temperature import TemperatureChoice
 from langchain_toolken.training.demonstrations.demonstration import DroppedRow
+from langchain_toolken.training.evidence.gate import GateChoice
+from langchain_toolken.training.evidence.which import WhichChoice
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.report.figures import make_report
 from langchain_toolken.training.report.records import FitReport
@@ -36,6 +38,8 @@ class FitResult:
         selection: What cross-validation found; None if nothing was left to choose.
         bias: How the bias was chosen on held-out positions; None if it was not.
         temperature: How the calibration temperature was chosen on held-out positions; None if it was not.
+        when: How gate and operating point were chosen on held-out requests; None if no gate was tried.
+        which: How the sources of the choice among tools were weighed on held-out calls; None if they were not.
     """
 
     toolkens: ToolkenSet
@@ -50,6 +54,8 @@ class FitResult:
     selection: Selection | None = None
     bias: BiasChoice | None = None
     temperature: TemperatureChoice | None = None
+    when: GateChoice | None = None
+    which: WhichChoice | None = None
 
     @property
     def style(self) -> Style:

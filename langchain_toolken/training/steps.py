@@ -34,6 +34,7 @@ from langchain_toolken.training.demonstrations.load import (
     gather_demonstrations,
 )
 from langchain_toolken.training.demonstrations.prompt_style import reinjection_of, style_of
+from langchain_toolken.training.evidence.choose import EvidenceChoice, described_evidence, learn_evidence
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.features.processes import Processes, join_processes
 from langchain_toolken.training.fit_warnings import (
@@ -284,6 +285,8 @@ def prior_toolkens(given: Prepared, options: FitOptions) -> FitResult:
         reinjection=given.reinjection,
         prior=name,
     )
+    if options.evidence:
+        toolkens = replace(toolkens, evidence=described_evidence(given.lm, given.specs, given.style))
     return fit_result(given.lm, toolkens, given.gathered)
 
 
@@ -317,6 +320,10 @@ def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions,
         if options.bias == "auto":
             bias = choose_bias(selection.held_out, selection.logits, selection.folds, cap)
         toolkens, temperature = calibrate(toolkens, selection.held_out, selection.logits, bias, cap)
+    learned = learn_evidence(
+        given.lm, toolkens, given.gathered.features, given.gathered.demonstrations, selection, options
+    )
+    toolkens = replace(toolkens, bias=toolkens.bias + learned.bias, evidence=learned.evidence)
     return fit_result(
         given.lm,
         share_toolkens(given.crew, toolkens),
@@ -325,6 +332,7 @@ def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions,
         selection=selection,
         bias=bias,
         temperature=temperature,
+        learned=learned,
         extra_passes=extra_passes,
     )
 
@@ -368,6 +376,7 @@ def fit_result(
     selection: Selection | None = None,
     bias: BiasChoice | None = None,
     temperature: TemperatureChoice | None = None,
+    learned: EvidenceChoice | None = None,
     extra_passes: int = 0,
 ) -> FitResult:
     """Build the result; the only place that does."""
@@ -384,4 +393,6 @@ def fit_result(
         selection=selection,
         bias=bias,
         temperature=temperature,
+        when=None if learned is None else learned.when,
+        which=None if learned is None else learned.which,
     )

@@ -172,7 +172,7 @@ def test_live_histories_are_learnt_where_the_chat_model_decodes(tiny_llama: Lang
     with pytest.warns(ToolkenFitWarning, match="no demonstration is without a call"):
         fit(tiny_llama, specs, chats, lam=1e-7, bias=0.0)
     chats += [[HumanMessage("Hello!"), AIMessage("Good morning.")]]
-    result = fit(tiny_llama, specs, chats, lam=1e-7, strict=True)
+    result = fit(tiny_llama, specs, chats, lam=1e-7, strict=True, negatives="none")
     assert (result.style, result.demonstrations, result.tool_positions) == ("chat", 17, 8)
     chat = ToolkenChat.from_engine(TransformersEngine(tiny_llama), result.toolkens, reinjection="turn", max_tokens=4)
     for messages, name in ((chats[1], "add"), (chats[5], "multiply")):

@@ -166,6 +166,8 @@ def fit_by_recipe(
         prior=PriorConfig() if prior == "auto" else prior,
         lam=recipe.lam,
         bias=0.0 if bias == "auto" else bias,
+        gate=False,
+        evidence=False,
         style=style,
         reinjection=reinjection,
         docstring_examples=docstring_examples,

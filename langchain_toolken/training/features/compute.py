@@ -4,8 +4,8 @@ The LM is frozen and a toolken is never fed back as input, so the hidden state h
 logits are constants of training. One forward pass over the demonstrations gives them for every supervised position.
 
 Peak memory of the pass, in addition to the LM's: the features, N (4 d + 32) bytes, or with a folder the rows of one
-batch; the demonstrations' token ids, 8 bytes per token; the activations of one batch (`batch_tokens` tokens); and word
-logits in pieces of 4 MB.
+batch; 4 d bytes for each demonstration's request; the demonstrations' token ids, 8 bytes per token; the activations of
+one batch (`batch_tokens` tokens); and word logits in pieces of 4 MB.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -52,6 +53,8 @@ class Features:
         weight: (N,) float32, importance weight of a sampled word position, 1 for calls. The weights add up to the
             number of positions before sampling.
         demonstration: (N,) int64, index of the demonstration that the position is in, counted from 0.
+        requests: (D, d) float32, each demonstration's mean hidden state over its request, by its index; zeros for those
+            that are not used. None if they are too large for memory, or not known.
         dropped: Demonstrations that don't fit into the context, or whose call has no position.
         lm_passes: How often each demonstration went through the LM: 1, or 0 if everything was read from a folder.
         tokens: Number of tokens that went through the LM.
@@ -65,6 +68,7 @@ class Features:
     target_logit: Tensor
     weight: Tensor
     demonstration: Tensor
+    requests: Tensor | None = None
     dropped: tuple[DroppedRow, ...] = ()
     lm_passes: int = 1
     tokens: int = 0
@@ -77,7 +81,7 @@ class Features:
         Args:
             hidden: (N, d), the hidden states.
             columns: The columns target, weight and demonstration, (N,) each, and words, (N, 3) as `run_batch` gives it.
-            **facts: `dropped`, `lm_passes`, `tokens` and `seconds`.
+            **facts: `requests`, `dropped`, `lm_passes`, `tokens` and `seconds`.
         """
         words = columns["words"]
         return cls(
@@ -199,7 +203,7 @@ def compute_features(
         batch_tokens = 1024 if lm.device.type == "cpu" else 16384
     fits = sum(len(one.positions) for one in supervisions) * lm.hidden_size * 4 <= in_memory_bytes
     if folder is None and fits and processes.count == 1:
-        features = _in_memory(lm, plan_batches(supervisions, batch_tokens), progress)
+        features = _in_memory(lm, plan_batches(supervisions, batch_tokens), len(demonstrations), progress)
         return replace(features, dropped=tuple(dropped), seconds=time.perf_counter() - began)
 
     temporary = TemporaryDirectory(prefix="toolken-features-") if folder is None and processes.main else None
@@ -234,11 +238,14 @@ def compute_features(
         if not alone:  # another process may have written here too
             FeatureStore.resume(place, progress=progress)
         columns, mapped = store.columns(), store.hidden()
+        small = len(demonstrations) * lm.hidden_size * 4 <= IN_MEMORY_BYTES
+        requests = _by_demonstration(batches, store.requests(), len(demonstrations)) if small else None
         hidden = mapped.to(torch.float32, copy=True) if fits else MappedStates(mapped, folder=temporary)
         processes.wait()  # the main process deletes a temporary folder with its last view of it
     return Features.from_columns(
         hidden,
         columns,
+        requests=requests,
         dropped=tuple(dropped),
         lm_passes=1 if missing else 0,
         tokens=sum(batches[i].tokens for i in missing),
@@ -246,18 +253,31 @@ def compute_features(
     )
 
 
-def _in_memory(lm: LanguageModel, batches: Sequence[PassBatch], progress: Progress | None) -> Features:
+def _in_memory(
+    lm: LanguageModel, batches: Sequence[PassBatch], demonstrations: int, progress: Progress | None
+) -> Features:
     rows = batches[-1].rows.stop
     hidden, words = torch.empty(rows, lm.hidden_size), torch.empty(rows, 3)
     total = sum(1 for batch in batches for _ in batch.supervisions)
     done = 0
+    asked: list[Tensor] = []
     for batch in batches:
-        hidden[batch.rows], words[batch.rows] = run_batch(lm, batch)
+        hidden[batch.rows], words[batch.rows], means = run_batch(lm, batch)
+        asked.append(means)
         done += sum(1 for _ in batch.supervisions)
         if progress is not None:
             progress(done, total, "LM pass")
     tokens = sum(batch.tokens for batch in batches)
-    return Features.from_columns(hidden, {**_targets(batches), "words": words}, tokens=tokens)
+    requests = _by_demonstration(batches, torch.cat(asked), demonstrations)
+    return Features.from_columns(hidden, {**_targets(batches), "words": words}, requests=requests, tokens=tokens)
+
+
+def _by_demonstration(batches: Sequence[PassBatch], means: Tensor, demonstrations: int) -> Tensor:
+    """Put the requests' mean states, which are in the order of the batches, in that of the demonstrations."""
+    found = torch.zeros(demonstrations, means.shape[1])
+    order = torch.tensor([one.demonstration for batch in batches for one in batch.supervisions])
+    found[order] = means.float()
+    return found
 
 
 def _run(
@@ -296,6 +316,7 @@ def _opened(
             batch_tokens=batch_tokens,
             hidden_size=hidden_size,
             rows=[0, *(batch.rows.stop for batch in batches)],
+            requests=[0, *accumulate(sum(1 for _ in batch.supervisions) for batch in batches)],
             targets=_targets(batches),
             durable=durable,
         )

@@ -13,6 +13,7 @@ from langchain_toolken.prompts.content import bos_ids, encode_with_ends
 from langchain_toolken.prompts.format import ANSWER, PromptFormat, Reinjection, Style
 from langchain_toolken.prompts.messages import completion_text
 from langchain_toolken.prompts.quoting import label_reading
+from langchain_toolken.prompts.requests import question_of, request_of, tokens_between
 from langchain_toolken.prompts.turns import Turn, turns_of
 
 if TYPE_CHECKING:
@@ -30,12 +31,15 @@ class RenderedDemonstration:
         call_positions: For each call, the index of the last token that ends at or before the call's start (the position
             whose next token is the toolken); None if the call is outside the supervised part.
         first_supervised: Index of the first position whose next token belongs to the answer.
+        request: Where the request's tokens start and stop (`prompts.requests`). Of a text without a question: what is
+            before its first call, or all of it.
     """
 
     ids: tuple[int, ...]
     ends: tuple[int | None, ...]
     call_positions: tuple[int | None, ...]
     first_supervised: int
+    request: tuple[int, int]
 
 
 def render_demonstration(
@@ -81,7 +85,14 @@ def render_demonstration(
         max(_last_ending_at(ends, text_start, start), first) if answer_start <= start <= len(text) else None
         for start in calls_starts
     )
-    return RenderedDemonstration(tuple(ids), tuple(ends), calls, first)
+    asked = question_of(text)
+    if asked is None:
+        request = (0, 1 + min((call for call in calls if call is not None), default=len(ids) - 1))
+    elif style == "completion":
+        request = tokens_between(ends, *asked)
+    else:
+        request = request_of(tokenizer, turns, PromptFormat("chat")).span
+    return RenderedDemonstration(tuple(ids), tuple(ends), calls, first, request)
 
 
 def render_answer(
@@ -138,9 +149,10 @@ def render_answer(
         text_start = len(ids)
     # A new answer begins at the prompt's end: the LM writes the space before it (`chat_templates.answer_lead`).
     beginning = -1 if text and not already else 0
+    request = request_of(tokenizer, turns, layout).span
     first = _last_ending_at(ends, text_start, beginning)
     calls = tuple(_last_ending_at(ends, text_start, start or beginning) for start in calls_starts)
-    return RenderedDemonstration(tuple(ids), tuple(ends), calls, first)
+    return RenderedDemonstration(tuple(ids), tuple(ends), calls, first, request)
 
 
 def _last_ending_at(ends: Sequence[int | None], text_start: int, character: int) -> int:

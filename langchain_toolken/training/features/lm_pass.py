@@ -54,11 +54,11 @@ class PassBatch:
 def plan_batches(supervisions: Sequence[Supervision], batch_tokens: int) -> list[PassBatch]:
     """Group demonstrations into batches of at most `batch_tokens` tokens, padding included, or of a single sequence.
 
-    Tokens after the last supervised position are not run. A demonstration whose ids are a prefix of another's is
-    learned from the other's states, which are the same in a causal LM. So a chat history with several answers goes
-    through the LM once, if each answer's layout continues the previous one's.
+    Tokens after the last supervised position and the request are not run. A demonstration whose ids are a prefix of
+    another's is learned from the other's states, which are the same in a causal LM. So a chat history with several
+    answers goes through the LM once, if each answer's layout continues the previous one's.
     """
-    needed = [one.ids[: max(one.positions) + 1] for one in supervisions]
+    needed = [one.ids[: max(*one.positions, one.request[1] - 1) + 1] for one in supervisions]
     # In lexicographic order everything that begins with x directly follows x.
     order = sorted(range(len(supervisions)), key=lambda i: needed[i])
     groups: list[tuple[tuple[int, ...], list[int]]] = []
@@ -85,13 +85,14 @@ def plan_batches(supervisions: Sequence[Supervision], batch_tokens: int) -> list
 
 
 @torch.inference_mode()
-def run_batch(lm: LanguageModel, batch: PassBatch) -> tuple[Tensor, Tensor]:
-    """Run a batch and return what training needs of its n positions, on the CPU.
+def run_batch(lm: LanguageModel, batch: PassBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Run a batch and return what training needs of its n positions and m demonstrations, on the CPU.
 
     Returns:
         hidden: (n, d) in the LM's dtype, the input of the output head.
         words: (n, 3) float32: logsumexp of the word logits, the largest word logit, and the logit of the word that
             follows (0 if a tool is called).
+        requests: (m, d) in the LM's dtype: the mean hidden state over each demonstration's request.
     """
     device = lm.device
     with fast_linear(device):
@@ -101,6 +102,9 @@ def run_batch(lm: LanguageModel, batch: PassBatch) -> tuple[Tensor, Tensor]:
         states = lm.hidden_states(input_ids)
         rows = [row for row, group in enumerate(batch.supervised) for one in group for _ in one.positions]
         positions = [position for one in batch.supervisions for position in one.positions]
+        asked = [(row, *one.request) for row, group in enumerate(batch.supervised) for one in group]
+        requests = torch.stack([states[row, start:stop].float().mean(dim=0) for row, start, stop in asked])
+        requests = requests.to(states.dtype).cpu()
         states = states[torch.tensor(rows, device=states.device), torch.tensor(positions, device=states.device)]
         following = torch.tensor([word for one in batch.supervisions for word in one.words])
         calls = torch.tensor([tool >= 0 for one in batch.supervisions for tool in one.tools])
@@ -113,4 +117,4 @@ def run_batch(lm: LanguageModel, batch: PassBatch) -> tuple[Tensor, Tensor]:
             words[part, 1] = logits.amax(dim=-1).cpu()
             words[part, 2] = logits.gather(1, following[part, None].to(logits.device))[:, 0].cpu()
         words[calls, 2] = 0.0
-        return states.cpu(), words
+        return states.cpu(), words, requests

@@ -15,8 +15,6 @@ from langchain_toolken.errors import ToolkenError
 
 MANIFEST = "manifest.json"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Version 2 begins with its checksum.
-_SEALED_SINCE = 2
 # A hundred million batches take 1 GB.
 _MOST_BYTES = 1 << 30
 
@@ -81,18 +79,20 @@ class Manifest(BaseModel):
         batch_tokens: Most tokens per batch.
         hidden_size: d.
         rows: Index of each batch's first position, followed by N.
+        requests: Index of each batch's first demonstration in requests.bin, followed by M.
         targets_sha256: Checksum of targets.safetensors.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["langchain-toolken features"] = "langchain-toolken features"
-    version: Literal[1, 2] = 2
+    version: Literal[3] = 3
     byteorder: str = sys.byteorder
     source: FeatureSource
     batch_tokens: int = Field(ge=1)
     hidden_size: int = Field(ge=1)
     rows: tuple[int, ...]
+    requests: tuple[int, ...]
     targets_sha256: str
 
     def to_bytes(self) -> bytes:
@@ -123,10 +123,11 @@ def read_manifest(folder: Path) -> Manifest:
         raise damaged(
             folder, f"{MANIFEST} is not a features manifest of this version ({_first_line(error)})"
         ) from error
-    if whole is None and manifest.version >= _SEALED_SINCE:
+    if whole is None:
         raise damaged(folder, f"{MANIFEST} was changed after it was written (it has no checksum)")
     rows = manifest.rows
-    if manifest.source.dtype not in DTYPES or len(rows) < 2 or rows[0] != 0 or list(rows) != sorted(set(rows)):
+    bad = any(len(r) != len(rows) or r[0] != 0 or list(r) != sorted(set(r)) for r in (rows, manifest.requests))
+    if manifest.source.dtype not in DTYPES or len(rows) < 2 or bad:
         raise damaged(folder, f"{MANIFEST} holds an unknown dtype or rows out of order")
     if manifest.byteorder != sys.byteorder:
         raise FeatureStoreError(

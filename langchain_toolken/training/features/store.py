@@ -3,13 +3,14 @@
     manifest.json        what the features are of, and their layout
     hidden.bin           (N, d) hidden states in the LM's dtype, row by row
     words.bin            (N, 3) float32: logsumexp of the word logits, the largest, that of the word that follows
+    requests.bin         (M, d) mean hidden states over the requests of M demonstrations, in the LM's dtype
     targets.safetensors  target (N,) int64, weight (N,) float32, demonstration (N,) int64
     done-R.jsonl         the batches that process R has finished, one per line, with the sha256 of their rows
 
 A batch's rows are on disk before its line is, so a line means that the batch is complete. The size is known before the
-LM runs: N (d b + 12 + 20) bytes for N positions, with b = 4 bytes for an LM in float32 and 2 for one in bfloat16 or
-float16, whose states are stored as they are. For 47,000 tools with ten demonstrations each, d = 4096 in bfloat16, one
-call and 8 words per demonstration: 470,000 x 9 x 8,224 bytes = 35 GB.
+LM runs: N (d b + 32) + M d b bytes for N positions of M demonstrations, with b = 4 bytes for an LM in float32 and 2 for
+one in bfloat16 or float16, whose states are stored as they are. For 47,000 tools with ten demonstrations each, d = 4096
+in bfloat16, one call and 8 words per demonstration: 470,000 x (9 x 8,224 + 8,192) bytes = 39 GB.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,7 +44,8 @@ from langchain_toolken.training.features.manifest import (
     read_manifest,
 )
 
-_HIDDEN, _WORDS, _TARGETS, _DONE = "hidden.bin", "words.bin", "targets.safetensors", "done-{}.jsonl"
+_HIDDEN, _WORDS, _REQUESTS = "hidden.bin", "words.bin", "requests.bin"
+_TARGETS, _DONE = "targets.safetensors", "done-{}.jsonl"
 _LOCK, _UNFINISHED = "lock", f"{MANIFEST}.new"
 
 
@@ -123,6 +125,7 @@ class FeatureStore:
         batch_tokens: int,
         hidden_size: int,
         rows: Sequence[int],
+        requests: Sequence[int],
         targets: dict[str, Tensor],
         durable: bool = True,
     ) -> FeatureStore:
@@ -134,6 +137,7 @@ class FeatureStore:
             batch_tokens: Most tokens per batch.
             hidden_size: d.
             rows: Index of each batch's first position, followed by N.
+            requests: Index of each batch's first demonstration, followed by M.
             targets: The columns target, weight and demonstration, (N,) each.
             durable: Sync each batch to disk, so that it survives a crash of the machine. Off for temporary stores.
 
@@ -151,11 +155,12 @@ class FeatureStore:
             batch_tokens=batch_tokens,
             hidden_size=hidden_size,
             rows=tuple(rows),
+            requests=tuple(requests),
             targets_sha256=hashlib.sha256(content).hexdigest(),
         )
-        for name, width in _row_bytes(manifest).items():
+        for name, (width, starts) in _rows_of(manifest).items():
             with writing(folder / name), open(folder / name, "wb") as file:
-                file.truncate(manifest.rows[-1] * width)
+                file.truncate(starts[-1] * width)
                 _sync(file, durable=durable)
         _write(folder / _UNFINISHED, manifest.to_bytes(), durable=durable)
         with writing(folder / MANIFEST):
@@ -188,7 +193,7 @@ class FeatureStore:
         """
         manifest = read_manifest(folder)
         targets = folder / _TARGETS
-        sizes = {folder / name: manifest.rows[-1] * width for name, width in _row_bytes(manifest).items()}
+        sizes = {folder / name: starts[-1] * width for name, (width, starts) in _rows_of(manifest).items()}
         for file in (targets, *sizes):
             if not file.is_file():
                 raise damaged(folder, f"{file.name} is missing")
@@ -203,13 +208,14 @@ class FeatureStore:
             store._check(done, progress)
         return store
 
-    def write(self, batch: int, hidden: Tensor, words: Tensor) -> None:
+    def write(self, batch: int, hidden: Tensor, words: Tensor, requests: Tensor) -> None:
         """Write a batch's rows and note that it is done.
 
         Args:
             batch: Index of the batch.
             hidden: (n, d), from `run_batch`.
             words: (n, 3) float32, from `run_batch`.
+            requests: (m, d), from `run_batch`.
 
         Raises:
             FeatureStoreError: The states are not in the store's dtype.
@@ -218,11 +224,12 @@ class FeatureStore:
         if hidden.dtype != self.dtype:
             raise FeatureStoreError(f"{self.folder} holds {self.dtype} states, but the LM gives {hidden.dtype}")
         digest = hashlib.sha256()
-        for (name, width), rows in zip(_row_bytes(self.manifest).items(), (hidden, words), strict=True):
+        parts = zip(_rows_of(self.manifest).items(), (hidden, words, requests), strict=True)
+        for (name, (width, starts)), rows in parts:
             content = rows.contiguous().view(torch.uint8).numpy().tobytes()
             digest.update(content)
             with writing(self.folder / name), open(self.folder / name, "r+b") as file:
-                file.seek(self.manifest.rows[batch] * width)
+                file.seek(starts[batch] * width)
                 file.write(content)
                 _sync(file, durable=self._durable)
         note = self.folder / _DONE.format(self._rank)
@@ -257,23 +264,28 @@ class FeatureStore:
         """Return the hidden states (N, d), memory-mapped, in the dtype that the LM ran in. Don't write to them."""
         return self._mapped(_HIDDEN, self.manifest.hidden_size, self.dtype)
 
+    def requests(self) -> Tensor:
+        """Return the requests' mean states (M, d), memory-mapped, in the dtype that the LM ran in."""
+        return self._mapped(_REQUESTS, self.manifest.hidden_size, self.dtype)
+
     def _mapped(self, name: str, width: int, dtype: torch.dtype) -> Tensor:
-        rows = self.manifest.rows[-1]
+        rows = _rows_of(self.manifest)[name][1][-1]
         return torch.from_file(str(self.folder / name), size=rows * width, dtype=dtype).view(rows, width)
 
     def _check(self, done: dict[int, set[str]], progress: Progress | None) -> None:
-        widths = _row_bytes(self.manifest)
-        with open(self.folder / _HIDDEN, "rb") as hidden, open(self.folder / _WORDS, "rb") as words:
+        files = _rows_of(self.manifest)
+        with ExitStack() as stack:
+            opened = {name: stack.enter_context(open(self.folder / name, "rb")) for name in files}
             for number, batch in enumerate(sorted(done), start=1):
                 digest = hashlib.sha256()
-                start, stop = self.manifest.rows[batch : batch + 2]
-                for file, width in zip((hidden, words), widths.values(), strict=True):
-                    file.seek(start * width)
-                    digest.update(file.read((stop - start) * width))
+                for name, (width, starts) in files.items():
+                    opened[name].seek(starts[batch] * width)
+                    digest.update(opened[name].read((starts[batch + 1] - starts[batch]) * width))
                 if digest.hexdigest() not in done[batch]:
+                    start, stop = self.manifest.rows[batch : batch + 2]
                     raise damaged(
                         self.folder,
-                        f"positions {start} to {stop - 1} in {_HIDDEN} or {_WORDS} do not match their checksum",
+                        f"positions {start} to {stop - 1} in {', '.join(files)} do not match their checksum",
                     )
                 if progress is not None:
                     progress(number, len(done), "check features")
@@ -281,7 +293,7 @@ class FeatureStore:
 
 def _refuse_other_files(folder: Path) -> None:
     """Raise FeatureStoreError if `folder` can't be a features folder, nor become one."""
-    ours = {_HIDDEN, _WORDS, _TARGETS, _UNFINISHED, _LOCK}  # may be left by a kill before the manifest was in place
+    ours = {_HIDDEN, _WORDS, _REQUESTS, _TARGETS, _UNFINISHED, _LOCK}  # left by a kill before the manifest was there
     if os.path.lexists(folder) and not folder.is_dir():
         raise FeatureStoreError(f"{folder} is a file: choose an empty folder, or one that does not exist")
     if folder.is_dir() and not (folder / MANIFEST).exists() and any(f.name not in ours for f in folder.iterdir()):
@@ -302,9 +314,14 @@ def _sync(stream: BinaryIO, *, durable: bool) -> None:
         os.fsync(stream.fileno())
 
 
-def _row_bytes(manifest: Manifest) -> dict[str, int]:
-    """Return the bytes per row of hidden.bin and words.bin, in the order of `write`'s arguments."""
-    return {_HIDDEN: manifest.hidden_size * DTYPES[manifest.source.dtype].itemsize, _WORDS: 3 * 4}
+def _rows_of(manifest: Manifest) -> dict[str, tuple[int, tuple[int, ...]]]:
+    """Return each file's bytes per row and where each batch's rows start, in the order of `write`'s arguments."""
+    state = manifest.hidden_size * DTYPES[manifest.source.dtype].itemsize
+    return {
+        _HIDDEN: (state, manifest.rows),
+        _WORDS: (3 * 4, manifest.rows),
+        _REQUESTS: (state, manifest.requests),
+    }
 
 
 def _finished(folder: Path, manifest: Manifest) -> dict[int, set[str]]:

@@ -37,6 +37,7 @@ class Supervision:
         tools: For each position, the index of the tool to call, or -1 if a word follows.
         words: For each position, the id of that word; 0 if a tool is called.
         weights: For each position, its importance weight (see `supervise`); 1 for calls.
+        request: Where the tokens of its request start and stop in `ids`.
     """
 
     demonstration: int
@@ -45,6 +46,7 @@ class Supervision:
     tools: tuple[int, ...]
     words: tuple[int, ...]
     weights: tuple[float, ...]
+    request: tuple[int, int] = (0, 1)
 
 
 def supervise(
@@ -114,7 +116,7 @@ def fingerprint(supervisions: Sequence[Supervision]) -> str:
     """Return the sha256 of what the LM pass and the objective read of the demonstrations: ids, positions, targets."""
     digest = hashlib.sha256()
     for one in supervisions:
-        digest.update(array("q", (one.demonstration, len(one.ids), len(one.positions))).tobytes())
+        digest.update(array("q", (one.demonstration, len(one.ids), len(one.positions), *one.request)).tobytes())
         for column in (one.ids, one.positions, one.tools, one.words):
             digest.update(array("q", column).tobytes())
         digest.update(array("d", one.weights).tobytes())
@@ -180,4 +182,5 @@ def _supervise_one(
         tools=(*(k for _, k in calls), *(-1 for _ in kept)),
         words=(*(0 for _ in calls), *(ids[p + 1] for p in kept)),
         weights=(*(1.0 for _ in calls), *(weight for _ in kept)),
+        request=(min(rendered.request[0], len(ids) - 1), min(rendered.request[1], len(ids))),
     )

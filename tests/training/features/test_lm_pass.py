@@ -48,19 +48,23 @@ def history() -> list[Demonstration]:
     )
 
 
-def alone(lm: LanguageModel, supervision: Supervision) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hidden states and word logits of one demonstration alone: no batch, no padding, the model's own head."""
+def alone(lm: LanguageModel, supervision: Supervision) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Hidden states, word logits and the request's mean state of one demonstration: no batch, the model's own head."""
     with torch.no_grad():
         output = lm.model(torch.tensor([supervision.ids]), output_hidden_states=True)
     positions = torch.tensor(supervision.positions)
-    return output.hidden_states[-1][0, positions], output.logits[0, positions].float()
+    states = output.hidden_states[-1][0]
+    request = states[slice(*supervision.request)].mean(dim=0)
+    return states[positions], output.logits[0, positions].float(), request
 
 
 def assert_as_alone(lm: LanguageModel, found: Features, supervisions: list[Supervision]) -> None:
     for one in supervisions:
         mine = found.subset(found.demonstration == one.demonstration)
-        hidden, logits = alone(lm, one)
+        hidden, logits, request = alone(lm, one)
         scale = float(hidden.abs().max())
+        assert found.requests is not None
+        torch.testing.assert_close(found.requests[one.demonstration], request, rtol=0, atol=1e-5 * max(scale, 1))
         torch.testing.assert_close(mine.hidden[:], hidden, rtol=0, atol=1e-5 * max(scale, 1))
         scale = max(float(logits.abs().max()), 1)
         torch.testing.assert_close(mine.word_logsumexp, logits.logsumexp(1), rtol=0, atol=1e-5 * scale)
@@ -101,7 +105,7 @@ def test_an_answer_that_is_laid_out_otherwise_later_takes_a_pass_of_its_own(tiny
     batches = plan_batches([one, goes_on, differs], 100)
     assert [batch.sequences for batch in batches] == [((5, 6, 8, 7, 9), (5, 6, 7, 9))]
     assert [[s.demonstration for s in group] for group in batches[0].supervised] == [[2], [0, 1]]
-    hidden, words = run_batch(tiny_llama, batches[0])
+    hidden, words, _ = run_batch(tiny_llama, batches[0])
     assert hidden.shape == (4, tiny_llama.hidden_size)
     assert words[:, 2].tolist()[-1] == 0, "a call has no word"
 

@@ -173,8 +173,8 @@ def forked(folder, kill_at):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 assert forked("whole", None) == 0
-made = 5  # three files, the manifest and the folder
-writes = made + 3 * (len((root / "whole" / "done-0.jsonl").read_text().splitlines()))
+made = 6  # four files, the manifest and the folder
+writes = made + 4 * (len((root / "whole" / "done-0.jsonl").read_text().splitlines()))
 assert writes >= 14
 for kill_at in range(1, writes):
     folder = f"killed-{{kill_at}}"
@@ -183,9 +183,10 @@ for kill_at in range(1, writes):
         with open(root / folder / "done-0.jsonl", "ab") as notes:
             notes.write(b'{{"batch": 0, "sha')  # left by a kill during a write
         before = (root / folder / "done-0.jsonl").read_bytes().count(b"\\n")
-        assert before == (kill_at - made) // 3
+        assert before == (kill_at - made) // 4
     assert forked(folder, None) == 0, kill_at
-    assert (root / folder / "done-0.jsonl").read_bytes().count(b"\\n") == writes // 3 - 1, "finished batches ran again"
+    noted = (root / folder / "done-0.jsonl").read_bytes().count(b"\\n")
+    assert noted == (writes - made) // 4, "finished batches ran again"
 print(writes)
 """
     done = subprocess.run(
@@ -198,7 +199,7 @@ print(writes)
     )
     assert done.returncode == 0, done.stderr
     for kill_at in range(1, int(done.stdout)):
-        for name in ("hidden.bin", "words.bin", "targets.safetensors", "manifest.json", "done-0.jsonl"):
+        for name in ("hidden.bin", "words.bin", "requests.bin", "targets.safetensors", "manifest.json", "done-0.jsonl"):
             killed, whole = (tmp_path / folder / name for folder in (f"killed-{kill_at}", "whole"))
             assert killed.read_bytes() == whole.read_bytes(), (kill_at, name)
 
@@ -280,7 +281,7 @@ def edited(folder: Path, **changes: object) -> None:
         ({"batch_tokens": 0}, "batch_tokens"),
         ({"hidden_size": -1}, "hidden_size"),
         ({"rows": [0]}, "rows out of order"),
-        ({"rows": [0, 10**4000]}, "bytes instead of"),
+        ({"rows": [0, 10**4000], "requests": [0, 9]}, "bytes instead of"),
     ],
 )
 def test_an_edited_manifest_is_told(
@@ -292,12 +293,20 @@ def test_an_edited_manifest_is_told(
         compute(tiny_llama, tmp_path)
 
 
-def test_a_manifest_of_the_first_version_is_read(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+def test_a_folder_of_an_earlier_version_is_refused_with_what_to_do(tiny_llama: LanguageModel, tmp_path: Path) -> None:
     compute(tiny_llama, tmp_path)
-    content = json.loads((tmp_path / "manifest.json").read_text())
-    del content["sha256"]
-    (tmp_path / "manifest.json").write_text(json.dumps({**content, "version": 1}))
-    assert compute(tiny_llama, tmp_path).lm_passes == 0
+    edited(tmp_path, version=2)
+    with pytest.raises(FeatureStoreError, match="not a features manifest of this version.*Delete the folder"):
+        compute(tiny_llama, tmp_path)
+
+
+def test_the_requests_mean_states_are_kept(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+    first, again = compute(tiny_llama, tmp_path), compute(tiny_llama, tmp_path)
+    assert again.lm_passes == 0
+    assert first.requests is not None
+    assert again.requests is not None
+    assert first.requests.abs().sum(dim=1).min() > 0
+    assert torch.equal(first.requests, again.requests)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "done-0.jsonl", "targets.safetensors", "hidden.bin"])

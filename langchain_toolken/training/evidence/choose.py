@@ -1,0 +1,242 @@
+"""From features and a fitted set to its evidence: when to call (`gate`) and which tool (`which`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from langchain_core.messages import HumanMessage
+from torch import Tensor
+
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.prompts.format import Style
+from langchain_toolken.prompts.requests import question_of
+from langchain_toolken.prompts.turns import turns_of
+from langchain_toolken.toolkens.evidence import Evidence
+from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.training.cross_validation import assign_folds, position_logits
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
+from langchain_toolken.training.evidence.gate import GateChoice, GatePositions, choose_gate
+from langchain_toolken.training.evidence.which import Calls, WhichChoice, assumed_which, choose_which
+from langchain_toolken.training.features.compute import Features, compute_features
+from langchain_toolken.training.negatives import negative_features
+from langchain_toolken.training.options import FitOptions
+from langchain_toolken.training.selection import FOLDS, Selection
+
+# Positions that a gate is fitted on; of more, whole demonstrations are left out by chance.
+_MOST_POSITIONS = 40_000
+# Calls whose logits say how far apart the toolkens are.
+_LOOKED_AT = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class EvidenceChoice:
+    """What was learned besides the rows.
+
+    Attributes:
+        evidence: For the set; None if nothing helps.
+        when: How the gate was chosen; None if it was not tried.
+        which: How the sources were weighed; None if they were not.
+        bias: What to add to the set's bias, so that the toolkens alone keep to the share of plain requests with a call.
+    """
+
+    evidence: Evidence | None = None
+    when: GateChoice | None = None
+    which: WhichChoice | None = None
+    bias: float = 0.0
+
+
+def request_text(demonstration: Demonstration) -> str:
+    """Return the words that a demonstration's calls are made for.
+
+    The last user's message; a text's question; or, of a text without one, what is before its first call.
+    """
+    if demonstration.before:
+        turns = turns_of(demonstration.before, "turn")
+        asked = [turn.text for turn in turns if turn.role == "user" and turn.text.strip()]
+        return asked[-1] if asked else "\n".join(turn.text for turn in turns)
+    question = question_of(demonstration.text)
+    if question is not None:
+        return demonstration.text[slice(*question)]
+    return demonstration.text[: min((call.start for call in demonstration.calls), default=len(demonstration.text))]
+
+
+def calls_at_once(demonstrations: Sequence[Demonstration]) -> bool:
+    """Tell whether most calls come straight after a request.
+
+    Then whether to call is a question about the request, which a gate answers, and plain requests show the other side.
+    Where calls come inside of answers, the words of these answers show it.
+    """
+    straight = calling = 0
+    for demonstration in demonstrations:
+        if demonstration.calls:
+            question = question_of(demonstration.text)
+            answer = 0 if question is None else question[1] + len("\nA:")
+            asked = bool(demonstration.before) or question is not None
+            straight += asked and not demonstration.text[answer : demonstration.calls[0].start].strip()
+            calling += 1
+    return 2 * straight > calling
+
+
+def learn_evidence(
+    lm: LanguageModel,
+    toolkens: ToolkenSet,
+    features: Features | None,
+    demonstrations: Sequence[Demonstration],
+    selection: Selection | None,
+    options: FitOptions,
+) -> EvidenceChoice:
+    """Learn when to call and which tool besides the rows, as far as the options ask for it and it helps.
+
+    A bias that the caller gave says when, so there is no gate then. The other arguments are those of `choose_evidence`.
+    """
+    gate = options.gate and options.bias == "auto"
+    if features is None or not (gate or options.evidence):
+        return EvidenceChoice()
+    negatives = None
+    if gate and calls_at_once(demonstrations):
+        style = toolkens.provenance.style
+        negatives = negative_features(
+            lm, options.negatives, style, folder=options.features_dir, progress=options.progress
+        )
+    return choose_evidence(
+        toolkens,
+        features,
+        demonstrations,
+        selection,
+        negatives,
+        fitted_bias=options.fitted_bias,
+        gate=gate,
+        which=options.evidence,
+        max_false_calls=options.max_false_call_rate,
+        seed=options.seed,
+    )
+
+
+def choose_evidence(
+    toolkens: ToolkenSet,
+    features: Features,
+    demonstrations: Sequence[Demonstration],
+    selection: Selection | None,
+    negatives: Features | None,
+    *,
+    fitted_bias: float,
+    gate: bool = True,
+    which: bool = True,
+    max_false_calls: float | None = None,
+    seed: int = 0,
+) -> EvidenceChoice:
+    """Learn when to call and which tool, as far as it helps on held-out demonstrations.
+
+    Args:
+        toolkens: The set, with its biases chosen.
+        features: What it was fitted on.
+        demonstrations: The demonstrations of the features.
+        selection: Held-out logits; None without a cross-validation.
+        negatives: Features of requests that need no tool.
+        fitted_bias: The bias that the selection's logits contain.
+        gate: Whether to try a gate.
+        which: Whether to weigh further sources for the choice among tools.
+        max_false_calls: The largest share of plain requests that may get a call; see `choose_gate`.
+        seed: See `choose_gate`.
+    """
+    logits = _held_out(features, selection, toolkens.biases - fitted_bias)
+    at_once = calls_at_once(demonstrations)
+    chosen = None
+    if which and features.tool_positions and len(toolkens) > 1:
+        at = (features.target >= 0).nonzero()[:_LOOKED_AT, 0]
+        final = position_logits(features.subset(at), toolkens.matrix, toolkens.biases)
+        chosen = choose_which(_calls(features, demonstrations, logits, seed), toolkens.specs, final, seed)
+    when = None
+    if gate and features.requests is not None and at_once:
+        when = choose_gate(_positions(features, logits, toolkens, negatives, seed), max_false_calls, seed)
+    row = None if when is None else when.gate
+    evidence = None
+    # Inside an answer it is the words so far that tell the tool: without a measurement, the request is no guide there.
+    if chosen is not None and chosen.helps and (at_once or not chosen.assumed):
+        evidence = replace(chosen.evidence, gate=row)
+    elif row is not None:
+        evidence = Evidence(gate=row)
+    return EvidenceChoice(evidence, when, chosen, 0.0 if when is None else when.bias)
+
+
+def described_evidence(lm: LanguageModel, specs: Sequence[ToolSpec], style: Style) -> Evidence:
+    """Return the evidence for tools of which nothing but their descriptions is known.
+
+    Each description is put to the LM as a request for its tool, so that the mean state of a request can be compared
+    with it; and its words are compared.
+    """
+    demonstrations = [_as_request(spec, style) for spec in specs]
+    features = compute_features(lm, demonstrations, [spec.name for spec in specs], style)
+    calls = _calls(features, demonstrations, None, 0)
+    return assumed_which(calls, specs).evidence
+
+
+def _as_request(spec: ToolSpec, style: Style) -> Demonstration:
+    said = " ".join(spec.description.split()) or spec.name
+    if style == "completion":
+        text = f"Q: {said}\nA: "
+        return Demonstration(text=text, calls=(DemonstratedCall(start=len(text), tool=spec.name),))
+    call = DemonstratedCall(start=0, tool=spec.name)
+    return Demonstration(text="", calls=(call,), before=(HumanMessage(said),))
+
+
+def _held_out(features: Features, selection: Selection | None, biases: Tensor) -> Tensor | None:
+    """(N, K) held-out logits with the set's biases, NaN where none are known; None without any."""
+    if selection is None or selection.logits is None or selection.positions is None:
+        return None
+    found = torch.full((len(features), selection.logits.shape[1]), float("nan"))
+    found[selection.positions] = selection.logits + biases
+    return found
+
+
+def _calls(features: Features, demonstrations: Sequence[Demonstration], logits: Tensor | None, seed: int) -> Calls:
+    at = (features.target >= 0).nonzero()[:, 0]
+    number = features.demonstration[at]
+    texts = {i: request_text(demonstrations[i]) for i in number.unique().tolist()}
+    return Calls(
+        tool=features.target[at],
+        request=None if features.requests is None else features.requests[number],
+        texts=tuple(texts[i] for i in number.tolist()),
+        demonstration=number,
+        fold=assign_folds(features, FOLDS, seed)[at],
+        logits=None if logits is None else logits[at],
+    )
+
+
+def _positions(
+    features: Features, logits: Tensor | None, toolkens: ToolkenSet, negatives: Features | None, seed: int
+) -> GatePositions:
+    assert features.requests is not None
+    count = len(features.requests)
+    kept = torch.arange(len(features))
+    if len(features) > _MOST_POSITIONS:
+        share = torch.rand(count, generator=torch.Generator().manual_seed(seed)) < _MOST_POSITIONS / len(features)
+        kept = kept[share[features.demonstration]]
+    number = features.demonstration[kept]
+    lead = torch.full((len(kept),), float("nan"))
+    if logits is not None:
+        lead = logits[kept].amax(dim=1) - features.word_max[kept]
+    own = GatePositions(
+        states=features.hidden[kept],
+        requests=features.requests[number],
+        call=features.target[kept] >= 0,
+        request=number,
+        group=torch.zeros(len(kept), dtype=torch.int64),
+        today=lead,
+    )
+    if negatives is None or negatives.requests is None:
+        return own
+    best = position_logits(negatives, toolkens.matrix, toolkens.biases).amax(dim=1)
+    return own.join(
+        GatePositions(
+            states=negatives.hidden[:],
+            requests=negatives.requests[negatives.demonstration],
+            call=torch.zeros(len(negatives), dtype=torch.bool),
+            request=negatives.demonstration + count,
+            group=torch.ones(len(negatives), dtype=torch.int64),
+            today=best - negatives.word_max,
+        )
+    )

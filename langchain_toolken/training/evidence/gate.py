@@ -1,0 +1,259 @@
+"""When to call: a gate, one more row that tells calls from words, and the operating point of its log odds.
+
+Greedy decoding calls where the best toolken beats the best word, and no toolken is fitted to be above all words: each
+is fitted to be above the others too. The gate is a binary logistic regression on the hidden state and on the mean state
+of the request, which knows whether anything is asked for that a tool does. It is used where it finds more of the
+held-out calls than the toolkens do, at the same share of plain requests (those that want no tool) with a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from langchain_toolken.toolkens.evidence import Gate
+from langchain_toolken.training.evidence.logistic import Standard, binary
+
+# How many of the held-out plain requests may get a call where the caller asks for nothing else.
+DEFAULT_FALSE_CALLS = 0.05
+# The package's plain requests are easier to tell than those of any user: this part of the share is allowed among them.
+# With 1% of the package's, 9% of 100 other plain requests got a call; with 5%, 20%.
+_PACKAGE_SHARE = 0.2
+# With fewer, a share says nothing.
+LEAST_CALLS = 8
+LEAST_PLAIN = 10
+_LAMS = (1.0, 1e-1, 1e-2, 1e-3)
+_FOLDS = 5
+# What the constant feature is: large, so that the ridge hardly touches the constant.
+_CONSTANT = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class GatePositions:
+    """What a gate is fitted on: n positions of some requests.
+
+    Attributes:
+        states: (n, d), the hidden states.
+        requests: (n, d), the mean states of the requests that they belong to.
+        call: (n,) bool, whether a tool is called there.
+        request: (n,) int64, the number of the request; positions of one request are held out together.
+        group: (n,) int64: 0 for the caller's own requests, 1 for the package's.
+        today: (n,), by how much the best toolken beats the best word there, from rows that were not fitted to it; NaN
+            where that is not known.
+    """
+
+    states: Tensor
+    requests: Tensor
+    call: Tensor
+    request: Tensor
+    group: Tensor
+    today: Tensor
+
+    def subset(self, kept: Tensor) -> GatePositions:
+        """Keep some positions, given by (n,) bool or indices."""
+        return GatePositions(*(column[kept] for column in vars(self).values()))
+
+    def join(self, other: GatePositions) -> GatePositions:
+        """Append the positions of other requests."""
+        return GatePositions(*map(torch.cat, zip(vars(self).values(), vars(other).values(), strict=True)))
+
+
+@dataclass(frozen=True)
+class WhenFigures:
+    """How held-out requests fare at an operating point.
+
+    Attributes:
+        recall: Share of the calls that are made, whichever tool they are for.
+        false_calls: Share of the plain requests that get a call anywhere in their answer.
+        auc: How often a call is above a plain request.
+    """
+
+    recall: float
+    false_calls: float
+    auc: float
+
+
+@dataclass(frozen=True, eq=False)
+class GateChoice:
+    """Whether a gate answers when, and what that was decided on.
+
+    Attributes:
+        gate: The gate; None where the toolkens do as well.
+        lam: λ of its ridge.
+        with_gate: Held-out figures with the gate.
+        without: The same with the toolkens, at the bias that keeps to the same share of plain requests.
+        bias: What to add to the toolkens' bias where they answer when: below 0 if they call on more plain requests than
+            asked for.
+        plain: How many plain requests there were.
+        log_odds: (n,) held-out log odds at each position.
+    """
+
+    gate: Gate | None
+    lam: float
+    with_gate: WhenFigures
+    without: WhenFigures
+    bias: float
+    plain: int
+    log_odds: Tensor
+
+
+def choose_gate(positions: GatePositions, max_false_calls: float | None = None, seed: int = 0) -> GateChoice | None:
+    """Fit a gate, choose λ and the operating point on held-out requests, and compare it with the toolkens alone.
+
+    Args:
+        positions: What to fit on.
+        max_false_calls: The largest share of plain requests that may get a call. None: the best F1 of calls, at no more
+            than `DEFAULT_FALSE_CALLS`.
+        seed: Decides which requests are held out together.
+
+    Returns:
+        The choice; None with fewer than `LEAST_CALLS` calls or `LEAST_PLAIN` plain requests, which say too little.
+    """
+    plain = sum(map(len, _plain(positions).values()))
+    if int(positions.call.sum()) < LEAST_CALLS or plain < LEAST_PLAIN:
+        return None
+    features, constant = _features(positions)
+    weight = _balanced(positions.call)
+    fold = _folds(positions, seed)
+    held_out: list[Tensor] = []
+    losses: list[float] = []
+    errors: list[float] = []
+    shares = torch.zeros(int(positions.request.max()) + 1).index_add(0, positions.request, weight)
+    starts: list[Tensor | None] = [None] * _FOLDS
+    for lam in _LAMS:
+        odds = torch.empty(len(features))
+        for number in range(_FOLDS):
+            inside = fold == number
+            row = binary(features[~inside], positions.call[~inside], weight[~inside], lam, starts[number])
+            starts[number], odds[inside] = row, features[inside] @ row
+        held_out.append(odds)
+        each = torch.nn.functional.binary_cross_entropy_with_logits(odds, positions.call.float(), reduction="none")
+        off = weight * each
+        losses.append(float(off.sum()))
+        by_request = torch.zeros(int(positions.request.max()) + 1).index_add(0, positions.request, off)
+        errors.append(float((by_request - by_request.sum() * shares).square().sum().sqrt()))
+    least = losses.index(min(losses))
+    # The largest λ that is as good by the measurement: the plain requests of users differ from all of these.
+    best = next(place for place, loss in enumerate(losses) if loss <= losses[least] + errors[least])
+    odds, lam = held_out[best], _LAMS[best]
+    threshold, with_gate = operating_point(positions, odds, max_false_calls)
+    better, without, bias = _compared(positions, odds, max_false_calls)
+    gate = None
+    if better:
+        gate = _folded(binary(features, positions.call, weight, lam), constant, positions.states.shape[1], threshold)
+    return GateChoice(gate, lam, with_gate, without, 0.0 if better else bias, plain, odds)
+
+
+def _compared(positions: GatePositions, odds: Tensor, max_false_calls: float | None) -> tuple[bool, WhenFigures, float]:
+    """Compare the gate with the toolkens where both are known.
+
+    Returns:
+        Whether the gate finds more calls by over one standard error, or the toolkens are known nowhere; their figures;
+        and what to add to their bias so that they keep to the share of plain requests with a call.
+    """
+    known = ~positions.today.isnan()
+    both = positions.subset(known)
+    calls = int(both.call.sum())
+    if calls < LEAST_CALLS or not _plain(both):
+        return True, WhenFigures(0.0, 0.0, 0.5), 0.0
+    _, ours = operating_point(both, odds[known], max_false_calls)
+    threshold, theirs = operating_point(both, both.today, max_false_calls)
+    error = (max(ours.recall * (1 - ours.recall), 0.25 / calls) / calls) ** 0.5
+    cap = DEFAULT_FALSE_CALLS if max_false_calls is None else max_false_calls
+    now = torch.cat(list(_plain(both, both.today).values()))
+    eager = float((now > 0).float().mean()) > cap
+    return ours.recall > theirs.recall + error, theirs, -threshold if eager else 0.0
+
+
+def operating_point(
+    positions: GatePositions, score: Tensor, max_false_calls: float | None = None
+) -> tuple[float, WhenFigures]:
+    """Choose above which score (n,) a call is made.
+
+    The caller's plain requests keep to the share and the package's to a fifth of it, if there are `LEAST_PLAIN` of
+    them: the caller's are few and say more.
+
+    Returns:
+        The threshold, and the figures there.
+    """
+    calls = score[positions.call]
+    cap = DEFAULT_FALSE_CALLS if max_false_calls is None else max_false_calls
+    highest = _plain(positions, score)
+    caps = {0: cap, 1: cap * _PACKAGE_SHARE}
+    groups = [(highest[kind], caps[kind]) for kind in caps if len(highest.get(kind, ())) >= LEAST_PLAIN]
+    everything = torch.cat(list(highest.values()))
+    least = max(_above(plain, share) for plain, share in groups or [(everything, cap)])
+    threshold = least
+    if max_false_calls is None:
+        scores = torch.cat([calls, everything])
+        candidates = torch.cat([torch.tensor([least]), scores[scores > least].sort().values])
+        made = (calls[None] > candidates[:, None]).sum(dim=1)
+        false = (everything[None] > candidates[:, None]).sum(dim=1)
+        threshold = float(candidates[int((2 * made / (made + false + len(calls)).clamp(min=1)).argmax())])
+    # Half way to the next higher score, so that equal texts fall on one side whatever the rounding.
+    above = torch.cat([calls, everything])
+    above = above[above > threshold]
+    if len(above):
+        threshold = (threshold + float(above.min())) / 2
+    return threshold, WhenFigures(
+        recall=float((calls > threshold).float().mean()),
+        false_calls=float((everything > threshold).float().mean()),
+        auc=float((calls[:, None] > everything[None]).float().mean()),
+    )
+
+
+def _above(plain: Tensor, cap: float) -> float:
+    """Return the score that at most the share `cap` of the plain requests is above."""
+    order = plain.sort(descending=True).values
+    return float(order[min(int(cap * len(order) + 1e-9), len(order) - 1)])
+
+
+def _plain(positions: GatePositions, score: Tensor | None = None) -> dict[int, Tensor]:
+    """Return the highest score of each plain request, by group. Without scores, zeros."""
+    if score is None:
+        score = torch.zeros(len(positions.call))
+    count = int(positions.request.max()) + 1
+    calls = torch.zeros(count, dtype=torch.bool)
+    calls[positions.request[positions.call]] = True
+    highest = torch.full((count,), float("-inf")).scatter_reduce(0, positions.request, score, "amax")
+    group = torch.zeros(count, dtype=torch.int64)
+    group[positions.request] = positions.group
+    there = highest > float("-inf")
+    return {kind: found for kind in (0, 1) if len(found := highest[there & ~calls & (group == kind)])}
+
+
+def _folds(positions: GatePositions, seed: int) -> Tensor:
+    """Deal the requests out in turn, those with calls and the others each, so that all folds have their share."""
+    generator = torch.Generator().manual_seed(seed)
+    count = int(positions.request.max()) + 1
+    calls = torch.zeros(count, dtype=torch.bool)
+    calls[positions.request[positions.call]] = True
+    fold = torch.empty(count, dtype=torch.int64)
+    for kind in (calls, ~calls):
+        numbers = kind.nonzero()[:, 0]
+        numbers = numbers[torch.randperm(len(numbers), generator=generator)]
+        fold[numbers] = torch.arange(len(numbers)) % _FOLDS
+    return fold[positions.request]
+
+
+def _balanced(call: Tensor) -> Tensor:
+    """Weights with which calls and words count the same: how many words there are is no news about a request."""
+    calls = float(call.sum())
+    words = len(call) - calls
+    return torch.where(call, 0.5 / max(calls, 1), 0.5 / max(words, 1))
+
+
+def _features(positions: GatePositions) -> tuple[Tensor, tuple[Standard, Standard]]:
+    standards = Standard.of(positions.states), Standard.of(positions.requests)
+    parts = (standards[0](positions.states), standards[1](positions.requests))
+    return torch.cat([*parts, torch.full((len(positions.call), 1), _CONSTANT)], dim=1), standards
+
+
+def _folded(weights: Tensor, standards: Sequence[Standard], size: int, threshold: float) -> Gate:
+    """Turn weights of standardised features into those of the states themselves."""
+    state, request = weights[:size] / standards[0].deviation, weights[size:-1] / standards[1].deviation
+    constant = _CONSTANT * float(weights[-1]) - float(state @ standards[0].mean) - float(request @ standards[1].mean)
+    return Gate(state, request, constant, threshold)

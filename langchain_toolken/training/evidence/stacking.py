@@ -1,0 +1,101 @@
+"""How much each source of evidence counts: weights by held-out likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_ROUNDS = 40
+_RIDGE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Stacked:
+    """Weights of the sources.
+
+    Attributes:
+        weights: Of each source, by name; 0 where it does not help.
+        loss: (n,), -log p(the right class) at each of the n calls.
+    """
+
+    weights: dict[str, float]
+    loss: Tensor
+
+
+def stack(scores: Mapping[str, Tensor], target: Tensor, units: Tensor, keep: str) -> Stacked:
+    """Find the non-negative weights with the largest likelihood, and set those to 0 that do not help.
+
+    The softmax of the weighted sum is log-concave in the weights. A source is left out if the likelihood without it is
+    within one standard error of the difference; the least useful first.
+
+    Args:
+        scores: Each source's scores (n, K), by name, from fits that did not see the calls.
+        target: (n,) int64, the right class.
+        units: (n,) int64, what was sampled: calls of one demonstration are no independent evidence.
+        keep: The source that is never left out.
+    """
+    names = list(scores)
+    found = _fitted({name: scores[name] for name in names}, target)
+    while len(names) > 1:
+        tried = []
+        for name in names:
+            if name != keep:
+                without = _fitted({other: scores[other] for other in names if other != name}, target)
+                difference = without.loss - found.loss
+                sums = torch.zeros(int(units.max()) + 1).index_add(0, units, difference)
+                tried.append((float(sums.sum()), float(sums.square().sum().sqrt()), name, without))
+        loss, error, name, without = min(tried, key=lambda one: one[0])
+        if loss > error:
+            break
+        names.remove(name)
+        found = without
+    return Stacked({name: found.weights.get(name, 0.0) for name in scores}, found.loss)
+
+
+def _fitted(scores: Mapping[str, Tensor], target: Tensor) -> Stacked:
+    """Maximise the likelihood by Newton's method within weights of 0 and more."""
+    spread = {
+        name: float((one - one.mean(dim=1, keepdim=True)).std(correction=0).clamp_min(1e-9))
+        for name, one in scores.items()
+    }
+    sources = torch.stack([one.double() / spread[name] for name, one in scores.items()])
+    right = sources.gather(2, target[None, :, None].expand(len(sources), -1, 1))[:, :, 0]
+    weights = torch.ones(len(sources), dtype=torch.float64)
+
+    def loss_at(weights: Tensor) -> Tensor:
+        logits = torch.einsum("s,snk->nk", weights, sources)
+        return logits.logsumexp(dim=1) - weights @ right
+
+    here = loss_at(weights)
+    for _ in range(_ROUNDS):
+        share = torch.einsum("s,snk->nk", weights, sources).softmax(dim=1)
+        mean = (sources * share).sum(dim=2)
+        gradient = (mean - right).mean(dim=1) + _RIDGE * weights
+        second = torch.einsum("snk,tnk->st", sources * share, sources) - mean @ mean.T
+        curvature = second / len(target) + _RIDGE * torch.eye(len(sources), dtype=torch.float64)
+        step = _non_negative(weights, gradient, curvature) - weights
+        size = 1.0
+        while size > 1e-3:
+            there = loss_at(weights + size * step)
+            if float(there.mean()) <= float(here.mean()) + 1e-12:
+                break
+            size /= 2
+        if float(step.abs().max()) * size < 1e-6 or size <= 1e-3:
+            break
+        weights, here = weights + size * step, there
+    return Stacked(
+        {name: float(weight) / spread[name] for name, weight in zip(scores, weights, strict=True)}, here.float()
+    )
+
+
+def _non_negative(weights: Tensor, gradient: Tensor, curvature: Tensor) -> Tensor:
+    """Minimise the quadratic model over weights of 0 and more, coordinate by coordinate."""
+    new = weights.clone()
+    for _ in range(100):
+        for place in range(len(new)):
+            slope = gradient[place] + curvature[place] @ (new - weights)
+            new[place] = (new[place] - slope / curvature[place, place]).clamp_min(0.0)
+    return new

@@ -1,0 +1,73 @@
+"""From demonstrations to a set's evidence: what the request is, and whether calls come straight after it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from langchain_core.messages import AIMessage, HumanMessage
+
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
+from langchain_toolken.training.evidence.choose import calls_at_once, described_evidence, request_text
+from langchain_toolken.training.fit import fit
+
+TEXT = "Q: How many pens?\nA: There are 2*3=6."
+INSIDE = Demonstration(text=TEXT, calls=(DemonstratedCall(start=TEXT.index("6"), tool="multiply"),))
+AT_ONCE = Demonstration(
+    text="",
+    calls=(DemonstratedCall(start=0, tool="rain"),),
+    before=(HumanMessage("Hi"), AIMessage("?"), HumanMessage("Rain?")),
+)
+SPECS = [
+    ToolSpec(name=name, description=text, json_schema={"type": "object", "properties": {}})
+    for name, text in (("rain", "Tells the weather of tomorrow."), ("table", "Books a table in a restaurant."))
+]
+
+
+def test_the_request_is_what_the_user_said_last() -> None:
+    assert request_text(AT_ONCE) == "Rain?"
+    assert request_text(INSIDE) == "How many pens?"
+    nike = Demonstration(text="Nike is owned by Mark.", calls=(DemonstratedCall(start=17, tool="owner"),))
+    assert request_text(nike) == "Nike is owned by "
+
+
+def test_calls_inside_of_answers_are_not_at_once() -> None:
+    assert calls_at_once([AT_ONCE, AT_ONCE, INSIDE])
+    assert not calls_at_once([AT_ONCE, INSIDE, INSIDE])
+    begins = Demonstration(text="Q: Rain?\nA: yes", calls=(DemonstratedCall(start=12, tool="rain"),))
+    assert calls_at_once([begins])
+
+
+@pytest.mark.parametrize("style", ["chat", "completion"])
+def test_descriptions_alone_tell_tools_apart_by_their_words(tiny_llama: LanguageModel, style: str) -> None:
+    evidence = described_evidence(tiny_llama, SPECS, style)  # type: ignore[arg-type]
+    assert evidence.gate is None
+    assert evidence.request_rows is not None
+    assert int(evidence.lexical_scores("a table for tomorrow in a restaurant", 2).argmax()) == 1
+    assert int(evidence.lexical_scores("the weather, please", 2).argmax()) == 0
+
+
+def demonstrations(count: int) -> list[Demonstration]:
+    def call(tool: str, request: str) -> Demonstration:
+        made = DemonstratedCall(start=0, tool=tool)
+        return Demonstration(text="", calls=(made,), before=(HumanMessage(request),))
+
+    found = []
+    for i in range(count):
+        found += [call("rain", f"will it be wet on day {i}"), call("table", f"we want to eat at {i}")]
+        found.append(Demonstration(text="fine", calls=(), before=(HumanMessage(f"how are you {i}"),)))
+    return found
+
+
+def test_a_fit_learns_when_and_which_from_the_request(tiny_llama: LanguageModel) -> None:
+    result = fit(tiny_llama, SPECS, demonstrations(16), style="chat", negatives="none", prior="auto")
+    assert result.when is not None
+    assert result.which is not None
+    assert not result.which.assumed
+    plain = fit(
+        tiny_llama, SPECS, demonstrations(16), style="chat", negatives="none", gate=False, evidence=False, prior="auto"
+    )
+    assert plain.toolkens.evidence is None
+    assert plain.when is plain.which is None
+    assert torch.equal(plain.toolkens.matrix, result.toolkens.matrix), "the rows are the papers' objective either way"

@@ -1,0 +1,68 @@
+"""The sources of the choice among tools are judged on calls that they were not fitted on."""
+
+from __future__ import annotations
+
+import torch
+
+from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.training.evidence.which import Calls, choose_which, request_rows
+
+TOOLS = 4
+SPECS = [
+    ToolSpec(name=name, description=text, json_schema={"type": "object", "properties": {}})
+    for name, text in (("rain", "Tells the weather."), ("table", "Books."), ("song", "Plays."), ("mail", "Writes."))
+]
+
+
+def calls(each: int = 20, *, folds: int = 5, apart: float = 2.0) -> Calls:
+    """Requests whose mean states tell the tool and whose words say nothing; toolkens' logits are noise."""
+    generator = torch.Generator().manual_seed(0)
+    tool = torch.arange(TOOLS).repeat(each)
+    count = len(tool)
+    means = torch.randn(TOOLS, 8, generator=generator) * apart
+    return Calls(
+        tool=tool,
+        request=means[tool] + torch.randn(count, 8, generator=generator) + 30.0,
+        texts=tuple(f"do what number {i} says" for i in range(count)),
+        demonstration=torch.arange(count),
+        fold=torch.arange(count) // TOOLS % folds,
+        logits=torch.randn(count, TOOLS, generator=generator),
+    )
+
+
+def test_the_requests_state_counts_where_it_tells_the_tool_and_the_words_do_not() -> None:
+    given = calls()
+    choice = choose_which(given, SPECS, torch.randn(10, TOOLS))
+    assert not choice.assumed
+    assert choice.judged == len(given)
+    assert choice.weights["request"] > 0
+    assert choice.weights["description"] == 0
+    assert choice.evidence.request_rows is not None
+    assert choice.evidence.lexical == ()
+    before, after = choice.top1
+    assert after > 0.9 > before
+    assert given.request is not None
+    assert ((given.request @ choice.evidence.request_rows.T).argmax(dim=1) == given.tool).float().mean() > 0.9
+
+
+def test_with_one_demonstration_a_tool_nothing_is_judged() -> None:
+    choice = choose_which(calls(1), SPECS, torch.randn(10, TOOLS))
+    assert choice.assumed
+    assert choice.judged == 0
+    assert choice.evidence.lexical, "what was assumed counts the words"
+
+
+def test_calls_whose_tool_is_in_no_other_fold_are_not_judged() -> None:
+    given = calls()
+    alone = Calls(**{**vars(given), "fold": torch.where(given.tool == 0, 0, given.fold)})
+    choice = choose_which(alone, SPECS, torch.randn(10, TOOLS))
+    assert choice.judged == int((given.tool != 0).sum())
+
+
+def test_rows_for_requests_need_no_constant() -> None:
+    given = calls()
+    assert given.request is not None
+    rows = request_rows(given.request, given.tool, TOOLS + 1, 1.0)
+    mean = given.request.mean(dim=0)
+    torch.testing.assert_close(rows @ mean, torch.zeros(TOOLS + 1), atol=1e-2, rtol=0)
+    assert torch.equal(rows[TOOLS], torch.zeros(8)), "a tool without calls is as good as the average"
