@@ -19,6 +19,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_toolken.prompts.tool_cards import openai_tool
 from langchain_toolken.tools.spec import ToolSpec, schema_fault, schema_spec
 
+_MOST_DEFINITIONS = 8
+
 Method = Literal["json_schema", "function_calling", "json_mode"]
 
 
@@ -38,8 +40,11 @@ def structured_call(schema: dict[str, Any] | type, method: str, strict: bool | N
     if method not in get_args(Method):
         raise ValueError(f"method={method!r} is not known; give one of {', '.join(map(repr, get_args(Method)))}.")
     spec = schema_spec(schema)
-    # Tracers read this; LangChain's own chat models pass the same.
-    traced = {"kwargs": {"method": method, "strict": strict}, "schema": convert_to_openai_tool(schema)}
+    # Tracers read this; LangChain's own chat models pass the same. It writes every reference out, of which there may be
+    # too many, and has no fields outside of "properties".
+    plain = "properties" in spec.json_schema and len(spec.json_schema.get("$defs", ())) <= _MOST_DEFINITIONS
+    shown = convert_to_openai_tool(schema) if plain else openai_tool(spec)
+    traced = {"kwargs": {"method": method, "strict": strict}, "schema": shown}
     if method == "function_calling":
         return {"tools": [openai_tool(spec)], "tool_choice": spec.name, "ls_structured_output_format": traced}
     described = {"name": spec.name, "schema": {**spec.json_schema, "description": spec.description}}

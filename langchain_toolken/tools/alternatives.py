@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from langchain_toolken.tools.schemas import fields_of, resolve
+from langchain_toolken.tools.schemas import Fields, resolve
 
-_Branch = tuple[Any, frozenset[str] | None]
-_MOST_BRANCHES = 40  # compared in pairs
+MOST_BRANCHES = 40  # compared in pairs
 _TYPES = frozenset({"null", "boolean", "number", "string", "array", "object"})
 
 
-def apart(branches: Sequence[Any], root: Mapping[str, Any], arounds: Sequence[frozenset[str] | None]) -> bool:
+@dataclass(frozen=True)
+class _Branch:
+    schema: Any
+    around: frozenset[str] | None
+    fields: Fields
+
+
+def apart(
+    branches: Sequence[Any],
+    root: Mapping[str, Any],
+    arounds: Sequence[frozenset[str] | None],
+    fields_of: Callable[[Any], Fields],
+) -> bool:
     """Return whether what is decoded under one branch is never valid under another.
 
     Args:
@@ -22,31 +34,35 @@ def apart(branches: Sequence[Any], root: Mapping[str, Any], arounds: Sequence[fr
         root: The schema that their references resolve in.
         arounds: For each branch, the fields that objects may have besides the branch's own, if it is closed; None if
             they may have any others.
+        fields_of: Finds the fields of a branch.
     """
-    if len(branches) > _MOST_BRANCHES:
+    if len(branches) > MOST_BRANCHES:
         return False
-    pairs = combinations(zip(branches, arounds, strict=True), 2)
-    return all(_apart(one, other, root) for one, other in pairs)
+    found = [
+        _Branch(resolve(branch, root), around, fields_of(branch))
+        for branch, around in zip(branches, arounds, strict=True)
+    ]
+    return all(_apart(one, other, root) for one, other in combinations(found, 2))
 
 
 def _apart(branch: _Branch, another: _Branch, root: Mapping[str, Any]) -> bool:
-    one, other = resolve(branch[0], root), resolve(another[0], root)
+    one, other = branch.schema, another.schema
     if not isinstance(one, Mapping) or not isinstance(other, Mapping):
         return False
     if _unlike(one, other):
         return True
     if _types(one) & _types(other) != {"object"}:
         return False
-    mine, theirs = fields_of(one, root), fields_of(other, root)
+    mine, theirs = branch.fields, another.fields
     for name in mine.required & theirs.required:
         here, there = (resolve(fields.schemas[name], root) for fields in (mine, theirs))
         if isinstance(here, Mapping) and isinstance(there, Mapping) and _unlike(here, there):
             return True
     # In a closed object, a field that the other branch requires can't be there.
-    if branch[1] is None or another[1] is None or mine.open_ended or theirs.open_ended:
+    if branch.around is None or another.around is None or mine.open_ended or theirs.open_ended:
         return False
-    missing_there = mine.required - set(theirs.schemas) - another[1]
-    missing_here = theirs.required - set(mine.schemas) - branch[1]
+    missing_there = mine.required - set(theirs.schemas) - another.around
+    missing_here = theirs.required - set(mine.schemas) - branch.around
     return bool(missing_there) and bool(missing_here)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -18,14 +19,25 @@ from referencing.exceptions import Unresolvable
 
 from langchain_toolken.tools.schemas import ANNOTATIONS, map_schemas, plain_schema, schema_text
 
-_MOST_REFERENCES = 20_000  # followed for one object; schemas that refer to themselves can ask for any number
+_MOST_REFERENCES = 5000  # followed for one object; schemas that refer to themselves can ask for any number
 _PATTERN_SECONDS = 0.5  # a pattern that backtracks for longer counts as one that doesn't match
 _LONGEST_MESSAGE = 160
-_references: ContextVar[int] = ContextVar("references")
+_DEEPEST_REFERENCE = 64  # within another; Python's own limit must not be met inside of a library
 
 
 class _Endless(Exception):
     """The check would take too long."""
+
+
+@dataclass
+class _Followed:
+    """The references followed in a check: all of them, and those that the check is within."""
+
+    count: int = 0
+    depth: int = 0
+
+
+_followed: ContextVar[_Followed] = ContextVar("followed")
 
 
 def argument_fault(schema: Mapping[str, Any], arguments: Any) -> tuple[str, str] | None:
@@ -38,13 +50,13 @@ def argument_fault(schema: Mapping[str, Any], arguments: Any) -> tuple[str, str]
         The path of the first field at fault ("" for the arguments as a whole) and what is wrong with it; None if the
         arguments are valid.
     """
-    started = _references.set(0)
+    before = _followed.set(_Followed())
     try:
         fault = next(_checker(schema_text(schema)).iter_errors(arguments), None)
     except (_Endless, RecursionError, Unresolvable, UnknownType, *_MALFORMED) as error:
-        return "", _shortened(f"they can't be checked ({type(error).__name__}: {error})")
+        return "", _shortened(f"they can't be checked: {error}")
     finally:
-        _references.reset(started)
+        _followed.reset(before)
     if fault is None:
         return None
     return ".".join(map(str, fault.absolute_path)), _shortened(fault.message)
@@ -79,10 +91,13 @@ def _checker(schema: str) -> Any:
 
 
 def _reference(validator: Any, reference: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    _references.set(_references.get() + 1)
-    if _references.get() > _MOST_REFERENCES:
-        raise _Endless(f"its references go on after {_MOST_REFERENCES:,} steps")
+    followed = _followed.get()
+    followed.count += 1
+    followed.depth += 1
+    if followed.count > _MOST_REFERENCES or followed.depth > _DEEPEST_REFERENCE:
+        raise _Endless("the schema's references go on for too long")
     yield from Draft202012Validator.VALIDATORS["$ref"](validator, reference, instance, schema)
+    followed.depth -= 1
 
 
 def _matches(pattern: str, text: str) -> bool:

@@ -9,11 +9,13 @@ alternatives of objects have the fields of one alternative each.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from langchain_toolken.tools.alternatives import apart
+from langchain_toolken.tools.alternatives import MOST_BRANCHES, apart
 from langchain_toolken.tools.checks import malformed
+from langchain_toolken.tools.finite import has_finite_value
 from langchain_toolken.tools.keywords import (
     MAXIMA,
     MINIMA,
@@ -34,7 +36,21 @@ _OF_TYPE = (
     ("number", frozenset({"multipleOf", *MINIMA, *MAXIMA})),
 )
 _MOST_DEFINITIONS = 500  # llguidance goes from one to the next by recursion
-_MOST_SCHEMAS = 5000  # visited for one schema; one of 4 kB has a few hundred
+_MOST_COUNTED = 50
+
+_Key = tuple[str | int, frozenset[str] | None]
+"""A definition: its `$ref` or, where it is none of the schema's own, its id; and the fields around it."""
+
+
+@dataclass
+class Work:
+    """What may still be done for one schema, in all attempts to make a grammar of it.
+
+    Attributes:
+        left: How many schemas may be visited. One of 4 kB has a few hundred; references can multiply them.
+    """
+
+    left: int = 6000
 
 
 class Decodable:
@@ -45,14 +61,15 @@ class Decodable:
         root: Where its `$ref`s resolve; None for `schema` itself.
         narrow: Whether it may be narrower than the schema asks for (see above).
         loose: Fields at the top of which only the type is held.
+        work: What may be done; None for the most.
 
     Attributes:
         schema: What llguidance compiles.
         left_out: The keywords that it doesn't hold, with their fields: "uniqueItems of 'tags'".
-        visited: How many schemas were visited.
 
     Raises:
-        SchemaError: A reference points nowhere or only back to itself, or the schema is too large or too deep.
+        SchemaError: A reference points nowhere or only back to itself, no value comes to an end, or the schema is too
+            large or too deep.
     """
 
     def __init__(
@@ -62,18 +79,22 @@ class Decodable:
         root: Mapping[str, Any] | None = None,
         narrow: bool = True,
         loose: frozenset[str] = frozenset(),
+        work: Work | None = None,
     ) -> None:
         self._root = schema if root is None else root
         self._narrow = narrow
         self._loose = loose
         self._path: list[str] = []
         self._depth = 0
-        self._names: dict[tuple[str, frozenset[str] | None], str] = {}
+        self._names: dict[_Key, str] = {}
         self._waiting: list[tuple[str, Any, frozenset[str] | None, list[str]]] = []
         self._definitions: dict[str, Any] = {}
         self._same_value: dict[str, set[str]] = {}  # which definition speaks of the very value that another does
         self._left_out: dict[str, None] = {}
-        self.visited = 0
+        self._inlining: list[str] = []
+        self._found_fields: dict[tuple[int, frozenset[str]], Fields] = {}
+        self._well_formed: set[tuple[str, int]] = set()
+        self._work = Work() if work is None else work
         top = self._schema(schema, frozenset(), "")
         while self._waiting:
             name, found, around, self._path = self._waiting.pop()
@@ -81,14 +102,19 @@ class Decodable:
         try:
             TopologicalSorter(self._same_value).prepare()
         except CycleError as error:
-            references = {name: reference for (reference, _), name in self._names.items()}
-            raise SchemaError(f"its $ref {references[error.args[1][0]]!r} leads only back to itself") from error
+            references = {name: key[0] for key, name in self._names.items() if isinstance(key[0], str)}
+            found = next((references[name] for name in error.args[1] if name in references), "")
+            raise SchemaError(f"its $ref {found!r} leads only back to itself") from error
         self.schema: dict[str, Any] = {**top, "$defs": self._definitions} if self._definitions else top
         self.left_out = tuple(self._left_out)
+        if not has_finite_value(self.schema):
+            raise SchemaError("it holds itself without an end")
 
     def _leave_out(self, keyword: str, value: Any = None) -> None:
-        if value is not None and (fault := malformed({keyword: value})):
-            raise SchemaError(fault)
+        if value is not None and (keyword, id(value)) not in self._well_formed:
+            if fault := malformed({keyword: value}):
+                raise SchemaError(fault)
+            self._well_formed.add((keyword, id(value)))
         self._left_out[f"{keyword} of {'.'.join(self._path)!r}" if self._path else keyword] = None
 
     def _value(self, schema: Any, name: str | None = None) -> Any:
@@ -101,7 +127,14 @@ class Decodable:
                 kind = kind.get("type") if isinstance(kind, Mapping) else None
                 self._leave_out("all but the type")
                 return {} if kind is None else {"type": kind}
-            return self._schema(schema, frozenset(), None)
+            inlining, self._inlining = self._inlining, []
+            try:
+                if _combines_references(schema):
+                    # References are put in their place there: as a definition that happens once.
+                    return self._defined((id(schema), frozenset()), schema)
+                return self._schema(schema, frozenset(), None)
+            finally:
+                self._inlining = inlining
         finally:
             if name is not None:
                 self._path.pop()
@@ -115,33 +148,64 @@ class Decodable:
                 only a part of an object, to which others may add fields.
             owner: The definition that speaks of the same value; None for a field's or an item's schema.
         """
-        self.visited += 1
+        self._work.left -= 1
         self._depth += 1
-        if self.visited > _MOST_SCHEMAS or self._depth > DEEPEST:
-            many = self.visited > _MOST_SCHEMAS
-            raise SchemaError("it is too large" if many else f"it is nested more than {DEEPEST} levels deep")
+        if self._work.left < 0 or self._depth > DEEPEST:
+            much = self._work.left < 0
+            raise SchemaError("it is too large" if much else f"it is nested more than {DEEPEST} levels deep")
         try:
             if not isinstance(schema, Mapping):
                 return schema
-            if "$ref" in schema and not set(schema) - ANNOTATIONS - {"$ref"}:
+            said = set(schema) - ANNOTATIONS
+            if said == {"$ref"} or (said == {"$ref", "type"} and self._type_of(schema["$ref"]) == schema["type"]):
                 return self._reference(schema["$ref"], around, owner)
+            for keyword in ("allOf", "anyOf", "oneOf"):
+                # As it is said without the list, which llguidance can't always tell when a schema holds itself.
+                if said == {keyword} and isinstance(schema[keyword], list) and len(schema[keyword]) == 1:
+                    return self._schema(schema[keyword][0], around, owner)
             return self._mapping(schema, around, owner)
         finally:
             self._depth -= 1
 
-    def _reference(self, reference: Any, around: frozenset[str] | None, owner: str | None) -> dict[str, Any]:
+    def _found(self, reference: Any) -> Any:
         found = target(reference, self._root) if isinstance(reference, str) else None
         if found is None:
             raise SchemaError(f"its $ref {reference!r} points nowhere")
-        key = (reference, around)
+        return found
+
+    def _reference(self, reference: Any, around: frozenset[str] | None, owner: str | None) -> dict[str, Any]:
+        made = self._defined((reference, around), self._found(reference))
+        if owner is not None:
+            self._same_value.setdefault(owner, set()).add(self._names[reference, around])
+        return made
+
+    def _defined(self, key: _Key, schema: Any) -> dict[str, Any]:
         if key not in self._names:
             if len(self._names) == _MOST_DEFINITIONS:
                 raise SchemaError(f"it has more than {_MOST_DEFINITIONS} definitions")
             self._names[key] = str(len(self._names))
-            self._waiting.append((self._names[key], found, around, list(self._path)))
-        if owner is not None:
-            self._same_value.setdefault(owner, set()).add(self._names[key])
+            self._waiting.append((self._names[key], schema, key[1], list(self._path)))
         return {"$ref": f"#/$defs/{self._names[key]}"}
+
+    def _type_of(self, reference: Any) -> Any:
+        found = resolve({"$ref": reference}, self._root)
+        return found.get("type") if isinstance(found, Mapping) else None
+
+    def _inlined(self, schema: Any, around: frozenset[str] | None, owner: str | None) -> Any:
+        """Do what `_schema` does, with what a reference points to in its place.
+
+        llguidance can't combine a definition that holds itself with other keywords.
+        """
+        reference = schema.get("$ref") if isinstance(schema, Mapping) else None
+        if not isinstance(reference, str) or set(schema) - ANNOTATIONS - {"$ref"}:
+            return self._schema(schema, around, owner)
+        if reference in self._inlining:
+            raise SchemaError(f"its $ref {reference!r} leads only back to itself")
+        self._inlining.append(reference)
+        try:
+            return self._inlined(self._found(reference), around, owner)
+        finally:
+            self._inlining.pop()
 
     def _mapping(self, schema: Mapping[str, Any], around: frozenset[str] | None, owner: str | None) -> Any:
         kept: dict[str, Any] = {}
@@ -168,8 +232,7 @@ class Decodable:
         shared = Fields()
         if closing:
             # The fields that all alternatives share: with a single group, each alternative is closed by itself.
-            apart_from = {key: schema[key] for key in schema if len(groups) != 1 or key not in groups}
-            shared = fields_of(apart_from, self._root)
+            shared = self._fields(schema, frozenset(groups if len(groups) == 1 else ()))
             names = frozenset(shared.schemas) | (around or frozenset())
             listed = bool(names) or "properties" in schema
             if len(groups) == 1 and not shared.open_ended:
@@ -186,29 +249,40 @@ class Decodable:
             self._leave_out("unevaluatedProperties")
         elif schema.get("unevaluatedProperties") not in (None, False, True, {}):
             self._leave_out("unevaluatedProperties", schema["unevaluatedProperties"])
-        if "$ref" in schema:
-            kept |= self._reference(schema["$ref"], None, owner)
-        if isinstance(schema.get("allOf"), list):
-            kept["allOf"] = [self._schema(part, None, owner) for part in schema["allOf"]] + kept.get("allOf", [])
+        parts = [{"$ref": schema["$ref"]}] if "$ref" in schema else []
+        parts += schema["allOf"] if isinstance(schema.get("allOf"), list) else []
+        if parts:
+            kept["allOf"] = [self._inlined(part, None, owner) for part in parts] + kept.get("allOf", [])
+        alone = not kept and len(groups) == 1 and around is not None
         for key in groups:
             arounds: list[frozenset[str] | None] = [within] * len(schema[key])
             if key == "oneOf":
-                if within is not None:
+                if within is not None and len(arounds) <= MOST_BRANCHES:
                     arounds = self._exclusive(schema[key], within, shared.required)
-                if not apart(schema[key], self._root, arounds):
+                if not apart(schema[key], self._root, arounds, self._fields):
                     self._leave_out("oneOf")
-            branches = [self._schema(*branch, owner) for branch in zip(schema[key], arounds, strict=True)]
+            place = self._schema if alone else self._inlined
+            branches = [place(*branch, owner) for branch in zip(schema[key], arounds, strict=True)]
             if "anyOf" in kept:
                 kept["allOf"] = [*kept.get("allOf", []), {"anyOf": branches}]
             else:
                 kept["anyOf"] = branches
         return kept
 
+    def _fields(self, schema: Any, without: frozenset[str] = frozenset()) -> Fields:
+        """Find the fields of an object, once; `without` some keywords."""
+        key = (id(schema), without)
+        if key not in self._found_fields:
+            rest = {name: schema[name] for name in schema if name not in without} if without else schema
+            self._found_fields[key] = found = fields_of(rest, self._root)
+            self._work.left -= found.visited // 10  # which is as much work as one other visit
+        return self._found_fields[key]
+
     def _exclusive(
         self, branches: list[Any], within: frozenset[str], required: set[str]
     ) -> list[frozenset[str] | None]:
         """Return the fields around each branch of a `oneOf`: without those that make it another branch."""
-        fields = [fields_of(branch, self._root) for branch in branches]
+        fields = [self._fields(branch) for branch in branches]
         wanted = [one.required for one in fields]
         others = [set().union(*wanted[:i], *wanted[i + 1 :]) - wanted[i] - required for i in range(len(wanted))]
         return [within - (taken - set(one.schemas)) for one, taken in zip(fields, others, strict=True)]
@@ -260,7 +334,8 @@ class Decodable:
             outline = {keyword: kept[keyword] for keyword in (*bounds, "required") if keyword in kept}
             outline["properties"] = dict.fromkeys(kept.get("properties") or {}, True)
             outline["additionalProperties"] = kept.get("additionalProperties") is not False
-            if is_refused({"type": "object", **outline}):
+            # llguidance writes out which of many fields is there.
+            if len(outline["properties"]) > _MOST_COUNTED or is_refused({"type": "object", **outline}):
                 for keyword in bounds:
                     del kept[keyword]
                     self._leave_out(keyword)
@@ -295,3 +370,16 @@ def may_be_object(schema: Mapping[str, Any]) -> bool:
 def _open_ended(schema: Mapping[str, Any]) -> bool:
     said = {"additionalProperties", "patternProperties", "propertyNames"} & set(schema)
     return bool(said) or schema.get("unevaluatedProperties", False) is not False
+
+
+def _combines_references(schema: Any) -> bool:
+    """Return whether a schema says more of a value than a single reference does, and has references in it."""
+    return _refers(schema) and bool(set(schema) - ANNOTATIONS - {"$ref"})
+
+
+def _refers(schema: Any) -> bool:
+    """Return whether a schema speaks of its value through a reference."""
+    if not isinstance(schema, Mapping):
+        return False
+    listed = [part for key in ("allOf", "anyOf", "oneOf") if isinstance(schema.get(key), list) for part in schema[key]]
+    return "$ref" in schema or any(_refers(part) for part in listed)

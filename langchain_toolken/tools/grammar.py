@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from langchain_toolken.tools.checks import malformed
-from langchain_toolken.tools.decodable import Decodable
+from langchain_toolken.tools.decodable import Decodable, Work
 from langchain_toolken.tools.keywords import compiled, is_unsatisfiable
 from langchain_toolken.tools.schemas import SchemaError, fields_of, resolve, schema_text, takes_no_fields
 
@@ -55,31 +55,34 @@ def _grammar(text: str) -> SchemaGrammar:
         schema, fixed = {"type": "object", "additionalProperties": False}, True
     else:
         fixed = False
-    first = ""
+    first, work = "", Work()
     for narrow in (True, False):
-        tried = _tried(schema, narrow=narrow)
+        tried = _tried(schema, work, narrow=narrow)
         if not tried.fault:
             return replace(tried, fixed=fixed)
         first = first or tried.fault
     trials = [_MOST_TRIALS]
-    faults = list(_faults(schema, schema, trials))
+    faults = list(_faults(schema, schema, work, trials))
     if faults and not any(fault.final for fault in faults) and not malformed(schema):
         # Odd arguments: their type is held, and all else is checked when they are there.
-        tried = _tried(schema, loose=frozenset(fault.name for fault in faults))
+        tried = _tried(schema, work, loose=frozenset(fault.name for fault in faults))
         if not tried.fault:
             return tried
     found = next((fault for fault in faults if fault.final), faults[0] if faults else None)
-    path, reason = [], first
-    while found is not None:
+    path: list[str] = []
+    seen: list[Any] = []
+    reason = first
+    while found is not None and not any(found.schema is one for one in seen):
         path.append(found.name)
+        seen.append(found.schema)
         reason = found.reason
-        found = next(_faults(found.schema, schema, trials), None)
+        found = next(_faults(found.schema, schema, work, trials), None)
     return SchemaGrammar("", fault=reason, field=".".join(path))
 
 
-def _tried(schema: Any, *, narrow: bool = True, loose: frozenset[str] = frozenset()) -> SchemaGrammar:
+def _tried(schema: Any, work: Work, *, narrow: bool = True, loose: frozenset[str] = frozenset()) -> SchemaGrammar:
     try:
-        decodable = Decodable(schema, narrow=narrow, loose=loose)
+        decodable = Decodable(schema, narrow=narrow, loose=loose, work=work)
     except SchemaError as error:
         return SchemaGrammar("", fault=str(error))
     text = json.dumps(decodable.schema)
@@ -108,7 +111,7 @@ class _Fault:
     final: bool
 
 
-def _faults(schema: Any, root: Mapping[str, Any], trials: list[int]) -> Iterator[_Fault]:
+def _faults(schema: Any, root: Mapping[str, Any], work: Work, trials: list[int]) -> Iterator[_Fault]:
     """Find the fields of an object, or of a list's items, that are refused by themselves."""
     schema = resolve(schema, root)
     while isinstance(schema, Mapping) and "items" in schema and trials[0] > 0:
@@ -121,7 +124,7 @@ def _faults(schema: Any, root: Mapping[str, Any], trials: list[int]) -> Iterator
         trials[0] -= 1
         alone = {"type": "object", "properties": {name: field}, "required": [name]}
         try:
-            reason = compiled(json.dumps(Decodable(alone, root=root, narrow=False).schema))[1]
+            reason = compiled(json.dumps(Decodable(alone, root=root, narrow=False, work=work).schema))[1]
         except SchemaError as error:
             yield _Fault(name, field, str(error), final=True)
             continue

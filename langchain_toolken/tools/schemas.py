@@ -30,7 +30,7 @@ ANNOTATIONS = frozenset(
 # serde_json, which llguidance reads schemas with, takes 128 levels of JSON; a nested field is two of them.
 DEEPEST = 60
 _DEEPEST_JSON = 2 * DEEPEST
-_MOST_FIELDS = 2000  # schemas visited in search of fields
+_MOST_VISITED = 500  # schemas that speak of one object, visited in search of its fields
 
 
 class SchemaError(ValueError):
@@ -145,7 +145,7 @@ def resolve(schema: Any, root: Mapping[str, Any]) -> Any:
     Returns:
         What it points to; `schema` itself if it is no reference; `{}` (anything) if it points nowhere.
     """
-    for _ in range(_MOST_FIELDS):
+    for _ in range(_MOST_VISITED):
         if not isinstance(schema, Mapping) or not isinstance(schema.get("$ref"), str):
             return schema
         schema = target(schema["$ref"], root)
@@ -192,11 +192,13 @@ class Fields:
         schemas: Each field's schema, by name, in order; `{}` for a field that is only required.
         required: The names that every valid object has.
         open_ended: Whether the schema speaks of fields that it doesn't name: additionalProperties, patternProperties.
+        visited: How many schemas were visited to find them.
     """
 
     schemas: dict[str, Any] = field(default_factory=dict)
     required: set[str] = field(default_factory=set)
     open_ended: bool = False
+    visited: int = 0
 
     def add(self, other: Fields, *, required: bool = True) -> None:
         """Add the fields of another schema of the same object."""
@@ -213,7 +215,10 @@ def fields_of(schema: Any, root: Mapping[str, Any]) -> Fields:
 
     A field of some of the alternatives is an optional one; one that all of them require is required.
     """
-    return _fields(schema, root, (), [_MOST_FIELDS])
+    left = [_MOST_VISITED]
+    found = _fields(schema, root, (), left)
+    found.visited = _MOST_VISITED - left[0]
+    return found
 
 
 def _fields(schema: Any, root: Mapping[str, Any], references: tuple[str, ...], left: list[int]) -> Fields:

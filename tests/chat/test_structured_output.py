@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pytest
+from jsonschema import Draft202012Validator
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.tools import tool
@@ -14,7 +15,7 @@ from typing_extensions import TypedDict
 
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.decoding.local.engine import TransformersEngine
-from langchain_toolken.tools.spec import tool_spec
+from langchain_toolken.tools.spec import ToolSpec, _warn_of_left_out, tool_spec
 from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
 from tests.support.tiny import make_lm
 from tests.support.toolken_sets import scripted_toolkens
@@ -131,3 +132,47 @@ def test_a_tool_may_still_be_called_before_an_answer_in_a_form() -> None:
         whole = chunk if whole is None else whole + chunk
     assert whole is not None
     assert (whole.content, whole.tool_calls) == ('{"row":"far","column":1}', [])
+
+
+ONE, TWO = ({"type": "object", "properties": {name: {"enum": [1, 2]}}, "required": [name]} for name in "ab")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"anyOf": [ONE, TWO]},
+        {"oneOf": [ONE, TWO]},
+        {"allOf": [ONE, TWO]},
+        {"$defs": {"One": ONE}, "$ref": "#/$defs/One"},
+        {"type": "object", "patternProperties": {"^[ab]$": {"enum": [1, 2]}}, "minProperties": 1, "maxProperties": 1},
+    ],
+)
+def test_fields_outside_of_properties_are_answered_too(chat: ToolkenChat, method: str, schema: dict[str, Any]) -> None:
+    answer = chat.with_structured_output({"title": "Choice", **schema}, method=method).invoke(QUESTION)
+    Draft202012Validator(schema).validate(answer)
+    assert answer
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_answer_that_breaks_what_a_grammar_cannot_hold_is_an_error_that_says_so(method: str) -> None:
+    _warn_of_left_out.cache_clear()
+    schema = {"title": "Set", "type": "object", "properties": {"x": {"type": "array", "uniqueItems": True}}}
+    engine = ScriptedEngine([], [completion('{"x":[1,1]}', {"x": [1, 1]})])
+    with pytest.warns(UserWarning, match="uniqueItems of 'x'"):
+        structured = ToolkenChat.from_engine(engine).with_structured_output(schema, method=method)
+    with pytest.raises(OutputParserException, match="'x': .* non-unique"):
+        structured.invoke(QUESTION)
+
+
+def test_arguments_that_break_their_schema_are_an_invalid_call_with_its_reason() -> None:
+    schema = {"type": "object", "properties": {"x": {"type": "array", "uniqueItems": True}}}
+    spec = ToolSpec(name="collect", description="Collect.", json_schema=schema)
+    engine = ScriptedEngine([], [completion('{"x":[1,1]}', {"x": [1, 1]})])
+    with pytest.warns(UserWarning, match="tool 'collect': decoding can't hold uniqueItems of 'x'"):
+        llm = ToolkenChat.from_engine(engine, scripted_toolkens(spec)).bind_tools([spec], tool_choice="collect")
+    message = llm.invoke(QUESTION)
+    assert message.tool_calls == []
+    (invalid,) = message.invalid_tool_calls
+    assert invalid["args"] == '{"x":[1,1]}'
+    assert invalid["error"] == ("The arguments break the schema of 'collect' at 'x': [1, 1] has non-unique elements.")

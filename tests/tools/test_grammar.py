@@ -165,6 +165,7 @@ def test_a_model_of_either_pydantic_that_holds_itself_is_kept_to_all_the_way_dow
     [
         ({"$ref": "#"}, "only back to itself"),
         (field({"$ref": "#/properties/x"}), "'x'.*only back to itself"),
+        (field({"$ref": "#"}), "'x'.*without an end"),
         (field({"anyOf": [{"$ref": "#/definitions/A"}]}, definitions={"A": {"allOf": [{"$ref": "#/properties/x"}]}}),
          "only back to itself"),
         (field({"$ref": "https://example.com/schema"}), "'x'.*points nowhere"),
@@ -186,6 +187,17 @@ def test_a_model_of_either_pydantic_that_holds_itself_is_kept_to_all_the_way_dow
 def test_what_cannot_be_decoded_is_refused_by_name(schema: dict[str, Any], why: str) -> None:
     with pytest.raises(ToolError, match=rf"tool 'f': .*{why}"):
         read(schema)
+
+
+def test_inheritance_that_holds_itself_is_decoded() -> None:
+    base = {
+        "type": "object",
+        "properties": {"id": INTEGER, "kids": {"type": "array", "items": {"$ref": "#/$defs/Sub"}}},
+    }
+    sub = {"allOf": [{"$ref": "#/$defs/Base"}, {"properties": {"z": {"type": "boolean"}}, "required": ["z"]}]}
+    spec = read({"$defs": {"Base": base, "Sub": sub}, "$ref": "#/$defs/Sub"})
+    assert accepts(spec, {"id": 1, "kids": [{"kids": [], "z": True}], "z": False})
+    assert not accepts(spec, {"id": 1, "kids": [{"kids": []}], "z": False})
 
 
 @pytest.mark.parametrize("text", ["name", "description"])
@@ -281,6 +293,20 @@ def test_a_keyword_that_a_grammar_cannot_hold_is_named_and_checked_after_decodin
     spec = quiet(field(schema))
     assert accepts(spec, {"x": bad})
     assert str(schema_fault(spec, {"x": bad})).startswith("The arguments break the schema of 'f'")
+
+
+def test_a_check_that_never_ends_is_reported() -> None:
+    endless = {"not": {"allOf": [{"$ref": "#/$defs/E"}, {"$ref": "#/$defs/E"}]}}
+    spec = quiet(field({"$ref": "#/$defs/E"}, **{"$defs": {"E": endless}}))
+    assert "can't be checked" in str(schema_fault(spec, {"x": 1}))
+    patient = quiet(field({"type": "string", "pattern": "^(?=a)(a+)+$"}))
+    assert "does not match" in str(schema_fault(patient, {"x": "a" * 40 + "!"}))
+
+
+def test_decimal_multiples_are_counted_exactly() -> None:
+    spec = read(field({"type": "number", "multipleOf": 0.01}))
+    assert schema_fault(spec, {"x": 19.99}) is None
+    assert schema_fault(spec, {"x": 19.995}) is not None
 
 
 @pytest.mark.parametrize("name", ["path", "binary", "password", "uuid4", "int64", "nonsense"])
