@@ -83,7 +83,7 @@ def prompts_of(
     marked = replace(fired, marker=tokenizer.convert_tokens_to_ids("<tool_call>"), runners_up=())
     plain = reasoning(said, tokens=words)
     turns: list[Reasoning] = {"toolken": [fired], "prompt": [marked], "hybrid": [fired, marked]}[mode]
-    name, arguments = completion("{}", {"name": names[1]}), completion("{}", {"state": said})
+    name, arguments = completion("{}", {"name": names[1]}), completion("{}", {f"f{described}": "off"})
     engine = ScriptedEngine([*turns, plain], [], tokenizer=tokenizer, context_length=100_000)
     for turn in turns:
         # The hybrid mode describes one tool, whose name needs no decoding.
