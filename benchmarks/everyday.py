@@ -3,6 +3,7 @@
     python benchmarks/everyday.py --model MODEL
     python benchmarks/everyday.py --model MODEL --demonstrations-per-tool 3
     python benchmarks/everyday.py --model MODEL --split dev --show 30
+    python benchmarks/everyday.py --model MODEL --tool-mode prompt      # the LM reads all tools, no toolkens
 
 By default there are 72 demonstrations with a call, six for each tool, and 20 chats without one.
 
@@ -28,6 +29,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from random import Random
 from typing import Annotated
@@ -44,6 +46,14 @@ from shares import Share
 from langchain_toolken import ToolkenChat, fit_toolkens
 from langchain_toolken.cli.progress_bars import progress_bars
 from langchain_toolken.progress import Progress
+
+
+class Mode(StrEnum):
+    """How the tools are called."""
+
+    toolken = "toolken"
+    prompt = "prompt"
+
 
 MOST_STEPS = 4  # answers of the LM to one message, in a loop with the tools
 BY_NAME = {tool.name: tool for tool in TOOLS}
@@ -171,6 +181,7 @@ def main(
     model: Annotated[str, typer.Option(help="The LM: a folder or a Hub id.")],
     demonstrations_per_tool: Annotated[str, typer.Option(help="How many of each tool: a number, or all (6).")] = "all",
     no_call: Annotated[int, typer.Option(help="Demonstrations without a call, at most 20.")] = 20,
+    tool_mode: Annotated[Mode, typer.Option(help="prompt: the tools in the prompt, no toolkens.")] = Mode.toolken,
     split: Annotated[str, typer.Option(help="dev or test. Choose settings by dev only.")] = "test",
     seed: Annotated[int, typer.Option(help="Seed of the fit, and of which demonstrations are drawn.")] = 0,
     dtype: Annotated[str, typer.Option(help="The weights' dtype.")] = "float32",
@@ -192,10 +203,14 @@ def main(
     demonstrations = read_demonstrations(per_tool, no_call, seed)
     with progress_bars(console) as progress, tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        fitted = fit_toolkens(model, TOOLS, demonstrations, seed=seed, dtype=dtype, progress=progress)
-        fitted.save(Path(folder) / "toolkens")
+        toolkens = None
+        if tool_mode == "toolken":
+            fitted = fit_toolkens(model, TOOLS, demonstrations, seed=seed, dtype=dtype, progress=progress)
+            fitted.save(toolkens := Path(folder) / "toolkens")
         fit_seconds = time.perf_counter() - began
-        chat = ToolkenChat(model=model, dtype=dtype, toolkens=Path(folder) / "toolkens", max_tokens=max_tokens)
+        chat = ToolkenChat(
+            model=model, dtype=dtype, toolkens=toolkens, tool_mode=tool_mode.value, max_tokens=max_tokens
+        )
         session = Session(chat, progress, batch_size)
         free = session.ask("calls", calls)
         session.ask("tool forced", calls, forced=True)
@@ -221,6 +236,7 @@ def main(
     }
     settings = {
         "model": model,
+        "tool_mode": tool_mode.value,
         "split": split,
         "seed": seed,
         "dtype": dtype,
