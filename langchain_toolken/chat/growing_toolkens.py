@@ -13,6 +13,8 @@ from langchain_toolken.decoding.engine import Engine
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import Style
+from langchain_toolken.toolkens.evidence import Evidence
+from langchain_toolken.toolkens.lexical import LexicalMatch, description_document
 from langchain_toolken.toolkens.mapping import ToolkenMap
 from langchain_toolken.toolkens.new_tools import UNTRAINED_PRIOR, add_tools, map_of
 from langchain_toolken.toolkens.priors import prior_rows
@@ -55,7 +57,7 @@ class GrowingToolkens:
     @property
     def has_evidence(self) -> bool:
         """Whether decoding with these toolkens needs to know what the user asked."""
-        return self.given is not None and self.given.evidence is not None
+        return self.given is None or self.given.evidence is not None
 
     @cached_property
     def identity(self) -> str | None:
@@ -127,13 +129,18 @@ def with_priors(
         mapped = more.provenance.added[specs[0].name].startswith("mapped")
         _warn(names, "toolkens mapped from the trained tools'" if mapped else _PRIORS, engine.model_id)
         return more
-    _warn(names, _PRIORS, engine.model_id)
+    _warn(names, _PRIORS + " and the words of their descriptions", engine.model_id)
     rows = prior_rows(lm, specs, UNTRAINED_PRIOR)
     provenance = Provenance.of(lm.identity, style, str(UNTRAINED_PRIOR))
-    return ToolkenSet(specs=tuple(specs), matrix=rows, prior=rows, bias=0.0, provenance=provenance)
+    # Untrained rows hardly tell tools apart; the words of a request and a description do. When to call stays with the
+    # rows, since nothing is known of requests that need no tool.
+    words = LexicalMatch("description", 1.0, tuple(map(description_document, specs)))
+    evidence = Evidence(scale=_SHARE_OF_PRIORS, lexical=(words,))
+    return ToolkenSet(specs=tuple(specs), matrix=rows, prior=rows, bias=0.0, provenance=provenance, evidence=evidence)
 
 
-_PRIORS = "prior toolkens, made from the tools' names alone"
+_SHARE_OF_PRIORS = 0.1  # enough to decide between tools whose words match equally well
+_PRIORS = "prior toolkens, made from the tools' names"
 
 
 def _warn(names: str, what: str, model_id: str) -> None:

@@ -59,7 +59,8 @@ class ToolkenChat(BaseChatModel, LoadingSettings, GenerationSettings):
     """A local LM that calls tools through toolkens. Without bound tools it is a plain local chat model.
 
     The LM calls only tools that are bound (`bind_tools`, which `create_agent` and `create_toolken_agent` use). Binding
-    costs no prompt tokens. A bound tool without a toolken gets a prior toolken, made from its name, and a warning.
+    costs no prompt tokens. A bound tool without a toolken gets a prior toolken, made from its name, and a warning. If
+    nothing was fitted, requests are also matched with the words of descriptions.
 
     The LM is loaded at first use and shared by all instances with the same model, device and dtype.
 

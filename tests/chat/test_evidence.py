@@ -126,6 +126,17 @@ def test_a_bound_tool_without_a_toolken_is_compared_by_its_description(chatting:
         assert chat.rank_tools("Shut the door!", tools=[multiply, lamp, door])[0].tool == "door"
 
 
+def test_tools_that_nobody_trained_are_told_apart_by_their_descriptions(chatting: LanguageModel) -> None:
+    chat = ToolkenChat.from_engine(TransformersEngine(chatting), style="chat")
+    with pytest.warns(UserWarning, match="names and the words of their descriptions"):
+        assert chat.rank_tools(ASKED, tools=[multiply, door, lamp])[0].tool == "lamp"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert chat.rank_tools("Divide 8 by 2.", tools=[multiply, divide, lamp])[0].tool == "divide"
+        forced = chat.bind_tools([multiply, door, lamp], tool_choice="any", max_argument_tokens=16).invoke(ASKED)
+    assert forced.response_metadata["toolken"]["name"] == "lamp"
+
+
 def test_reranking_and_backtracing_keep_the_request(chatting: LanguageModel, means: list[torch.Tensor]) -> None:
     toolkens = informed(chatting, "completion", threshold=-1000.0)
     chat = ToolkenChat.from_engine(
