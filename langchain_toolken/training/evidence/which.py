@@ -26,8 +26,7 @@ from langchain_toolken.training.evidence.words import fit_words
 TOOLKENS, REQUEST = "toolkens", "request"
 # With fewer calls whose tool was called in another fold too, nothing can be judged.
 LEAST_JUDGED = 20
-# How much each source counts then, relative to the spread of its scores over the tools. Chosen on requests that no
-# other figure is measured on, with one demonstration a tool (docs/measurements.md).
+# How much each source counts then, relative to the spread of its scores over the tools: a guess, no measurement.
 ASSUMED = {TOOLKENS: 0.7, REQUEST: 0.7, "description": 1.0, "demonstrations": 0.7, "classifier": 0.0}
 # Weights of a handful of sources need no more calls.
 _MOST_JUDGED = 1500
