@@ -54,6 +54,10 @@ def demonstrations(count: int) -> list[Demonstration]:
     return [demonstration(("double", "triple")[number % 2], number) for number in range(count)]
 
 
+# Without one, a fit warns that nothing shows which requests need no tool.
+PLAIN_CHAT = Demonstration(text="Hello.", calls=(), before=(HumanMessage("Hi"),))
+
+
 @dataclass
 class ToyEngine(ScriptedEngine):
     """An LM that reads the request off a card with enough examples, and otherwise writes the last thing it saw."""
@@ -87,7 +91,7 @@ def test_the_form_that_is_exactly_right_is_chosen_and_its_figures_are_kept_by_to
     engine, seen = ToyEngine(needed=form.examples), []
     calls = argument_calls(demonstrations(30), TOOLS, "inline")
     settings = choose_arguments(
-        engine, calls, FORMS[:3], "completion", "inline", progress=lambda *told: seen.append(told[:2])
+        engine, calls, FORMS, "completion", "inline", progress=lambda *told: seen.append(told[:2])
     )
     assert settings.form == form
     assert settings.accuracy == 1
@@ -207,20 +211,24 @@ def test_an_argument_that_has_its_default_is_the_same_as_none() -> None:
 
 
 def test_a_fit_keeps_demonstrated_calls_and_an_update_adds_to_them(tiny_llama: LanguageModel) -> None:
-    result = fit(tiny_llama, TOOLS, demonstrations(12), card=EIGHT, lam=0.1, style="completion")
+    result = fit(tiny_llama, TOOLS, [*demonstrations(12), PLAIN_CHAT], card=EIGHT, lam=0.1, style="completion")
     assert result.toolkens.examples.form == EIGHT
     assert result.toolkens.examples.calls[0] == CallExample(tool="double", request="add 0", arguments={"x": 0})
     assert len(result.toolkens.examples.calls) == 12
     report = result.report()
     assert report.examples == 12
     assert report.tools[0].argument_calls == 6
-    more = update(tiny_llama, result.toolkens, [*TOOLS, tool("halve")], [demonstration("halve", 1)] * 12, lam=0.1)
+    more = update(
+        tiny_llama, result.toolkens, [*TOOLS, tool("halve")], [*[demonstration("halve", 1)] * 12, PLAIN_CHAT], lam=0.1
+    )
     assert len(more.toolkens.examples.calls) == 13
     assert more.toolkens.examples.form == EIGHT
     assert [tool.argument_calls for tool in more.report().tools] == [6, 6, 12]
 
 
 def test_a_fit_for_private_data_keeps_no_demonstrated_call(tiny_llama: LanguageModel) -> None:
-    result = fit(tiny_llama, TOOLS, demonstrations(12), lam=0.1, style="completion", keep_demonstrations=False)
+    result = fit(
+        tiny_llama, TOOLS, [*demonstrations(12), PLAIN_CHAT], lam=0.1, style="completion", keep_demonstrations=False
+    )
     assert result.toolkens.examples.calls == ()
     assert result.toolkens.examples.form.examples == 0
