@@ -50,6 +50,7 @@ def fit(
     bias: fit_options.Bias = "auto",
     max_false_call_rate: fit_options.MaxFalseCallRate = None,
     negatives: fit_options.NegativesOption = "default",
+    calls_from: fit_options.CallsFromOption = "answer",
     style: fit_options.StyleOption = None,
     recipe: fit_options.RecipeName = None,
     features: fit_options.FeaturesDir = None,
@@ -140,7 +141,7 @@ def fit(
                 )
             else:
                 if recipe is None:
-                    fit_with = partial(fit_all, negatives=fit_options.parse_negatives(negatives))
+                    fit_with = partial(fit_all, negatives=fit_options.parse_negatives(negatives), calls_from=calls_from)
                 result = fit_with(
                     lm,
                     loaded,

@@ -45,6 +45,14 @@ StyleOption = Annotated[
     typer.Option(help="Prompt style. Default: chosen by the form of the demonstrations.", rich_help_panel=_DATA),
 ]
 
+CallsFromOption = Annotated[
+    Literal["answer", "request"],
+    typer.Option(
+        help="Where calls of 'Q: … A: …' texts are learned: inside the answer, or right after the request.",
+        rich_help_panel=_DATA,
+    ),
+]
+
 _SYNTHESIS = "Made-up demonstrations"
 Synthesize = Annotated[
     int | None,

@@ -10,6 +10,7 @@ from langchain_toolken.prompts.call_cards import CardForm
 from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.training.demonstrations.request_calls import CallsFrom
 from langchain_toolken.training.negatives import Negatives
 from langchain_toolken.training.options import Demonstrations, FitOptions, Model, Tools
 from langchain_toolken.training.result import FitResult
@@ -36,6 +37,7 @@ def fit(
     gate: bool = True,
     evidence: bool = True,
     negatives: Negatives = "default",
+    calls_from: CallsFrom = "answer",
     style: Style | None = None,
     reinjection: Reinjection | None = None,
     docstring_examples: bool = True,
@@ -80,6 +82,9 @@ def fit(
             held-out calls (`evidence.which`). False, together with `gate`: the rows alone, as in the papers.
         negatives: Requests that need no tool, for the gate: "default" (the package's), "none", or a text file with one
             a line. The LM answers them once.
+        calls_from: Where the calls of texts "Q: … A: …" are learned: "answer" (inside the answer, as in the papers), or
+            "request" (the first call of each, right after its question). From requests, an LM calls however it would
+            word the answer; steps that need a result can't be called so. `reinjection` is then "inline" by default.
         style: How demonstrations are laid out, and what `ToolkenChat` then does by default. None: "completion" if more
             than half of the demonstrations are "Q: … A: …" texts; else "chat" if the tokenizer has a chat template.
         reinjection: Where results are in chat histories, "turn" or "inline". None: "turn" in chat style, as chat LMs
@@ -122,8 +127,9 @@ def fit(
         gate=gate,
         evidence=evidence,
         negatives=negatives,
+        calls_from=calls_from,
         style=style,
-        reinjection=reinjection,
+        reinjection=reinjection or ("inline" if calls_from == "request" else None),
         docstring_examples=docstring_examples,
         card=card,
         keep_demonstrations=keep_demonstrations,

@@ -16,6 +16,7 @@ from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.tools.spec import ToolLike, ToolSpec
 from langchain_toolken.training.demonstrations.load import DemonstrationRow
+from langchain_toolken.training.demonstrations.request_calls import CallsFrom
 from langchain_toolken.training.negatives import Negatives
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class FitOptions:
     gate: bool = True
     evidence: bool = True
     negatives: Negatives = "default"
+    calls_from: CallsFrom = "answer"
     style: Style | None = None
     reinjection: Reinjection | None = None
     docstring_examples: bool = True

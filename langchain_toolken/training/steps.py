@@ -34,6 +34,7 @@ from langchain_toolken.training.demonstrations.load import (
     gather_demonstrations,
 )
 from langchain_toolken.training.demonstrations.prompt_style import reinjection_of, style_of
+from langchain_toolken.training.demonstrations.request_calls import called_from
 from langchain_toolken.training.evidence.choose import EvidenceChoice, described_evidence, learn_evidence
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.features.processes import Processes, join_processes
@@ -139,6 +140,7 @@ def prepare(
         raise ValueError("there are no tools to fit toolkens for; give at least one")
     names = [spec.name for spec in specs]
     loaded = gather_demonstrations(demonstrations, made, docstrings=options.docstring_examples, strict=options.strict)
+    loaded = called_from(options.calls_from, loaded)
     crew = join_processes()
     lm = the_lm(model, load)
     if options.prior == "auto" or options.prior.text != "description":

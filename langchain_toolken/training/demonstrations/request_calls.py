@@ -6,22 +6,29 @@ words its answer so. It also says that its question wants remainder(5572, 3241),
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
 from langchain_core.messages import HumanMessage
 
 from langchain_toolken.prompts.format import ANSWER
 from langchain_toolken.prompts.requests import question_of
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
+from langchain_toolken.training.demonstrations.load import LoadedDemonstrations
+
+CallsFrom = Literal["answer", "request"]
+"""Where the calls of texts are learned: inside the answer, or right after the question."""
 
 
-def called_from_requests(demonstrations: Sequence[Demonstration]) -> tuple[Demonstration, ...]:
-    """Return the demonstrations with the first call of each text right after its question.
+def called_from(place: CallsFrom, loaded: LoadedDemonstrations) -> LoadedDemonstrations:
+    """Return the demonstrations with their calls in this place.
 
-    Calls after the first are left out: they follow from results that the question does not tell. Message histories, and
-    texts without a question, are returned as they are.
+    From requests, only the first call of each text is kept: those after it follow from results that the question does
+    not tell. Message histories, and texts without a question, are returned as they are.
     """
-    return tuple(map(_called_at_once, demonstrations))
+    if place == "answer":
+        return loaded
+    return replace(loaded, demonstrations=tuple(map(_called_at_once, loaded.demonstrations)))
 
 
 def _called_at_once(demonstration: Demonstration) -> Demonstration:
