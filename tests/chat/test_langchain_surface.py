@@ -198,7 +198,6 @@ CALL = {"name": "lamp", "args": {"state": "on"}, "id": "1"}
         ([HumanMessage([{"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"}])], "audio.*reads text only"),
         ([*QUESTION, ToolMessage("on", tool_call_id="7")], "answers the call '7', but no assistant message"),
         ([*QUESTION, AIMessage("", tool_calls=[CALL])], "'lamp' .*no result follows"),
-        ([*QUESTION, AIMessage("", tool_calls=[CALL]), ToolMessage([IMAGE], tool_call_id="1")], "reads text only"),
     ],
 )
 def test_messages_that_can_not_be_answered_are_an_error_that_says_what_to_do(
