@@ -310,5 +310,7 @@ def _request(turn: LaidOutTurn, forced: bool) -> DecodingRequest:
         must_call=forced,
         # A call here brought nothing, and would be made again.
         begun=0 if turn.spent and not forced else None,
+        # After a tool message the LM owes an answer, and some end at once where a repeated call was refused.
+        must_write=setup.prompt_format.reinjection == "turn" and isinstance(turn.messages[-1], ToolMessage),
         requests=setup.requests(turn.messages, prompt.written) if prompt.by_toolken else (),
     )

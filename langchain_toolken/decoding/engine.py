@@ -107,6 +107,7 @@ class DecodingRequest:
         begun: The last `begun` tokens of each prompt are the beginning of the answer itself, and a call was rejected
             right after them. They count as generated (in `text`, `token_ids` and the limit, not in `prompt_tokens`),
             and neither a toolken nor a marker may follow them directly. None: no call was rejected.
+        must_write: Nothing of the answer is written yet, and it may not end before its first word.
         requests: What the user asked, one for each prompt. Toolkens with evidence need it, others ignore it.
 
     Raises:
@@ -123,6 +124,7 @@ class DecodingRequest:
     markers: frozenset[int] = frozenset()
     must_call: bool = False
     begun: int | None = None
+    must_write: bool = False
     requests: tuple[Request, ...] = ()
 
     def __post_init__(self) -> None:

@@ -198,3 +198,17 @@ def test_answered_calls_are_those_of_the_last_question() -> None:
         AnsweredCall("door", '{"way": "shut"}', "", failed=False, just_now=True),
     )
     assert not any(each.just_now for each in answered_calls([*messages, AIMessage("Done.")]))
+
+
+def test_after_a_tool_message_an_answer_has_a_word(tiny: TransformersEngine) -> None:
+    history = asked(("", "on", "sent"))
+    first = int(ToolkenChat.from_engine(tiny, style="chat", reinjection="turn").reason(history).token_ids[0])
+    eos_ids = tiny.lm.eos_ids
+    tiny.lm.eos_ids = frozenset({first})  # this LM would end at once
+    try:
+        llm = ToolkenChat.from_engine(tiny, style="chat", reinjection="turn", max_tokens=4)
+        reasoning = llm.reason(history)
+        assert reasoning.token_ids
+        assert reasoning.token_ids[0] != first
+    finally:
+        tiny.lm.eos_ids = eos_ids
