@@ -47,10 +47,10 @@ class Work:
     """What may still be done for one schema, in all attempts to make a grammar of it.
 
     Attributes:
-        left: How many schemas may be visited. One of 4 kB has a few hundred; references can multiply them.
+        left: How many schemas may be visited.
     """
 
-    left: int = 6000
+    left: int
 
 
 class Decodable:
@@ -61,7 +61,7 @@ class Decodable:
         root: Where its `$ref`s resolve; None for `schema` itself.
         narrow: Whether it may be narrower than the schema asks for (see above).
         loose: Fields at the top of which only the type is held.
-        work: What may be done; None for the most.
+        work: What may be done.
 
     Attributes:
         schema: What llguidance compiles.
@@ -79,7 +79,7 @@ class Decodable:
         root: Mapping[str, Any] | None = None,
         narrow: bool = True,
         loose: frozenset[str] = frozenset(),
-        work: Work | None = None,
+        work: Work,
     ) -> None:
         self._root = schema if root is None else root
         self._narrow = narrow
@@ -94,7 +94,7 @@ class Decodable:
         self._inlining: list[str] = []
         self._found_fields: dict[tuple[int, frozenset[str]], Fields] = {}
         self._well_formed: set[tuple[str, int]] = set()
-        self._work = Work() if work is None else work
+        self._work = work
         top = self._schema(schema, frozenset(), "")
         while self._waiting:
             name, found, around, self._path = self._waiting.pop()
@@ -373,8 +373,15 @@ def _open_ended(schema: Mapping[str, Any]) -> bool:
 
 
 def _combines_references(schema: Any) -> bool:
-    """Return whether a schema says more of a value than a single reference does, and has references in it."""
-    return _refers(schema) and bool(set(schema) - ANNOTATIONS - {"$ref"})
+    """Return whether a schema combines a reference with other keywords, in itself or in one of its alternatives."""
+    if not isinstance(schema, Mapping):
+        return False
+    said = set(schema) - ANNOTATIONS
+    for keyword in ("anyOf", "oneOf", "allOf"):
+        listed = schema.get(keyword)
+        if said == {keyword} and isinstance(listed, list) and (keyword != "allOf" or len(listed) == 1):
+            return any(_combines_references(branch) for branch in listed)
+    return said != {"$ref"} and _refers(schema)
 
 
 def _refers(schema: Any) -> bool:

@@ -17,6 +17,7 @@ from langchain_toolken.tools.decodable import Decodable, Work
 from langchain_toolken.tools.keywords import compiled, is_unsatisfiable
 from langchain_toolken.tools.schemas import SchemaError, fields_of, resolve, schema_text, takes_no_fields
 
+_LEAST_WORK = 6000  # schemas visited; one of 4 kB has a few hundred, but references can multiply them
 _MOST_TRIALS = 20  # compilations in search of a faulty field; one takes up to 30 ms
 
 
@@ -55,7 +56,7 @@ def _grammar(text: str) -> SchemaGrammar:
         schema, fixed = {"type": "object", "additionalProperties": False}, True
     else:
         fixed = False
-    first, work = "", Work()
+    first, work = "", Work(max(_LEAST_WORK, len(text) // 10))
     for narrow in (True, False):
         tried = _tried(schema, work, narrow=narrow)
         if not tried.fault:

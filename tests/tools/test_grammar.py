@@ -200,6 +200,18 @@ def test_inheritance_that_holds_itself_is_decoded() -> None:
     assert not accepts(spec, {"id": 1, "kids": [{"kids": []}], "z": False})
 
 
+def test_hundreds_of_models_that_refer_to_one_another_are_one_grammar() -> None:
+    def model(i: int) -> dict[str, Any]:
+        here = {"$ref": f"#/$defs/M{i * 7 % 300}"}
+        again = {"allOf": [{"$ref": f"#/$defs/M{i * 11 % 300}"}], "description": "another"}
+        fields = {"id": INTEGER, "one": {"anyOf": [here, {"type": "null"}]}, "two": again}
+        return {"type": "object", "properties": fields, "required": ["id"]}
+
+    spec = read(field({"$ref": "#/$defs/M1"}, **{"$defs": {f"M{i}": model(i) for i in range(300)}}))
+    assert accepts(spec, {"x": {"id": 1, "one": {"id": 2, "two": {"id": 3}}}})
+    assert not accepts(spec, {"x": {"id": 1, "one": {"id": 2, "two": {"id": "3"}}}})
+
+
 @pytest.mark.parametrize("text", ["name", "description"])
 def test_half_of_a_surrogate_pair_in_a_tools_text_is_refused(text: str) -> None:
     with pytest.raises(ToolError, match="surrogate"):

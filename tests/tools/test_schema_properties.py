@@ -228,7 +228,7 @@ def test_no_schema_takes_long_to_be_read_bound_and_signed(schema: dict[str, Any]
         spec = ToolSpec(name="f", description="F.", json_schema=schema)
     assert compiled.cache_info().misses - before <= 300  # each takes 30 ms at the most, and nearly all of them 1
     assert len(spec.signature) <= 4100
-    work = Work()
+    work = Work(6000)
     with contextlib.suppress(SchemaError):
         Decodable(schema, work=work)
     assert work.left >= -1  # a visit takes about 50 µs
