@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,3 +45,35 @@ def test_evidence_is_measured_beside_toolkens_alone_and_none() -> None:
     (cost,) = costs
     assert cost["tools"] == 7
     assert list(cost["step"]) == list(cost["head"]) == ["no toolkens", "toolkens", "evidence"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        ("mutations.py", ["--number", "2"]),
+        ("two_processes.py", ["--rounds", "2", "--each", "3"]),
+        ("kill_points.py", ["--every", "40"]),
+        ("full_disk.py", ["--every", "40"]),
+    ],
+)
+def test_the_fault_runs_find_nothing(script: str, options: list[str]) -> None:
+    if script in ("kill_points.py", "full_disk.py") and not may_trace():
+        pytest.skip("strace is not installed, or may not trace here")
+    facts = run(f"faults/{script}", *options)
+    assert len(facts) >= 5
+    for case in facts.values():
+        assert isinstance(case, dict)
+        assert case["tried"] >= 1
+        assert case["failed"] == 0
+
+
+def may_trace() -> bool:
+    if shutil.which("strace") is None:
+        return False
+    with subprocess.Popen(["sleep", "60"]) as sleeping:
+        traced = subprocess.run(
+            ["timeout", "1", "strace", "-p", str(sleeping.pid)], capture_output=True, text=True, check=False
+        )
+        sleeping.kill()
+    return "attached" in traced.stderr

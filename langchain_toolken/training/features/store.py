@@ -205,7 +205,10 @@ class FeatureStore:
         done = _finished(folder, manifest)
         store = cls(folder, manifest, done, rank, durable=durable)
         if check:
-            store._check(done, progress)
+            try:
+                store._check(done, progress)
+            except OSError as error:
+                raise damaged(folder, f"{_HIDDEN} or {_WORDS} can't be read ({error.strerror})") from error
         return store
 
     def write(self, batch: int, hidden: Tensor, words: Tensor, requests: Tensor) -> None:
@@ -238,7 +241,7 @@ class FeatureStore:
                 _drop_torn_line(note)
                 self._notes = True
             with open(note, "ab") as file:
-                file.write((json.dumps({"batch": batch, "sha256": digest.hexdigest()}) + "\n").encode())
+                file.write(_note(batch, digest.hexdigest()) + b"\n")
                 _sync(file, durable=self._durable)
 
     def columns(self) -> dict[str, Tensor]:
@@ -296,7 +299,10 @@ def _refuse_other_files(folder: Path) -> None:
     ours = {_HIDDEN, _WORDS, _REQUESTS, _TARGETS, _UNFINISHED, _LOCK}  # left by a kill before the manifest was there
     if os.path.lexists(folder) and not folder.is_dir():
         raise FeatureStoreError(f"{folder} is a file: choose an empty folder, or one that does not exist")
-    if folder.is_dir() and not (folder / MANIFEST).exists() and any(f.name not in ours for f in folder.iterdir()):
+    with writing(folder):
+        begun = folder.is_dir() and not (folder / MANIFEST).exists()
+        others = begun and any(file.name not in ours for file in folder.iterdir())
+    if others:
         raise FeatureStoreError(
             f"{folder} holds other files and no features: choose an empty folder, or one that does not exist"
         )
@@ -337,12 +343,18 @@ def _finished(folder: Path, manifest: Manifest) -> dict[int, set[str]]:
             try:
                 note = parse_json(line)
                 batch, checksum = int(note["batch"]), str(note["sha256"])
+                if line != _note(batch, checksum):
+                    raise ValueError("it was changed")
             except (ValueError, KeyError, TypeError) as error:
                 raise damaged(folder, f"{file.name}, line {number}, can't be read") from error
             if not 0 <= batch < len(manifest.rows) - 1:
                 raise damaged(folder, f"{file.name}, line {number}, names batch {batch}, which does not exist")
             found.setdefault(batch, set()).add(checksum)
     return found
+
+
+def _note(batch: int, checksum: str) -> bytes:
+    return json.dumps({"batch": batch, "sha256": checksum}).encode()
 
 
 def _drop_torn_line(file: Path) -> None:

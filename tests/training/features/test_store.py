@@ -357,6 +357,23 @@ def test_a_flipped_bit_is_found_and_the_file_named(tiny_llama: LanguageModel, tm
     assert (tmp_path / name).read_bytes() == content, "nothing is overwritten"
 
 
+def test_no_change_of_a_note_is_overlooked(tiny_llama: LanguageModel, tmp_path: Path) -> None:
+    compute(tiny_llama, tmp_path)
+    notes = tmp_path / "done-0.jsonl"
+    notes.write_bytes(notes.read_bytes().replace(b'": ', b'":\t', 1))
+    with pytest.raises(FeatureStoreError, match=r"done-0.jsonl, line 1, can't be read"):
+        compute(tiny_llama, tmp_path)
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tiny_llama: LanguageModel, tmp_path: Path, monkeypatch) -> None:
+    def refused(self: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(WriteError, match=f"{tmp_path} can't be written: Permission denied"):
+        compute(tiny_llama, tmp_path)
+
+
 @pytest.mark.parametrize("name", ["hidden.bin", "words.bin", "targets.safetensors"])
 def test_a_missing_or_short_file_is_named(tiny_llama: LanguageModel, tmp_path: Path, name: str) -> None:
     compute(tiny_llama, tmp_path)
