@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from langchain_toolken.disk.lock import held
-from langchain_toolken.disk.sealed_json import sealed
 from langchain_toolken.disk.writing import WriteError
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
@@ -149,7 +148,6 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from langchain_toolken.disk.lock import held
-from langchain_toolken.disk.sealed_json import sealed
 from langchain_toolken.disk.writing import WriteError
 from langchain_toolken.lm.load import load_language_model
 from tests.support.tiny import make_model, make_tokenizer
@@ -265,39 +263,6 @@ def test_a_folder_that_a_kill_left_unfinished_is_begun_again(tiny_llama: Languag
         assert_same(compute(tiny_llama, None), compute(tiny_llama, tmp_path))
         for file in tmp_path.iterdir():
             file.unlink()
-
-
-def edited(folder: Path, **changes: object) -> None:
-    """Edits a manifest, with its right checksum."""
-    content = json.loads((folder / "manifest.json").read_text())
-    del content["sha256"]
-    (folder / "manifest.json").write_bytes(sealed({**content, **changes}))
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"batch_tokens": 1}, "manifest.json was changed"),
-        ({"batch_tokens": 0}, "batch_tokens"),
-        ({"hidden_size": -1}, "hidden_size"),
-        ({"rows": [0]}, "rows out of order"),
-        ({"rows": [0, 10**4000], "requests": [0, 9]}, "bytes instead of"),
-    ],
-)
-def test_an_edited_manifest_is_told(
-    tiny_llama: LanguageModel, tmp_path: Path, changes: dict[str, object], said: str
-) -> None:
-    compute(tiny_llama, tmp_path)
-    edited(tmp_path, **changes)
-    with pytest.raises(FeatureStoreError, match=said):
-        compute(tiny_llama, tmp_path)
-
-
-def test_a_folder_of_an_earlier_version_is_refused_with_what_to_do(tiny_llama: LanguageModel, tmp_path: Path) -> None:
-    compute(tiny_llama, tmp_path)
-    edited(tmp_path, version=2)
-    with pytest.raises(FeatureStoreError, match="not a features manifest of this version.*Delete the folder"):
-        compute(tiny_llama, tmp_path)
 
 
 def test_the_requests_mean_states_are_kept(tiny_llama: LanguageModel, tmp_path: Path) -> None:
