@@ -25,7 +25,7 @@ _CODE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)")
 _PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-_SCRIPT = re.compile(r"(benchmarks/\w+\.py)|python -m (pretraining\.\w+)")
+_SCRIPT = re.compile(r"(benchmarks/(?:\w+/)?\w+\.py)|python -m (pretraining\.\w+)")
 
 
 def folders_of_the_repository() -> set[str]:
