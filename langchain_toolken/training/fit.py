@@ -92,8 +92,9 @@ def fit(
         docstring_examples: Learn from the `Examples:` sections of the tools' docstrings too.
         card: What the LM reads of a called tool before it writes the arguments. "auto" chooses among
             `arguments.FORMS` the one with most arguments exactly right in held-out demonstrations.
-        keep_demonstrations: Keep demonstrated calls (request and arguments) in the set, for the cards of its tools.
-            With False, for data that must not be passed on, the cards show no examples.
+        keep_demonstrations: Keep demonstrated calls (request and arguments) in the set, for the cards of its tools, and
+            the requests' words, for the choice of a tool. False is for data that must not be passed
+            on: the cards then show no examples.
         strict: Raise an error for rows that can't be used, instead of dropping them with a warning.
         negatives_per_demonstration: Word positions kept of each demonstration (`compute_features`); None: all.
         batch_tokens: Most tokens in one batch of the LM pass (`compute_features`).

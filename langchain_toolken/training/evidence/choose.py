@@ -111,6 +111,7 @@ def learn_evidence(
         gate=gate,
         which=options.evidence,
         max_false_calls=options.max_false_call_rate,
+        keep_texts=options.keep_demonstrations,
         seed=options.seed,
     )
 
@@ -126,6 +127,7 @@ def choose_evidence(
     gate: bool = True,
     which: bool = True,
     max_false_calls: float | None = None,
+    keep_texts: bool = True,
     seed: int = 0,
 ) -> EvidenceChoice:
     """Learn when to call and which tool, as far as it helps on held-out demonstrations.
@@ -140,6 +142,7 @@ def choose_evidence(
         gate: Whether to try a gate.
         which: Whether to weigh further sources for the choice among tools.
         max_false_calls: The largest share of plain requests that may get a call; see `choose_gate`.
+        keep_texts: Whether the evidence may hold the requests' words.
         seed: See `choose_gate`.
     """
     logits = _held_out(features, selection, toolkens.biases - fitted_bias)
@@ -148,7 +151,8 @@ def choose_evidence(
     if which and features.tool_positions and len(toolkens) > 1:
         at = (features.target >= 0).nonzero()[:_LOOKED_AT, 0]
         final = position_logits(features.subset(at), toolkens.matrix, toolkens.biases)
-        chosen = choose_which(_calls(features, demonstrations, logits, seed), toolkens.specs, final, seed)
+        calls = replace(_calls(features, demonstrations, logits, seed), keep_texts=keep_texts)
+        chosen = choose_which(calls, toolkens.specs, final, seed)
     when = None
     if gate and features.requests is not None and at_once:
         when = choose_gate(_positions(features, logits, toolkens, negatives, seed), max_false_calls, seed)

@@ -46,6 +46,7 @@ class Calls:
         fold: (n,) int64, where each is held out.
         logits: (n, K), the toolkens' logits there from rows that were fitted without its fold; NaN rows where none are
             known. None without any.
+        keep_texts: Whether a set may keep the requests' words.
     """
 
     tool: Tensor
@@ -54,6 +55,7 @@ class Calls:
     demonstration: Tensor
     fold: Tensor
     logits: Tensor | None
+    keep_texts: bool = True
 
     def __len__(self) -> int:
         return len(self.tool)
@@ -67,6 +69,7 @@ class Calls:
             demonstration=self.demonstration[kept],
             fold=self.fold[kept],
             logits=None if self.logits is None else self.logits[kept],
+            keep_texts=self.keep_texts,
         )
 
 
@@ -212,17 +215,17 @@ Source = Tensor | WordEvidence
 
 def _sources(calls: Calls, specs: Sequence[ToolSpec], ridge: float | None) -> dict[str, Source]:
     """Fit every source but the toolkens to these calls."""
+    described = tuple(map(description_document, specs))
+    found: dict[str, Source] = {"description": LexicalMatch("description", 1.0, described)}
+    if calls.request is not None and len(calls):
+        found[REQUEST] = request_rows(calls.request, calls.tool, len(specs), ridge or 1.0)
+    if not calls.keep_texts:
+        return found
     requests: list[dict[str, None]] = [{} for _ in specs]
     for tool, text in zip(calls.tool.tolist(), calls.texts, strict=True):
         requests[tool][text] = None
-    described = tuple(map(description_document, specs))
     shown = tuple(demonstrations_document(spec, list(texts)) for spec, texts in zip(specs, requests, strict=True))
-    found: dict[str, Source] = {
-        "description": LexicalMatch("description", 1.0, described),
-        "demonstrations": LexicalMatch("demonstrations", 1.0, shown),
-    }
-    if calls.request is not None and len(calls):
-        found[REQUEST] = request_rows(calls.request, calls.tool, len(specs), ridge or 1.0)
+    found["demonstrations"] = LexicalMatch("demonstrations", 1.0, shown)
     words = fit_words(calls.texts, calls.tool, len(specs))
     if words is not None:
         found["classifier"] = words

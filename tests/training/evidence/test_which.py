@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 
 from langchain_toolken.tools.spec import ToolSpec
@@ -57,6 +60,16 @@ def test_calls_whose_tool_is_in_no_other_fold_are_not_judged() -> None:
     alone = Calls(**{**vars(given), "fold": torch.where(given.tool == 0, 0, given.fold)})
     choice = choose_which(alone, SPECS, torch.randn(10, TOOLS))
     assert choice.judged == int((given.tool != 0).sum())
+
+
+@pytest.mark.parametrize("each", [1, 20])
+def test_nothing_of_the_texts_is_kept_if_the_demonstrations_are_private(each: int) -> None:
+    told = replace(calls(each), texts=tuple(f"{SPECS[i % TOOLS].name} secret {i}" for i in range(TOOLS * each)))
+    kept = choose_which(told, SPECS, torch.randn(10, TOOLS)).evidence
+    private = choose_which(replace(told, keep_texts=False), SPECS, torch.randn(10, TOOLS)).evidence
+    assert "secret" in str([vars(source) for source in kept.lexical]) or each == 20
+    assert "secret" not in str([vars(source) for source in private.lexical])
+    assert {source.kind for source in private.lexical} <= {"description"}
 
 
 def test_rows_for_requests_need_no_constant() -> None:
