@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -77,6 +77,9 @@ def main(
     sets: Annotated[str, typer.Option(help=f"Which of {', '.join(SETS)}.")] = ",".join(SETS),
     questions: Annotated[int, typer.Option(help="Most questions of a set: its first ones.")] = 200,
     train: Annotated[int, typer.Option(help="Most demonstrations, drawn by the seed.")] = 1000,
+    calls_from: Annotated[
+        Literal["answer", "request"], typer.Option(help="Where calls are learned; see `fit`. request: one call each.")
+    ] = "answer",
     style: Annotated[str | None, typer.Option(help="completion or chat. Default: what the toolkens ask for.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the fit and of what is drawn.")] = 0,
     dtype: Annotated[str, typer.Option(help="The weights' dtype.")] = "float32",
@@ -101,7 +104,9 @@ def main(
             if one.train not in fitted:
                 began = time.perf_counter()
                 rows = demonstrations(data_dir / one.train, train, seed)
-                toolkens = fit_toolkens(model, tools, rows, seed=seed, dtype=dtype, progress=progress)
+                toolkens = fit_toolkens(
+                    model, tools, rows, calls_from=calls_from, seed=seed, dtype=dtype, progress=progress
+                )
                 seconds[f"fit {one.train}"] = time.perf_counter() - began
                 fitted[one.train] = ToolkenChat(
                     model=model, dtype=dtype, toolkens=toolkens, style=style, max_tokens=max_tokens

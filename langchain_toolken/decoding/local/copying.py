@@ -49,9 +49,11 @@ def numbers_in(text: str) -> list[Span]:
 
 
 def is_copied(value: object, text: str) -> bool:
-    """Return whether a string or number stands in `text` word for word, case aside."""
+    """Return whether a string or number, or all of a list of them, stands in `text` word for word, case aside."""
     if isinstance(value, bool):
         return False
+    if isinstance(value, list):
+        return bool(value) and all(is_copied(item, text) for item in value)
     if isinstance(value, int | float):
         return any(float(span.text) == value for span in numbers_in(text))
     return isinstance(value, str) and bool(value) and next(_occurrences(text, value, whole=True), None) is not None

@@ -59,7 +59,10 @@ def test_the_numbers_of_a_text_are_those_that_a_person_reads(text: str, numbers:
         (0.5, "0.50", True),
         (True, "1", False),
         ("", "anything", False),
-        (["a"], "a", False),
+        (["milk", 6], "6 eggs, and milk", True),
+        (["milk", "tea"], "6 eggs, and milk", False),
+        ([], "a", False),
+        ({"a": 1}, "a 1", False),
     ],
 )
 def test_a_value_is_copied_if_it_stands_in_the_text_word_for_word(value: object, text: str, expected: bool) -> None:
