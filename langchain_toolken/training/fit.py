@@ -81,7 +81,7 @@ def fit(
         evidence: Let the request's mean state and its words have a say in which tool is called, as far as that helps on
             held-out calls (`evidence.which`). False, together with `gate`: the rows alone, as in the papers.
         negatives: Requests that need no tool, for the gate: "default" (the package's), "none", or a text file with one
-            a line. The LM answers them once.
+            a line. The LM answers every fourth, once.
         calls_from: Where the calls of texts "Q: … A: …" are learned: "answer" (inside the answer, as in the papers), or
             "request" (the first call of each, right after its question). From requests, an LM calls however it would
             word the answer; steps that need a result can't be called so. `reinjection` is then "inline" by default.

@@ -1,7 +1,8 @@
 """Requests that need no tool, answered by the LM at hand: what a fit learns from of when not to call.
 
 A set of demonstrations seldom says what a plain question looks like. So the package brings a few hundred of them,
-`plain_requests.txt`, and the LM answers each with a few words, in one batch.
+`plain_requests.txt`. Whether to call is decided where an answer begins, so most of them are run to there only; the LM
+answers every fourth with a few words, which shows that no call follows inside of an answer.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from langchain_toolken.training.features.compute import Features, compute_featur
 
 Negatives = Literal["default", "none"] | Path
 
-# Calls come at the beginning of an answer; a few words more show what the LM goes on with.
 _ANSWER_TOKENS = 20
+_ANSWERED = 4  # every fourth request: answering takes most of the time
 _BATCH = 32
 
 
@@ -91,7 +92,7 @@ def negative_features(
     folder: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Features | None:
-    """Run the LM over the plain requests and its answers to them.
+    """Run the LM over the plain requests, and its answers to some of them.
 
     Args:
         lm: The LM.
@@ -107,11 +108,12 @@ def negative_features(
     if not requests:
         return None
     place = None if folder is None else Path(folder) / "negatives"
-    facts = [lm.weights_fingerprint, lm.tokenizer_fingerprint, style, requests, _ANSWER_TOKENS]
+    facts = [lm.weights_fingerprint, lm.tokenizer_fingerprint, style, requests, _ANSWER_TOKENS, _ANSWERED]
     made_by = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     answers = None if place is None else _kept(place / "answers.json", made_by)
     if answers is None:
-        answers = answered(lm, requests, style, progress)
+        answers = [""] * len(requests)
+        answers[::_ANSWERED] = answered(lm, requests[::_ANSWERED], style, progress)
         if place is not None:
             place.mkdir(parents=True, exist_ok=True)
             content = _Answers(made_by=made_by, answers=answers).model_dump_json(indent=1)

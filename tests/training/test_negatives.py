@@ -39,6 +39,18 @@ def test_the_answers_are_kept_with_the_features(tiny_llama: LanguageModel, tmp_p
     assert len(alone) == len(first)
 
 
+def test_every_fourth_request_is_answered_and_the_others_end_where_an_answer_begins(
+    tiny_llama: LanguageModel, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.txt"
+    mine.write_text("\n".join(f"what is {n}" for n in range(8)), encoding="utf-8")
+    found = negative_features(tiny_llama, mine, "completion")
+    assert found is not None
+    positions = found.demonstration.bincount().tolist()
+    assert len(positions) == 8
+    assert min(positions[0], positions[4]) > max(positions[1:4] + positions[5:])
+
+
 def test_answers_are_in_the_order_of_the_requests(tiny_llama: LanguageModel) -> None:
     requests = ["what is 2 and 2 and 2", "hi", "how many"]
     together = answered(tiny_llama, requests, "chat")
