@@ -27,6 +27,7 @@ _COLOURS = {
     "stop": "bold red",
 }
 _LABEL_WIDTH = 10
+_LEAST_SHOWN = 0.01  # probability of a runner-up
 
 
 class StepPrinter:
@@ -55,7 +56,8 @@ class StepPrinter:
         kind = step["kind"]
         if kind == "reason":
             if "tool" in step:
-                others = ", ".join(f"{one['name']} {one['probability']:.2g}" for one in step.get("runners_up", [])[:2])
+                near = [one for one in step.get("runners_up", [])[:2] if one["probability"] >= _LEAST_SHOWN]
+                others = ", ".join(f"{one['name']} {one['probability']:.2g}" for one in near)
                 line = shown(f"<{step['tool']}> p={step['probability']:.2f}", style=_COLOURS["toolken"])
                 self.console.print(
                     self._label("toolken") + line + shown(f"  then {others}" if others else "", style="dim")

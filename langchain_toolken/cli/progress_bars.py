@@ -14,7 +14,10 @@ from langchain_toolken.progress import Progress
 
 @contextmanager
 def progress_bars(console: Console) -> Iterator[Progress]:
-    """Yield a `progress(done, total, what)` callback that draws one bar for each `what`."""
+    """Yield a `progress(done, total, what)` callback that draws one bar for each `what`.
+
+    Work that begins again, such as the LM pass over the plain requests, gets its bar and its clock from the start.
+    """
     columns = (TextColumn("{task.description:>24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bars(*columns, console=console) as bars:
         tasks: dict[str, TaskID] = {}
@@ -22,6 +25,8 @@ def progress_bars(console: Console) -> Iterator[Progress]:
         def report(done: int, total: int, what: str) -> None:
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total)
+            elif done < bars.tasks[tasks[what]].completed:
+                bars.reset(tasks[what])
             bars.update(tasks[what], completed=done, total=total)
 
         yield report

@@ -243,6 +243,8 @@ class _Trial:
         """
         batch = self.held_out[start : start + BATCH]
         tried = []
+        if not start:
+            self._tell(0, copy_nats)
         for form in forms:
             tried.append(form)
             outcomes = self._outcomes.setdefault(_Tried(form, copy_nats), [])

@@ -75,6 +75,8 @@ def answered(lm: LanguageModel, requests: Sequence[str], style: Style, progress:
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
     how = DecodingRequest(Sampling(max_tokens=_ANSWER_TOKENS), stop=layout.stop)
     answers = [""] * len(requests)
+    if progress is not None:
+        progress(0, len(order), "answer plain requests")
     for start in range(0, len(order), _BATCH):
         part = order[start : start + _BATCH]
         for place, reasoning in zip(part, engine.reason([prompts[place] for place in part], how), strict=True):
