@@ -30,7 +30,7 @@ from langchain_toolken.training.negatives import plain_requests
 
 TOOLS = "langchain_toolken.cli.everyday_tools"
 _LONGEST_ANSWER = 32  # tokens; a small LM goes on for long
-_EVERY = 10  # of the package's plain requests, every tenth: the LM would answer all of them for minutes
+_EVERY = 4  # of the package's plain requests, every fourth: all take half a minute more
 
 
 class EverydayOutcome(BaseModel):
@@ -84,9 +84,8 @@ def _fitted(console: Console, lm: LanguageModel, tools: Sequence[BaseTool]) -> T
     plain = default[::_EVERY]
     console.print(
         f"From the examples in the tools' docstrings, {len(TOLD)} chats with a call, {len(PLAIN)} without, and "
-        f"{len(plain)} plain requests that the LM answers itself. To be quick, the demo leaves out two things that "
-        f"`toolken fit` does: {len(default) - len(plain)} more plain requests, and the search for what the LM best "
-        "reads of a called tool."
+        f"{len(plain)} plain requests. To be quick, the demo leaves out two things that `toolken fit` does: "
+        f"{len(default) - len(plain)} more plain requests, and the search for what the LM best reads of a called tool."
     )
     started = perf_counter()
     with tempfile.TemporaryDirectory() as folder, progress_bars(console) as progress:

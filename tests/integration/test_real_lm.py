@@ -38,7 +38,7 @@ def lm(real_lm_file: Path) -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def toolkens(lm: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> ToolkenSet:
-    """Everyday tools with five examples each; a few of the plain requests, since the LM answers them all."""
+    """Everyday tools with five examples each; a few of the plain requests, since all take half a minute more."""
     plain = tmp_path_factory.mktemp("plain") / "plain.txt"
     plain.write_text("\n".join(plain_requests("default")[::12]), encoding="utf-8")
     return fit_toolkens(lm, load_tools(EVERYDAY), [*TOLD, *PLAIN], negatives=plain, card=DEFAULT_FORM)
