@@ -179,6 +179,8 @@ def _evidence_facts(evidence: Evidence | None) -> list[tuple[str, str]]:
         reads = "state and request" if bool(gate.request.any()) else "state"
         least = (1 + math.tanh(gate.threshold / 2)) / 2
         when = f"a gate on the {reads}: above a probability of {least:.3g} (log odds {gate.threshold:.2f})"
+        if gate.after_result is not None:
+            when += f"; after a tool's result above log odds {gate.after_result:.2f}"
     which = [f"toolkens {evidence.scale:.3g}"]
     if evidence.request_rows is not None:
         which.append("rows for the request")

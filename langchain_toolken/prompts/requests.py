@@ -32,10 +32,12 @@ class Request:
     Attributes:
         text: What the user said last.
         span: Its tokens in the prompt's ids, as (start, stop): at least one.
+        answered: Whether a tool message has come since.
     """
 
     text: str
     span: tuple[int, int]
+    answered: bool = False
 
 
 def request_of(
@@ -72,7 +74,7 @@ def request_of(
     if asked is None or not found:
         text = "\n".join(turn.text for turn in turns if turn.text)
         return Request(text, (0, max((stop for _, _, stop in contents), default=1)))
-    return Request(asked, found[-1][1:])
+    return Request(asked, found[-1][1:], answered=any(turn.role == "tool" for turn in turns[place or 0 :]))
 
 
 def _in_completion(

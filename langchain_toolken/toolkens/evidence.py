@@ -22,6 +22,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from langchain_toolken.prompts.requests import Request
 from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.lexical import LexicalMatch, WordClassifier, WordEvidence
 from langchain_toolken.tools.spec import ToolSpec
@@ -40,6 +41,8 @@ class Gate:
         constant: What is added.
         threshold: The operating point: a call is made where the log odds are above it. The probability of a call is
             that of the log odds alone, since the threshold says what a call is worth and not how likely it is.
+        after_result: The same where a tool has answered since the request, which still asks for that tool; None where
+            it is no other.
 
     Raises:
         ToolkenSetError: Shapes do not agree, or a value is not finite.
@@ -49,6 +52,7 @@ class Gate:
     request: Tensor
     constant: float
     threshold: float = 0.0
+    after_result: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("state", "request"):
@@ -57,9 +61,14 @@ class Gate:
             raise ToolkenSetError(
                 f"the gate's state {tuple(self.state.shape)} and request {tuple(self.request.shape)} must both be (d,)"
             )
-        for name in ("constant", "threshold"):
-            if not math.isfinite(getattr(self, name)):
-                raise ToolkenSetError(f"the gate's {name} is {getattr(self, name)}; it must be finite")
+        for name in ("constant", "threshold", "after_result"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ToolkenSetError(f"the gate's {name} is {value}; it must be finite")
+
+    def threshold_for(self, request: Request) -> float:
+        """Return the operating point for what is written in answer to a request."""
+        return self.after_result if request.answered and self.after_result is not None else self.threshold
 
     def log_odds(self, states: Tensor, requests: Tensor) -> Tensor:
         """Compute the log odds of a call (n,) for hidden states (n, d) and the requests' mean states (n, d)."""
@@ -177,7 +186,10 @@ class Evidence:
                     _SavedClassifier(kind="classifier", weight=match.weight, vocabulary=list(match.vocabulary))
                 )
                 tensors |= {f"classifier.{name}": getattr(match, name) for name in ("idf", "rows", "biases")}
-        gate = None if self.gate is None else _SavedGate(constant=self.gate.constant, threshold=self.gate.threshold)
+        gate = None
+        if self.gate is not None:
+            points = {name: getattr(self.gate, name) for name in ("constant", "threshold", "after_result")}
+            gate = _SavedGate(**points)
         content = _Saved(gate=gate, scale=self.scale, lexical=matches)
         text = json.dumps(content.model_dump(), ensure_ascii=False, indent=1, allow_nan=False)
         return text, {_PREFIX + name: tensor for name, tensor in tensors.items()}
@@ -204,7 +216,7 @@ class Evidence:
 
         gate = None
         if content.gate is not None:
-            gate = Gate(take("gate.state"), take("gate.request"), content.gate.constant, content.gate.threshold)
+            gate = Gate(take("gate.state"), take("gate.request"), **content.gate.model_dump())
         lexical: list[WordEvidence] = []
         for match in content.lexical:
             if isinstance(match, _SavedMatch):
@@ -278,7 +290,7 @@ def _same_gate(one: Gate | None, other: Gate | None) -> bool:
     return (
         torch.equal(one.state, other.state)
         and torch.equal(one.request, other.request)
-        and (one.constant, one.threshold) == (other.constant, other.threshold)
+        and (one.constant, one.threshold, one.after_result) == (other.constant, other.threshold, other.after_result)
     )
 
 
@@ -296,6 +308,7 @@ class _SavedGate(BaseModel):
 
     constant: float
     threshold: float
+    after_result: float | None = None
 
 
 class _SavedMatch(BaseModel):

@@ -49,6 +49,9 @@ class CallEvidence:
         # What is added to each tool's score, (n, K), and to the log odds of a call, (n,): the same at every step.
         self._added = self._lexical.clone()
         self._odds = torch.zeros(len(requests), device=device)
+        gate = evidence.gate
+        points = [0.0 if gate is None else gate.threshold_for(request) for request in requests]
+        self._thresholds = torch.tensor(points, device=device)
 
     def read(self, row: int, mean: Tensor) -> None:
         """Take the mean hidden state (d,) of a prompt's request. It comes before the row's first logits."""
@@ -87,8 +90,8 @@ class CallEvidence:
         if odds is None:
             goal = _together(toolkens, temperature)
         else:
-            assert self._placed.evidence.gate is not None
-            lead = odds - self._placed.evidence.gate.threshold
+            thresholds = self._thresholds if len(self._thresholds) == 1 else self._thresholds[list(rows)]
+            lead = odds - thresholds.to(odds.device)
             level = _together(words, temperature)
             goal = level + lead
             if not temperature:

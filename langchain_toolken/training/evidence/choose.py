@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 from torch import Tensor
 
 from langchain_toolken.lm.model import LanguageModel
@@ -18,7 +18,7 @@ from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.cross_validation import assign_folds, position_logits
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
-from langchain_toolken.training.evidence.gate import GateChoice, GatePositions, choose_gate
+from langchain_toolken.training.evidence.gate import ANSWERED, OWN, PACKAGE, GateChoice, GatePositions, choose_gate
 from langchain_toolken.training.evidence.which import Calls, WhichChoice, assumed_which, choose_which
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.negatives import negative_features
@@ -155,7 +155,9 @@ def choose_evidence(
         chosen = choose_which(calls, toolkens.specs, final, seed)
     when = None
     if gate and features.requests is not None and at_once:
-        when = choose_gate(_positions(features, logits, toolkens, negatives, seed), max_false_calls, seed)
+        when = choose_gate(
+            _positions(features, demonstrations, logits, toolkens, negatives, seed), max_false_calls, seed
+        )
     row = None if when is None else when.gate
     evidence = None
     # Inside an answer it is the words so far that tell the tool: without a measurement, the request is no guide there.
@@ -210,8 +212,19 @@ def _calls(features: Features, demonstrations: Sequence[Demonstration], logits: 
     )
 
 
+def _since_request(demonstration: Demonstration) -> Sequence[BaseMessage]:
+    """Return the messages after the user's last one."""
+    before = demonstration.before
+    return before[max((i for i, said in enumerate(before) if isinstance(said, HumanMessage)), default=-1) + 1 :]
+
+
 def _positions(
-    features: Features, logits: Tensor | None, toolkens: ToolkenSet, negatives: Features | None, seed: int
+    features: Features,
+    demonstrations: Sequence[Demonstration],
+    logits: Tensor | None,
+    toolkens: ToolkenSet,
+    negatives: Features | None,
+    seed: int,
 ) -> GatePositions:
     assert features.requests is not None
     count = len(features.requests)
@@ -220,6 +233,7 @@ def _positions(
         share = torch.rand(count, generator=torch.Generator().manual_seed(seed)) < _MOST_POSITIONS / len(features)
         kept = kept[share[features.demonstration]]
     number = features.demonstration[kept]
+    answered = [any(isinstance(said, ToolMessage) for said in _since_request(one)) for one in demonstrations]
     lead = torch.full((len(kept),), float("nan"))
     if logits is not None:
         lead = logits[kept].amax(dim=1) - features.word_max[kept]
@@ -228,7 +242,7 @@ def _positions(
         requests=features.requests[number],
         call=features.target[kept] >= 0,
         request=number,
-        group=torch.zeros(len(kept), dtype=torch.int64),
+        group=torch.tensor([ANSWERED if answered[i] else OWN for i in number.tolist()]),
         today=lead,
     )
     if negatives is None or negatives.requests is None:
@@ -240,7 +254,7 @@ def _positions(
             requests=negatives.requests[negatives.demonstration],
             call=torch.zeros(len(negatives), dtype=torch.bool),
             request=negatives.demonstration + count,
-            group=torch.ones(len(negatives), dtype=torch.int64),
+            group=torch.full((len(negatives),), PACKAGE),
             today=best - negatives.word_max,
         )
     )

@@ -9,7 +9,7 @@ held-out calls than the toolkens do, at the same share of plain requests (those 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,13 +19,14 @@ from langchain_toolken.training.evidence.logistic import Standard, binary
 
 # How many of the held-out plain requests may get a call where the caller asks for nothing else.
 DEFAULT_FALSE_CALLS = 0.05
-# The package's plain requests are easier to tell than those of any user: this part of the share is allowed among them.
-# With 1% of the package's, 9 to 16% of 100 other plain requests got a call; with 5%, 20 to 36% (SmolLM2, metatool's
-# train set).
+# The package's plain requests are easier to tell than those of any user: where there are no others, this part of the
+# share is allowed among them. With 1% of the package's, 9 to 16% of 100 other plain requests got a call; with 5%, 20 to
+# 36% (SmolLM2, metatool's train set).
 _PACKAGE_SHARE = 0.2
 # With fewer, a share says nothing.
 LEAST_CALLS = 8
 LEAST_PLAIN = 10
+OWN, PACKAGE, ANSWERED = range(3)
 _LAMS = (1.0, 1e-1, 1e-2, 1e-3)
 _FOLDS = 5
 # What the constant feature is: large, so that the ridge hardly touches the constant.
@@ -41,7 +42,8 @@ class GatePositions:
         requests: (n, d), the mean states of the requests that they belong to.
         call: (n,) bool, whether a tool is called there.
         request: (n,) int64, the number of the request; positions of one request are held out together.
-        group: (n,) int64: 0 for the caller's own requests, 1 for the package's.
+        group: (n,) int64: `OWN` for the caller's requests, `PACKAGE` for the package's, `ANSWERED` for the caller's
+            where a tool has answered.
         today: (n,), by how much the best toolken beats the best word there, from rows that were not fitted to it; NaN
             where that is not known.
     """
@@ -106,8 +108,8 @@ def choose_gate(positions: GatePositions, max_false_calls: float | None = None, 
 
     Args:
         positions: What to fit on.
-        max_false_calls: The largest share of plain requests that may get a call. None: the best F1 of calls, at no more
-            than `DEFAULT_FALSE_CALLS`.
+        max_false_calls: The largest share of plain requests that may get a call. None: where the shares of calls
+            made and of plain requests with a call are farthest apart, and the latter at most `DEFAULT_FALSE_CALLS`.
         seed: Decides which requests are held out together.
 
     Returns:
@@ -141,10 +143,12 @@ def choose_gate(positions: GatePositions, max_false_calls: float | None = None, 
     best = next(place for place, loss in enumerate(losses) if loss <= losses[least] + errors[least])
     odds, lam = held_out[best], _LAMS[best]
     threshold, with_gate = operating_point(positions, odds, max_false_calls)
+    after = _after_result(positions, odds, threshold, max_false_calls)
     better, without, bias = _compared(positions, odds, max_false_calls)
     gate = None
     if better:
-        gate = _folded(binary(features, positions.call, weight, lam), constant, positions.states.shape[1], threshold)
+        row = binary(features, positions.call, weight, lam)
+        gate = replace(_folded(row, constant, positions.states.shape[1], threshold), after_result=after)
     return GateChoice(gate, lam, with_gate, without, 0.0 if better else bias, plain, odds)
 
 
@@ -174,16 +178,17 @@ def operating_point(
 ) -> tuple[float, WhenFigures]:
     """Choose above which score (n,) a call is made.
 
-    The caller's plain requests keep to the share and the package's to a fifth of it, if there are `LEAST_PLAIN` of
-    them: the caller's are few and say more.
+    The caller's plain requests and the package's each keep to the share, if there are `LEAST_PLAIN` of them; without
+    the caller's, the package's keep to a fifth of it. Where a tool has answered is another question
+    (`Gate.after_result`).
 
     Returns:
         The threshold, and the figures there.
     """
-    calls = score[positions.call]
+    calls = score[positions.call & (positions.group != ANSWERED)]
     cap = DEFAULT_FALSE_CALLS if max_false_calls is None else max_false_calls
     highest = _plain(positions, score)
-    caps = {0: cap, 1: cap * _PACKAGE_SHARE}
+    caps = {OWN: cap, PACKAGE: cap if len(highest.get(OWN, ())) >= LEAST_PLAIN else cap * _PACKAGE_SHARE}
     groups = [(highest[kind], caps[kind]) for kind in caps if len(highest.get(kind, ())) >= LEAST_PLAIN]
     everything = torch.cat(list(highest.values()))
     least = max(_above(plain, share) for plain, share in groups or [(everything, cap)])
@@ -193,7 +198,9 @@ def operating_point(
         candidates = torch.cat([torch.tensor([least]), scores[scores > least].sort().values])
         made = (calls[None] > candidates[:, None]).sum(dim=1)
         false = (everything[None] > candidates[:, None]).sum(dim=1)
-        threshold = float(candidates[int((2 * made / (made + false + len(calls)).clamp(min=1)).argmax())])
+        # By shares and not by F1: how many of the requests are plain is no news about a user's.
+        gain = made / max(len(calls), 1) - false / max(len(everything), 1)
+        threshold = float(candidates[int(gain.argmax())])
     # Half way to the next higher score, so that equal texts fall on one side whatever the rounding.
     above = torch.cat([calls, everything])
     above = above[above > threshold]
@@ -206,13 +213,28 @@ def operating_point(
     )
 
 
+def _after_result(
+    positions: GatePositions, score: Tensor, threshold: float, max_false_calls: float | None
+) -> float | None:
+    """Choose the operating point where a tool has answered: at least the other one, and at most the share calls again.
+
+    None where few demonstrations show an answer after a result.
+    """
+    plain = _plain(positions, score, (ANSWERED,)).get(ANSWERED)
+    if plain is None or len(plain) < LEAST_PLAIN:
+        return None
+    return max(threshold, _above(plain, DEFAULT_FALSE_CALLS if max_false_calls is None else max_false_calls))
+
+
 def _above(plain: Tensor, cap: float) -> float:
     """Return the score that at most the share `cap` of the plain requests is above."""
     order = plain.sort(descending=True).values
     return float(order[min(int(cap * len(order) + 1e-9), len(order) - 1)])
 
 
-def _plain(positions: GatePositions, score: Tensor | None = None) -> dict[int, Tensor]:
+def _plain(
+    positions: GatePositions, score: Tensor | None = None, groups: Sequence[int] = (OWN, PACKAGE)
+) -> dict[int, Tensor]:
     """Return the highest score of each plain request, by group. Without scores, zeros."""
     if score is None:
         score = torch.zeros(len(positions.call))
@@ -223,7 +245,7 @@ def _plain(positions: GatePositions, score: Tensor | None = None) -> dict[int, T
     group = torch.zeros(count, dtype=torch.int64)
     group[positions.request] = positions.group
     there = highest > float("-inf")
-    return {kind: found for kind in (0, 1) if len(found := highest[there & ~calls & (group == kind)])}
+    return {kind: found for kind in groups if len(found := highest[there & ~calls & (group == kind)])}
 
 
 def _folds(positions: GatePositions, seed: int) -> Tensor:
