@@ -32,7 +32,7 @@ class Request:
     Attributes:
         text: What the user said last.
         span: Its tokens in the prompt's ids, as (start, stop): at least one.
-        answered: Whether a tool message has come since.
+        answered: Whether something has been said since: a tool's result, or a part of the answer.
     """
 
     text: str
@@ -74,7 +74,7 @@ def request_of(
     if asked is None or not found:
         text = "\n".join(turn.text for turn in turns if turn.text)
         return Request(text, (0, max((stop for _, _, stop in contents), default=1)))
-    return Request(asked, found[-1][1:], answered=any(turn.role == "tool" for turn in turns[place or 0 :]))
+    return Request(asked, found[-1][1:], answered=place is not None and place + 1 < len(turns))
 
 
 def _in_completion(
@@ -90,7 +90,8 @@ def _in_completion(
     lead = len(bos_ids(tokenizer))
     ends = [stop for _, stop in encode_with_ends(tokenizer, text, continued=False, offsets=True)]
     start, stop = tokens_between(ends, begin, end)
-    return Request(text if place is None else turns[place].text, (lead + start, lead + stop))
+    answered = place is not None and place + 1 < len(turns)
+    return Request(text if place is None else turns[place].text, (lead + start, lead + stop), answered)
 
 
 def question_of(text: str) -> tuple[int, int] | None:

@@ -41,8 +41,9 @@ class Gate:
         constant: What is added.
         threshold: The operating point: a call is made where the log odds are above it. The probability of a call is
             that of the log odds alone, since the threshold says what a call is worth and not how likely it is.
-        after_result: The same where a tool has answered since the request, which still asks for that tool; None where
-            it is no other.
+        after_result: The same once something has been said in answer to the request, such as a tool's result: the
+            request still asks for that tool. None where that is not known: the toolkens are then compared with the
+            words, as without a gate.
 
     Raises:
         ToolkenSetError: Shapes do not agree, or a value is not finite.
@@ -66,9 +67,9 @@ class Gate:
             if value is not None and not math.isfinite(value):
                 raise ToolkenSetError(f"the gate's {name} is {value}; it must be finite")
 
-    def threshold_for(self, request: Request) -> float:
-        """Return the operating point for what is written in answer to a request."""
-        return self.after_result if request.answered and self.after_result is not None else self.threshold
+    def threshold_for(self, request: Request) -> float | None:
+        """Return the operating point for what is written in answer to a request; None where the gate does not know."""
+        return self.after_result if request.answered else self.threshold
 
     def log_odds(self, states: Tensor, requests: Tensor) -> Tensor:
         """Compute the log odds of a call (n,) for hidden states (n, d) and the requests' mean states (n, d)."""

@@ -24,6 +24,8 @@ from langchain_toolken.nano import NANO_PATH
 from langchain_toolken.nano.tools import MATH_TOOLS
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
+from langchain_toolken.prompts.requests import request_of
+from langchain_toolken.prompts.turns import turns_of
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.training.fit import fit
 from langchain_toolken.training.result import FitResult
@@ -102,10 +104,13 @@ def test_with_toolkens_bound_but_masked_the_text_is_that_of_plain_generate(
 ) -> None:
     for style in ("completion", "chat"):
         for question in questions[:6]:
-            prompt = render(lm.tokenizer, [HumanMessage(question.text)], PromptFormat(style))
-            (ours,) = engine.reason(
-                [prompt], DecodingRequest(Sampling(max_tokens=48), toolkens=fitted.toolkens, active=frozenset())
+            asked, layout = [HumanMessage(question.text)], PromptFormat(style)
+            prompt = render(lm.tokenizer, asked, layout)
+            requests = (request_of(lm.tokenizer, turns_of(asked, "inline"), layout),)
+            masked = DecodingRequest(
+                Sampling(max_tokens=48), toolkens=fitted.toolkens, active=frozenset(), requests=requests
             )
+            (ours,) = engine.reason([prompt], masked)
             with torch.inference_mode():
                 plain = lm.model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=48)[0, len(prompt) :]
             expected = [token for token in plain.tolist() if token not in lm.eos_ids]

@@ -30,6 +30,7 @@ def test_the_span_holds_the_last_request_and_nothing_else(
     request = request_of(tokenizer, turns_of(messages, prompt_format.reinjection), prompt_format)
     start, stop = request.span
     assert request.text == "And how many boxes?"
+    assert request.answered is (messages is ANSWERED)
     ids = render(tokenizer, messages, prompt_format)
     assert tokenizer.decode(ids[start:stop]).strip() == "And how many boxes?"
 

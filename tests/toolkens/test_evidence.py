@@ -15,6 +15,7 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 
 from langchain_toolken.disk.sealed_json import sealed
+from langchain_toolken.prompts.requests import Request
 from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.evidence import Evidence, Gate
 from langchain_toolken.toolkens.folder import SETTINGS_FILE, TENSORS_FILE
@@ -62,6 +63,17 @@ def test_log_odds_are_linear_in_the_state_and_the_request() -> None:
     gate = Gate(torch.tensor([1.0, 2.0]), torch.tensor([0.5, 0.0]), constant=-1.0)
     odds = gate.log_odds(torch.tensor([[3.0, 1.0], [0.0, 0.0]]), torch.tensor([[2.0, 9.0], [0.0, 0.0]]))
     assert odds.tolist() == [5.0, -1.0]
+
+
+def test_after_an_answer_has_begun_the_gate_has_an_operating_point_of_its_own_or_none() -> None:
+    asked = Request("weather in Lima?", (0, 4))
+    gate = Gate(torch.zeros(2), torch.zeros(2), 0.0, threshold=1.0, after_result=3.0)
+    assert [gate.threshold_for(each) for each in (asked, replace(asked, answered=True))] == [1.0, 3.0]
+    assert replace(gate, after_result=None).threshold_for(replace(asked, answered=True)) is None
+    text, tensors = Evidence(gate=gate).saved()
+    read = Evidence.of_saved(text, tensors).gate
+    assert read is not None
+    assert (read.threshold, read.after_result) == (1.0, 3.0)
 
 
 def test_lexical_scores_are_the_weighted_sum() -> None:

@@ -181,7 +181,7 @@ def test_live_histories_are_learnt_where_the_chat_model_decodes(tiny_llama: Lang
         assert chat.reason(messages[:3], tools=specs, max_tokens=1).trigger is None
 
 
-@pytest.mark.filterwarnings("ignore:too little data")
+@pytest.mark.filterwarnings("ignore:too little data", "ignore:no demonstration is without a call")
 def test_docstring_examples_are_learnt_unless_they_are_not_wanted(tiny_llama: LanguageModel) -> None:
     examples = "\nExamples:\n    How much is 2 and 3? -> add(2, 3) = 5\n    >>> add(4, 5)\n    9\n    6? -> add(6, c=1)"
     specs = [two_numbers("add", examples)]

@@ -50,8 +50,9 @@ class CallEvidence:
         self._added = self._lexical.clone()
         self._odds = torch.zeros(len(requests), device=device)
         gate = evidence.gate
-        points = [0.0 if gate is None else gate.threshold_for(request) for request in requests]
-        self._thresholds = torch.tensor(points, device=device)
+        points = [None if gate is None else gate.threshold_for(request) for request in requests]
+        # NaN where the toolkens' own logits say when.
+        self._thresholds = torch.tensor([math.nan if each is None else each for each in points], device=device)
 
     def read(self, row: int, mean: Tensor) -> None:
         """Take the mean hidden state (d,) of a prompt's request. It comes before the row's first logits."""
@@ -87,17 +88,16 @@ class CallEvidence:
         words, toolkens = logits[:, : self._words], logits[:, self._words : self._words + self._tools]
         tools = self._compared(rows, toolkens)
         odds = self._log_odds(rows, logits)
-        if odds is None:
-            goal = _together(toolkens, temperature)
-        else:
-            thresholds = self._thresholds if len(self._thresholds) == 1 else self._thresholds[list(rows)]
-            lead = odds - thresholds.to(odds.device)
+        goal = _together(toolkens, temperature)
+        if odds is not None:
+            lead = odds - self._thresholds[list(rows)].to(odds.device)
             level = _together(words, temperature)
-            goal = level + lead
+            of_toolkens, goal = goal, level + lead
             if not temperature:
                 # Rounding may not turn a small lead into a tie, which the word would win.
                 above = torch.nextafter(level, torch.full_like(level, math.inf))
                 goal = torch.where(lead > 0, torch.maximum(goal, above), torch.minimum(goal, level))
+            goal = torch.where(lead.isnan(), of_toolkens, goal)
         # Not −inf where no tool is active: −inf less −inf would be no number.
         own = _together(tools, temperature).clamp_min(torch.finfo(tools.dtype).min)
         # In this order, so that the best tool gets the goal exactly.
@@ -114,7 +114,7 @@ class CallEvidence:
         toolkens = logits[self._words : self._words + self._tools]
         if call is None:
             odds = self._log_odds([row], logits[None])
-            if odds is not None:
+            if odds is not None and not self._thresholds[row].isnan():
                 call = float(odds.sigmoid())
             else:
                 call = float(self._toolkens.probabilities(logits[: self._words], toolkens).sum())

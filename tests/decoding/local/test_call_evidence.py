@@ -148,7 +148,9 @@ def rows_of_logits(draw: st.DrawFn) -> tuple[CallEvidence, torch.Tensor, float |
     logits = [draw(finite) for _ in range(WORDS + KINDS)]
     for at in draw(st.sets(st.integers(0, WORDS - 2))):
         logits[at] = -math.inf  # a word that may not come
-    gate = draw(st.none() | st.just(Gate(torch.tensor([1.0]), torch.tensor([0.5]), 0.25, threshold=draw(finite))))
+    points = draw(finite), draw(st.none() | finite)
+    gate = draw(st.none() | st.just(Gate(torch.tensor([1.0]), torch.tensor([0.5]), 0.25, *points)))
+    request = Request("", (0, 1), answered=draw(st.booleans()))
     mask = draw(st.none() | st.lists(st.booleans(), min_size=KINDS, max_size=KINDS).filter(any).map(torch.tensor))
     if mask is not None:
         logits[WORDS:] = [value if on else -math.inf for value, on in zip(logits[WORDS:], mask, strict=True)]
@@ -156,13 +158,15 @@ def rows_of_logits(draw: st.DrawFn) -> tuple[CallEvidence, torch.Tensor, float |
     placed = PlacedEvidence.on(torch.device("cpu"), evidence)
     names = tuple("abcd")
     toolkens = PlacedToolkens(names, torch.zeros(KINDS, 1), torch.zeros(KINDS), mask, None, placed)
-    call = CallEvidence(toolkens, placed, [Request("", (0, 1))], WORDS)
+    call = CallEvidence(toolkens, placed, [request], WORDS)
     mean = draw(finite)
     call.read(0, torch.tensor([mean]))
     lead = None
     if gate is not None:
         logits.append(draw(finite))
-        lead = float(torch.tensor(logits[-1]) + (torch.tensor(mean) * 0.5 + 0.25) - gate.threshold)
+        # Where the gate does not know what holds after an answer has begun, it is as if there were none.
+        if (threshold := gate.threshold_for(request)) is not None:
+            lead = float(torch.tensor(logits[-1]) + (torch.tensor(mean) * 0.5 + 0.25) - threshold)
     return call, torch.tensor([logits]), lead, mask
 
 

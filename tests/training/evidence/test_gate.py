@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from langchain_toolken.training.evidence.gate import GatePositions, choose_gate, operating_point
+from langchain_toolken.training.evidence.gate import ANSWERED, GatePositions, choose_gate, operating_point
 
 SIZE = 6
 
@@ -49,7 +49,7 @@ def test_no_larger_share_of_plain_requests_than_asked_for_gets_a_call(cap: float
     assert figures.recall == pytest.approx(float((score[:50] > threshold).float().mean()))
 
 
-def test_without_a_cap_the_best_f1_is_taken_within_5_percent() -> None:
+def test_without_a_cap_calls_and_plain_requests_are_told_apart_within_5_percent() -> None:
     where = positions(50, 40)
     _, apart = operating_point(where, where.call.float())
     assert (apart.recall, apart.false_calls) == (1.0, 0.0)
@@ -93,3 +93,19 @@ def test_the_packages_requests_and_the_callers_each_keep_to_their_share() -> Non
     score[53:56] = 3.0
     threshold, figures = operating_point(both, score, 0.05)
     assert threshold >= 1
+
+
+def test_answers_after_a_result_raise_their_own_operating_point_and_not_that_of_requests() -> None:
+    asked, after = positions(60, 60), positions(0, 40, seed=3, group=ANSWERED)
+    means = after.requests.clone()
+    means[:, 2] += 5.0  # the request still asks for the tool
+    both = asked.join(GatePositions(**{**vars(after), "request": after.request + 120, "requests": means}))
+    alone, choice = choose_gate(asked), choose_gate(both)
+    assert alone is not None
+    assert choice is not None
+    assert alone.gate is not None
+    assert choice.gate is not None
+    assert alone.gate.after_result is None
+    assert choice.gate.after_result is not None
+    assert choice.gate.after_result > choice.gate.threshold
+    assert choice.with_gate.recall > 0.9

@@ -117,7 +117,7 @@ def test_a_saved_report_is_read_back_whole_and_the_set_with_it(fitted: FitResult
     assert read_report(tmp_path / "set") == report
     assert ToolkenSet.load(tmp_path / "set").names == fitted.toolkens.names
     assert {file.name for file in (tmp_path / "set").iterdir()} == {
-        *("toolkens.safetensors", "toolkens.json", "report.json", "report.html", "README.md")
+        *("toolkens.safetensors", "toolkens.json", "report.json", "report.html", "README.md", "evidence.json")
     }
     fitted.save(tmp_path / "set")  # its own files are replaced without fuss
 
