@@ -28,6 +28,7 @@ def make_evidence(
             torch.randn(size, generator=generator) / size**0.5,
             constant=constant,
             threshold=threshold,
+            after_result=threshold,
         )
         if gate
         else None,
