@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 
 from langchain_toolken.agents import create_toolken_agent
@@ -112,6 +113,9 @@ def grade(
         what: What progress calls this work.
     """
     agent = create_toolken_agent(llm, tools, max_calls=max_calls)
+    # A batch's config would put LangChain's limit of steps in place of the agent's.
+    limit = (agent.config or {})["recursion_limit"]
+    at_once = RunnableConfig(max_concurrency=batch_size, recursion_limit=limit)
     specs = {spec.name: spec for spec in tool_specs(tools)}
     graded: list[Graded] = []
     for start in range(0, len(questions), batch_size):
@@ -119,7 +123,7 @@ def grade(
             progress(start, len(questions), what)
         some = questions[start : start + batch_size]
         asked: list[list[AnyMessage]] = [[HumanMessage(question.text)] for question in some]
-        states = agent.batch([{"messages": messages} for messages in asked], {"max_concurrency": batch_size})
+        states = agent.batch([{"messages": messages} for messages in asked], at_once)
         plain = llm.batch(list(asked), {"max_concurrency": batch_size})
         for question, state, alone in zip(some, states, plain, strict=True):
             made = _made_calls(state["messages"][1:])

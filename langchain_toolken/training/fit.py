@@ -84,7 +84,8 @@ def fit(
             a line. The LM answers every fourth, once.
         calls_from: Where the calls of texts "Q: … A: …" are learned: "answer" (inside the answer, as in the papers), or
             "request" (the first call of each, right after its question). From requests, an LM calls however it would
-            word the answer; steps that need a result can't be called so. `reinjection` is then "inline" by default.
+            word the answer; steps that need a result can't be called so, and nothing shows what follows a result, so
+            that an LM may call again there. `reinjection` is then "inline" by default.
         style: How demonstrations are laid out, and what `ToolkenChat` then does by default. None: "completion" if more
             than half of the demonstrations are "Q: … A: …" texts; else "chat" if the tokenizer has a chat template.
         reinjection: Where results are in chat histories, "turn" or "inline". None: "turn" in chat style, as chat LMs
