@@ -29,7 +29,7 @@ BOTH = pytest.mark.parametrize("make", [create_agent, create_toolken_agent])
 
 
 def agent_of(make: Any, used: Any, *said: str, calls: int = 1, **options: Any) -> tuple[Any, ScriptedEngine]:
-    """An agent whose LM calls `used` with x=3 so many times, and then says each of `said`."""
+    """An agent whose LM calls `used` with x=3 `calls` times, and then says each of `said`."""
     engine = ScriptedEngine(
         [*(reasoning(f" {n}:", used.name) for n in range(calls)), *map(reasoning, said)],
         [completion('{"x":3}', {"x": 3})] * 9,

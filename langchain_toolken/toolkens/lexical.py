@@ -122,12 +122,12 @@ class LexicalMatch:
 
 @dataclass(frozen=True, eq=False)
 class WordClassifier:
-    """TF-IDF and logistic regression over the words of a request, as scikit-learn's two classes compute them.
+    """TF-IDF and a linear classifier over the words of a request.
 
     A request's features are (1 + ln count) · idf for each known word, scaled to length 1.
 
     Attributes:
-        weight: What a log odds of the classifier adds to a tool's score.
+        weight: What a point of the classifier adds to a tool's score.
         vocabulary: V words, as `words_of` gives them.
         idf: (V,), each word's inverse document frequency.
         rows: (V, K): what each word says for each tool. Zero columns for tools that it was not trained on.
@@ -171,7 +171,7 @@ class WordClassifier:
         return {word: place for place, word in enumerate(self.vocabulary)}
 
     def scores(self, request: str) -> Tensor:
-        """Return each tool's log odds for a request, up to a constant and without the weight: (K,) float32."""
+        """Return each tool's score for a request, without the weight: (K,) float32."""
         counts = Counter(place for word in words_of(request) if (place := self._places.get(word)) is not None)
         if not counts:
             return self.biases.clone()
