@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from langchain_toolken.chat.model import ToolkenChat
     from langchain_toolken.errors import ToolkenError
     from langchain_toolken.lm.load import load_language_model
+    from langchain_toolken.middleware import ToolkenSelectorMiddleware
     from langchain_toolken.toolkens.new_tools import add_tools
     from langchain_toolken.toolkens.set import ToolkenSet
     from langchain_toolken.tools.load import load_tools
@@ -28,6 +29,7 @@ __all__ = [
     "ToolSpec",
     "ToolkenChat",
     "ToolkenError",
+    "ToolkenSelectorMiddleware",
     "ToolkenSet",
     "__version__",
     "add_tools",
@@ -43,6 +45,7 @@ _MODULE_OF = {
     "ToolSpec": "tools.spec",
     "ToolkenChat": "chat.model",
     "ToolkenError": "errors",
+    "ToolkenSelectorMiddleware": "middleware",
     "ToolkenSet": "toolkens.set",
     "add_tools": "toolkens.new_tools",
     "create_toolken_agent": "agents",

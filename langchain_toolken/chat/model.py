@@ -17,12 +17,11 @@ from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
 from pydantic import Field, InstanceOf, PrivateAttr, field_validator
 
 from langchain_toolken.chat import turn
-from langchain_toolken.chat.backtracing import validators_of
+from langchain_toolken.chat.given_tools import binding, tools_to_rank
 from langchain_toolken.chat.growing_toolkens import GrowingToolkens
 from langchain_toolken.chat.loaded_engine import (
     LOADED_BY,
@@ -39,9 +38,9 @@ from langchain_toolken.chat.settings import (
     GenerationSettings,
     ToolMode,
     changed_settings,
-    choice_among,
     read_call_options,
     warn_of_unknown,
+    with_concurrency,
 )
 from langchain_toolken.chat.structured_output import structured_call, with_parsing
 from langchain_toolken.chat.turn import DecodingSetup
@@ -50,7 +49,6 @@ from langchain_toolken.decoding.engine import DEFAULT_BATCH_SIZE, Candidate, Eng
 from langchain_toolken.lm.identity import LMIdentity
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat, Reinjection, Style
-from langchain_toolken.prompts.tool_cards import openai_tool
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec, tool_specs
 
@@ -216,11 +214,21 @@ class ToolkenChat(BaseChatModel, LoadingSettings, GenerationSettings):
         Raises:
             ValueError: k is less than 1, or there are no tools.
         """
-        given = self._toolkens.given
-        specs = given.specs if tools is None and given is not None else tool_specs(tools or (), allow_repeats=True)
-        if k < 1 or not specs:
-            raise ValueError(f"k must be 1 or more, not {k}." if k < 1 else "There are no tools to rank: give tools=….")
-        return list(turn.rank(self.decoding_setup(), self._convert_input(messages).to_messages(), specs)[:k])
+        return self.batch_rank_tools([messages], k, tools=tools)[0]
+
+    async def arank_tools(
+        self, messages: LanguageModelInput, k: int = 5, *, tools: Sequence[Any] | None = None
+    ) -> list[Candidate]:
+        """Do what `rank_tools` does, in a thread, where it joins the batch of other callers."""
+        return await in_thread(partial(self.rank_tools, messages, k, tools=tools))
+
+    def batch_rank_tools(
+        self, inputs: Sequence[LanguageModelInput], k: int = 5, *, tools: Sequence[Any] | None = None
+    ) -> list[list[Candidate]]:
+        """Do what `rank_tools` does for each of `inputs`, which run through the LM in batches."""
+        specs = tools_to_rank(tools, self._toolkens.given, k)
+        histories = [self._convert_input(each).to_messages() for each in inputs]
+        return [list(ranking[:k]) for ranking in turn.rank(self.decoding_setup(), histories, specs)]
 
     def decoding_setup(self, stop: Sequence[str] | None = None, **changes: Any) -> DecodingSetup:
         """Return what `chat.turn` decodes a turn with: this model's settings and a call's changes to them.
@@ -296,11 +304,7 @@ class ToolkenChat(BaseChatModel, LoadingSettings, GenerationSettings):
         **kwargs: Any,
     ) -> list[AIMessage]:
         """Answer several inputs, which run through the LM in batches of up to `max_batch_size`."""
-        configs = get_config_list(config, len(inputs))
-        for each in configs:
-            # LangChain's default depends on the number of CPUs, not on what the LM can batch.
-            if each.get("max_concurrency") is None:
-                each["max_concurrency"] = self.max_batch_size or DEFAULT_BATCH_SIZE
+        configs = with_concurrency(config, len(inputs), self.max_batch_size or DEFAULT_BATCH_SIZE)
         return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     def _requested(self, stop: Sequence[str] | None, kwargs: Mapping[str, Any]) -> tuple[DecodingSetup, CallOptions]:
@@ -331,13 +335,7 @@ class ToolkenChat(BaseChatModel, LoadingSettings, GenerationSettings):
             ToolError: Something in `tools` is not a tool or has no description, or two tools have the same name.
             InvalidRequestError: tool_choice is not understood, or names a tool that is not in `tools`.
         """
-        specs = tool_specs(tools, allow_repeats=True)
-        choice_among(tool_choice, [spec.name for spec in specs])
-        if tool_choice is not None:
-            kwargs["tool_choice"] = tool_choice
-        if models := validators_of(tools):
-            kwargs["argument_models"] = models
-        return self.bind(tools=[openai_tool(spec) for spec in specs], **kwargs)
+        return self.bind(**binding(tools, tool_choice), **kwargs)
 
     def with_structured_output(
         self,

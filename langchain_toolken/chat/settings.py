@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from langchain_core.exceptions import ModelInvalidRequestError
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import get_config_list
 from pydantic import BaseModel, Field, ValidationError
 
 from langchain_toolken.chat.reranking import DEFAULT_MARGIN, MOST_CANDIDATES, Reranking, RerankMethod
@@ -146,6 +148,20 @@ def warn_of_unknown(given: Collection[str], known: Collection[str], hint: str) -
     if unknown := sorted(set(given) - set(known)):
         named = ", ".join(map(repr, unknown))
         warnings.warn(f"ToolkenChat has no {named} and leaves it out: {hint}.", UserWarning, stacklevel=3)
+
+
+def with_concurrency(
+    config: RunnableConfig | list[RunnableConfig] | None, inputs: int, most: int
+) -> list[RunnableConfig]:
+    """Return a config for each of `inputs` inputs of a batch, in which `most` run at a time unless it says otherwise.
+
+    LangChain's default depends on the number of CPUs, not on what the LM can batch.
+    """
+    configs = get_config_list(config, inputs)
+    for each in configs:
+        if each.get("max_concurrency") is None:
+            each["max_concurrency"] = most
+    return configs
 
 
 def choice_among(choice: object, names: Sequence[str]) -> tuple[str, ...] | None:

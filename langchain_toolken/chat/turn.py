@@ -217,13 +217,14 @@ def complete(turn: LaidOutTurn, reasoning: Reasoning, validators: Validators | N
     return response(answer, reasoning, call, engine.model_id)
 
 
-def rank(setup: DecodingSetup, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> tuple[Candidate, ...]:
-    """Return `tools` by the probability that the LM calls them next, likeliest first."""
-    ids = setup.prompt(messages, ()).ids
+def rank(
+    setup: DecodingSetup, histories: Sequence[Sequence[BaseMessage]], tools: Sequence[ToolSpec]
+) -> list[tuple[Candidate, ...]]:
+    """Return, for each history, `tools` by the probability that the LM calls them next, likeliest first."""
+    prompts = [setup.prompt(messages, ()).ids for messages in histories]
+    requests = [request for messages in histories for request in setup.requests(messages, ())]
     names = frozenset(spec.name for spec in tools)
-    requests = setup.requests(messages, ())
-    (ranking,) = setup.engine.rank([ids], toolkens=setup.toolkens_for(tools), active=names, requests=requests)
-    return ranking
+    return setup.engine.rank(prompts, toolkens=setup.toolkens_for(tools), active=names, requests=requests)
 
 
 def prompt_length(setup: DecodingSetup, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> int:

@@ -12,6 +12,7 @@ request's words with each tool. The second question only moves shares of p(call)
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,8 @@ class Gate:
         after_result: The same once something has been said in answer to the request, such as a tool's result: the
             request still asks for that tool. None where that is not known: the toolkens are then compared with the
             words, as without a gate.
+        points: Other operating points: pairs of the share of held-out requests without a call that get one, and the
+            threshold for that share, from the smallest share to the largest.
 
     Raises:
         ToolkenSetError: Shapes do not agree, or a value is not finite.
@@ -54,8 +57,10 @@ class Gate:
     constant: float
     threshold: float = 0.0
     after_result: float | None = None
+    points: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "points", tuple((float(share), float(at)) for share, at in self.points))
         for name in ("state", "request"):
             object.__setattr__(self, name, _checked(getattr(self, name), f"the gate's {name}", 1))
         if self.state.shape != self.request.shape or not len(self.state):
@@ -66,6 +71,19 @@ class Gate:
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise ToolkenSetError(f"the gate's {name} is {value}; it must be finite")
+        shares = [share for share, _ in self.points]
+        if shares != sorted(shares) or not all(map(math.isfinite, itertools.chain.from_iterable(self.points))):
+            raise ToolkenSetError(f"the gate's points {self.points} must be finite, and the shares in order")
+
+    def threshold_at(self, share: float) -> float | None:
+        """Return the threshold at which at most `share` of the requests without a call got one.
+
+        It is that of the next smaller share that is known, or of the smallest. None if none is known.
+        """
+        if not self.points:
+            return None
+        known = [threshold for each, threshold in self.points if each <= share]
+        return known[-1] if known else self.points[0][1]
 
     def threshold_for(self, request: Request) -> float | None:
         """Return the operating point for what is written in answer to a request; None where the gate does not know."""
@@ -189,8 +207,8 @@ class Evidence:
                 tensors |= {f"classifier.{name}": getattr(match, name) for name in ("idf", "rows", "biases")}
         gate = None
         if self.gate is not None:
-            points = {name: getattr(self.gate, name) for name in ("constant", "threshold", "after_result")}
-            gate = _SavedGate(**points)
+            fields = {name: getattr(self.gate, name) for name in _SavedGate.model_fields}
+            gate = _SavedGate(**fields)
         content = _Saved(gate=gate, scale=self.scale, lexical=matches)
         text = json.dumps(content.model_dump(), ensure_ascii=False, indent=1, allow_nan=False)
         return text, {_PREFIX + name: tensor for name, tensor in tensors.items()}
@@ -291,7 +309,7 @@ def _same_gate(one: Gate | None, other: Gate | None) -> bool:
     return (
         torch.equal(one.state, other.state)
         and torch.equal(one.request, other.request)
-        and (one.constant, one.threshold, one.after_result) == (other.constant, other.threshold, other.after_result)
+        and all(getattr(one, name) == getattr(other, name) for name in _SavedGate.model_fields)
     )
 
 
@@ -310,6 +328,7 @@ class _SavedGate(BaseModel):
     constant: float
     threshold: float
     after_result: float | None = None
+    points: tuple[tuple[float, float], ...] = ()
 
 
 class _SavedMatch(BaseModel):

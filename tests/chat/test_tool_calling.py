@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -280,6 +281,17 @@ def test_ranking_is_the_trigger_distribution(lm: LanguageModel) -> None:
     fired = chat.bind_tools([lamp, door]).invoke(QUESTION).response_metadata["toolken"]
     assert first.probability == pytest.approx(fired["probability"])
     assert [candidate.tool for candidate in chat.rank_tools(QUESTION, tools=[door])] == ["door"]
+
+
+async def test_several_inputs_are_ranked_at_once_and_without_blocking_the_loop(lm: LanguageModel) -> None:
+    toolkens = firing_at_once(lm).add([SPECS[1]], torch.zeros(1, lm.hidden_size))
+    chat = ToolkenChat.from_engine(TransformersEngine(lm), toolkens)
+    questions = [QUESTION, "Open the door.", "What is 2 times 3?"]
+    one_by_one = [chat.rank_tools(question, 1) for question in questions]
+    ranked = chat.batch_rank_tools(questions, 1)
+    assert [[each.tool for each in one] for one in ranked] == [[each.tool for each in one] for one in one_by_one]
+    assert await asyncio.gather(*(chat.arank_tools(question, 1) for question in questions[:1])) == one_by_one[:1]
+    assert chat.batch_rank_tools([]) == []
 
 
 def test_ranking_takes_one_pass_and_knows_only_the_tools_that_were_given(

@@ -76,6 +76,18 @@ def test_after_an_answer_has_begun_the_gate_has_an_operating_point_of_its_own_or
     assert (read.threshold, read.after_result) == (1.0, 3.0)
 
 
+def test_a_gate_keeps_the_thresholds_of_several_shares_of_false_calls() -> None:
+    gate = Gate(torch.zeros(2), torch.zeros(2), 0.0, points=((0.05, 2.0), (0.2, 1.0)))
+    text, tensors = Evidence(gate=gate).saved()
+    read = Evidence.of_saved(text, tensors).gate
+    assert read is not None
+    assert [read.threshold_at(share) for share in (0.01, 0.05, 0.19, 0.2, 0.9)] == [2.0, 2.0, 2.0, 1.0, 1.0]
+    assert replace(gate, points=()).threshold_at(0.1) is None
+    for points in (((0.2, 1.0), (0.05, 2.0)), ((0.1, float("nan")),)):
+        with pytest.raises(ToolkenSetError, match="points"):
+            replace(gate, points=points)
+
+
 def test_lexical_scores_are_the_weighted_sum() -> None:
     evidence = evidence_of(informed(["alpha", "beta"]))
     expected = sum((match.weight * match.scores("beta it") for match in evidence.lexical), torch.zeros(2))

@@ -29,6 +29,8 @@ LEAST_PLAIN = 10
 OWN, PACKAGE, ANSWERED = range(3)
 _LAMS = (1.0, 1e-1, 1e-2, 1e-3)
 _FOLDS = 5
+# The shares of plain requests with a call that a set keeps thresholds for, besides the one that it decides by.
+_SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 # What the constant feature is: large, so that the ridge hardly touches the constant.
 _CONSTANT = 10.0
 
@@ -148,7 +150,8 @@ def choose_gate(positions: GatePositions, max_false_calls: float | None = None, 
     gate = None
     if better:
         row = binary(features, positions.call, weight, lam)
-        gate = replace(_folded(row, constant, positions.states.shape[1], threshold), after_result=after)
+        points = tuple((share, operating_point(positions, odds, share)[0]) for share in _SHARES)
+        gate = replace(_folded(row, constant, positions.states.shape[1], threshold), after_result=after, points=points)
     return GateChoice(gate, lam, with_gate, without, 0.0 if better else bias, plain, odds)
 
 

@@ -49,6 +49,20 @@ def test_no_larger_share_of_plain_requests_than_asked_for_gets_a_call(cap: float
     assert figures.recall == pytest.approx(float((score[:50] > threshold).float().mean()))
 
 
+def test_a_gate_knows_the_thresholds_of_other_shares_than_its_own() -> None:
+    where = positions(60, 60)
+    choice = choose_gate(where, 0.05)
+    assert choice is not None
+    assert choice.gate is not None
+    thresholds = [threshold for _, threshold in choice.gate.points]
+    assert thresholds == sorted(thresholds, reverse=True)
+    assert choice.gate.threshold_at(0.05) == choice.gate.threshold
+    threshold = choice.gate.threshold_at(0.5)
+    assert threshold is not None
+    assert float((choice.log_odds[60:].view(60, 3).amax(dim=1) > threshold).float().mean()) <= 0.5
+    assert threshold < choice.gate.threshold
+
+
 def test_without_a_cap_calls_and_plain_requests_are_told_apart_within_5_percent() -> None:
     where = positions(50, 40)
     _, apart = operating_point(where, where.call.float())
