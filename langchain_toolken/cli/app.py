@@ -9,6 +9,7 @@ from langchain_toolken.cli.demo import demo
 from langchain_toolken.cli.errors import Commands
 from langchain_toolken.cli.fit import fit
 from langchain_toolken.cli.inspect import inspect
+from langchain_toolken.cli.serve import serve
 
 app = typer.Typer(
     name="toolken",
@@ -17,5 +18,5 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for command in (demo, fit, chat, inspect):
+for command in (demo, fit, chat, inspect, serve):
     app.command()(command)
