@@ -10,6 +10,7 @@ from langchain_toolken.cli.errors import Commands
 from langchain_toolken.cli.fit import fit
 from langchain_toolken.cli.inspect import inspect
 from langchain_toolken.cli.serve import serve
+from langchain_toolken.cli.why import why
 
 app = typer.Typer(
     name="toolken",
@@ -18,5 +19,5 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for command in (demo, fit, chat, inspect, serve):
+for command in (demo, fit, chat, inspect, why, serve):
     app.command()(command)
