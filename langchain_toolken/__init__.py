@@ -14,22 +14,22 @@ from langchain_toolken._version import __version__
 if TYPE_CHECKING:
     from langchain_toolken.agents import create_toolken_agent
     from langchain_toolken.chat.model import ToolkenChat
-    from langchain_toolken.decisions import ToolkenDecisionModel
     from langchain_toolken.errors import ToolkenError
     from langchain_toolken.lm.load import load_language_model
     from langchain_toolken.middleware import ToolkenSelectorMiddleware
     from langchain_toolken.toolkens.new_tools import add_tools
     from langchain_toolken.toolkens.set import ToolkenSet
     from langchain_toolken.tools.load import load_tools
+    from langchain_toolken.tools.mcp import mcp
     from langchain_toolken.tools.spec import ToolSpec
     from langchain_toolken.training.fit import fit, fit_toolkens
     from langchain_toolken.training.result import FitResult
+    from langchain_toolken.training.sync import keep_in_sync, sync_folder
 
 __all__ = [
     "FitResult",
     "ToolSpec",
     "ToolkenChat",
-    "ToolkenDecisionModel",
     "ToolkenError",
     "ToolkenSelectorMiddleware",
     "ToolkenSet",
@@ -38,15 +38,17 @@ __all__ = [
     "create_toolken_agent",
     "fit",
     "fit_toolkens",
+    "keep_in_sync",
     "load_language_model",
     "load_tools",
+    "mcp",
+    "sync_folder",
 ]
 
 _MODULE_OF = {
     "FitResult": "training.result",
     "ToolSpec": "tools.spec",
     "ToolkenChat": "chat.model",
-    "ToolkenDecisionModel": "decisions",
     "ToolkenError": "errors",
     "ToolkenSelectorMiddleware": "middleware",
     "ToolkenSet": "toolkens.set",
@@ -54,8 +56,11 @@ _MODULE_OF = {
     "create_toolken_agent": "agents",
     "fit": "training.fit",
     "fit_toolkens": "training.fit",
+    "keep_in_sync": "training.sync",
     "load_language_model": "lm.load",
     "load_tools": "tools.load",
+    "mcp": "tools.mcp",
+    "sync_folder": "training.sync",
 }
 
 

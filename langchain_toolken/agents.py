@@ -28,6 +28,7 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode
+from langgraph.types import interrupt
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
     from langchain_toolken.chat.model import ToolkenChat
 
-_STEPS_PER_CALL = 4
+_STEPS_PER_CALL = 5
 
 _REASONING = TypeAdapter(Reasoning)
 """Writes a Reasoning as plain types and reads it back, so that checkpoints don't depend on this package's classes."""
@@ -105,6 +106,7 @@ def create_toolken_agent(
     tools: Sequence[BaseTool | Callable[..., Any]],
     *,
     max_calls: int = 16,
+    approve: Callable[[BaseTool], bool] | None = None,
     system_prompt: str | SystemMessage | None = None,
     state_schema: type[ToolkenAgentState] = ToolkenAgentState,
     context_schema: type[Any] | None = None,
@@ -132,12 +134,16 @@ def create_toolken_agent(
         tools: LangChain tools, or typed functions with a docstring.
         max_calls: Most tool calls per user message. A run that needs more ends with a message that says so. 16 is more
             than the papers' longest questions take.
+        approve: Says which tools a person is asked about before each call; `tools.mcp.may_destroy` names those of MCP
+            servers that may destroy something. The run then stops with an interrupt, whose value and answer are those
+            of LangChain's `HumanInTheLoopMiddleware` (approve, edit, reject). It needs a checkpointer.
         system_prompt: What the LM reads before the messages. It is not kept in the state.
         state_schema: An extension of `ToolkenAgentState`, for tools that read or write further keys.
         context_schema: The type of the run's context.
         checkpointer: A LangGraph checkpointer.
         store: A LangGraph store, for memory across threads.
-        interrupt_before: Nodes to stop before: "reason", "complete", "execute", "reinject".
+        interrupt_before: Nodes to stop before: "reason", "complete", "approve" (if there is an `approve`),
+            "execute", "reinject".
         interrupt_after: Nodes to stop after.
         name: The graph's name, by which a supervisor knows the agent. The LM's messages carry it too.
 
@@ -150,6 +156,7 @@ def create_toolken_agent(
     runnable = [made if isinstance(made, BaseTool) else make_tool(made) for made in tools]
     specs = tool_specs(runnable)
     validators = validators_of(runnable)
+    by_name = {made.name: made for made in runnable}
     direct = {made.name for made in runnable if made.return_direct}
 
     instructions = SystemMessage(system_prompt) if isinstance(system_prompt, str) else system_prompt
@@ -207,6 +214,27 @@ def create_toolken_agent(
         why = f"Stopped: {cut['name']!r} was not called. {cut['error']} They began with {str(cut['args'])[:80]!r}."
         return {**done, "messages": [message, say(why)], "steps": [Step(kind="stop", text=why)]}
 
+    def ask(state: ToolkenAgentState) -> dict[str, Any]:
+        message = state["messages"][-1]
+        assert isinstance(message, AIMessage)
+        call = message.tool_calls[0]
+        assert approve is not None
+        if not approve(by_name[call["name"]]):
+            return {}
+        request = {"name": call["name"], "args": call["args"], "description": by_name[call["name"]].description}
+        review = {"action_name": call["name"], "allowed_decisions": ["approve", "edit", "reject"]}
+        answer = interrupt({"action_requests": [request], "review_configs": [review]})
+        decision = answer["decisions"][0]
+        if decision["type"] == "approve":
+            return {}
+        if decision["type"] == "edit":
+            edited = ToolCall(**{**call, **decision["edited_action"]})
+            step = Step(kind="complete", tool=edited["name"], arguments=edited["args"])
+            return {"messages": [message.model_copy(update={"tool_calls": [edited]})], "steps": [step]}
+        why = f"Stopped: the call of {call['name']!r} was not approved. {decision.get('message') or ''}".rstrip()
+        refused = ToolMessage(why, name=call["name"], tool_call_id=str(call["id"]), status="error")
+        return {"messages": [refused, say(why)], "steps": [Step(kind="stop", text=why)]}
+
     def reinject(state: ToolkenAgentState) -> dict[str, Any]:
         steps: list[Step] = []
         for call, result in _last_results(state["messages"]):
@@ -235,7 +263,12 @@ def create_toolken_agent(
     graph.add_node("reinject", reinject)
     graph.add_edge(START, "reason")
     graph.add_conditional_edges("reason", _after_reason, ["complete", END])
-    graph.add_conditional_edges("complete", _after_complete, ["execute", END])
+    pending = "execute"
+    if approve is not None:
+        pending = "approve"
+        graph.add_node("approve", ask)
+        graph.add_conditional_edges("approve", partial(_if_called, then="execute"), ["execute", END])
+    graph.add_conditional_edges("complete", partial(_if_called, then=pending), [pending, END])
     graph.add_edge("execute", "reinject")
     graph.add_conditional_edges("reinject", after_reinject, ["reason", END])
     compiled = graph.compile(
@@ -263,9 +296,9 @@ def _after_reason(state: ToolkenAgentState) -> str:
     return END if state.get("reasoning") is None else "complete"
 
 
-def _after_complete(state: ToolkenAgentState) -> str:
+def _if_called(state: ToolkenAgentState, then: str) -> str:
     last = state["messages"][-1]
-    return "execute" if isinstance(last, AIMessage) and last.tool_calls else END
+    return then if isinstance(last, AIMessage) and last.tool_calls else END
 
 
 def _describe(error: Exception) -> str:

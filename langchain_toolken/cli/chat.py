@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +31,15 @@ def chat(
             help="File or module with the tools to run; its code is executed. Default: you type each tool's result."
         ),
     ] = None,
+    mcp: Annotated[
+        Path | None, typer.Option(help="JSON file of MCP servers with the tools to run; commands in it are run.")
+    ] = None,
+    approve: Annotated[
+        bool,
+        typer.Option(
+            "--approve", help="Ask before each call of a tool whose MCP server doesn't say that it destroys nothing."
+        ),
+    ] = False,
     model: Model = None,
     model_arg: ModelArg = None,
     style: Annotated[
@@ -45,14 +56,14 @@ def chat(
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of an answer. Default: 256.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Talk to an LM that calls tools through toolkens. Tools run only if you name their file with --tools."""
+    """Talk to an LM that calls tools through toolkens. Tools run only if you name them with --tools or --mcp."""
     if as_json and question is None:
         raise typer.BadParameter("--json prints the answer to one question: give one")
     if question is not None and not question.strip():
         raise typer.BadParameter("the question is empty: ask something, or leave it out for a conversation")
     arguments = parse_model_args(model_arg, taken={"model"})
     console = terminal(stderr=as_json)
-    with reported():
+    with reported(), ExitStack() as connected:
         from langchain_core.messages import HumanMessage, SystemMessage
         from langgraph.checkpoint.memory import InMemorySaver
 
@@ -60,23 +71,29 @@ def chat(
         from langchain_toolken.chat.loaded_engine import LOADED_BY
         from langchain_toolken.chat.model import ToolkenChat
         from langchain_toolken.cli.agent_steps import show_run
+        from langchain_toolken.cli.ask_person import ask_person
         from langchain_toolken.decoding.engine import PromptTooLongError
         from langchain_toolken.toolkens.set import ToolkenSet
         from langchain_toolken.tools.load import load_tools
+        from langchain_toolken.tools.mcp import may_destroy
+        from langchain_toolken.tools.mcp import mcp as connect
 
         loaded = ToolkenSet.load(toolkens)
-        runnable = load_tools(tools) if tools else [_asking_tool(spec) for spec in loaded.specs]
+        runnable = load_tools(tools) if tools else []
+        if mcp is not None:
+            runnable += connected.enter_context(connect(mcp))
+        if not runnable:
+            runnable = [_asking_tool(spec) for spec in loaded.specs]
         fields = {key: arguments.pop(key) for key in LOADED_BY if key in arguments}
         if max_tokens is not None:
             fields["max_tokens"] = max_tokens
         llm = ToolkenChat(
             model=model, toolkens=loaded, style=style, reinjection=reinjection, model_kwargs=arguments, **fields
         )
-        agent = create_toolken_agent(llm, runnable, checkpointer=None if tools else InMemorySaver())
-
-        def ask_for_result(call: str) -> str:
-            return console.input(shown(f"  result of {call}? ", style="green"))
-
+        # A checkpointer, because a run may stop to ask. The conversation itself is in `messages`.
+        agent = create_toolken_agent(
+            llm, runnable, approve=may_destroy if approve else None, checkpointer=InMemorySaver()
+        )
         opening = [] if system is None else [SystemMessage(system)]
         messages: list[Any] = [*opening]
         asked = question
@@ -89,7 +106,7 @@ def chat(
                 if not asked:
                     break
             try:
-                state = show_run(agent, [*messages, HumanMessage(asked)], console, ask_for_result)
+                state = show_run(agent, [*messages, HumanMessage(asked)], console, partial(ask_person, console))
             except PromptTooLongError as error:
                 if question is not None:
                     raise

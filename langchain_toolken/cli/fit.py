@@ -1,10 +1,10 @@
-"""`toolken fit`: fit toolkens for a file of tools."""
+"""`toolken fit`: fit toolkens for the tools of a file, of MCP servers, or of both."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 
 def fit(
-    tools: fit_options.Tools,
     out: fit_options.Out,
+    tools: fit_options.Tools = None,
+    mcp: fit_options.McpServers = None,
     model: Model = None,
     model_arg: ModelArg = None,
     demos: fit_options.Demos = None,
@@ -61,6 +62,8 @@ def fit(
 ) -> None:
     """Fit toolkens for your tools: one LM pass over the demonstrations and a few convex solves."""
     fit_options.check_combinations(
+        tools=tools,
+        mcp=mcp,
         bias=bias,
         max_false_call_rate=max_false_call_rate,
         style=style,
@@ -78,7 +81,7 @@ def fit(
     made = synthesis_out or synthesized_beside(out)
     check_places(out, features, made if synthesize else None, demos, made_by_default=synthesis_out is None)
     console = terminal(stderr=True)
-    with reported(console), _tell_what_is_kept(console, features):
+    with reported(console), _tell_what_is_kept(console, features), ExitStack() as connected:
         from langchain_toolken.cli.fit_facts import fit_facts
         from langchain_toolken.cli.fit_synthesis import all_demonstrations, synthesize_or_tell
         from langchain_toolken.cli.progress_bars import progress_bars
@@ -87,6 +90,7 @@ def fit(
         from langchain_toolken.toolkens.folder import check_place
         from langchain_toolken.toolkens.set import ToolkenSet
         from langchain_toolken.tools.load import load_tools
+        from langchain_toolken.tools.mcp import mcp as connect
         from langchain_toolken.training.features.store import check_folder
         from langchain_toolken.training.fit import fit as fit_all
         from langchain_toolken.training.update import update as fit_new
@@ -97,7 +101,9 @@ def fit(
         chosen_prior = fit_options.parse_prior(prior, prior_text, pooling)
         chosen_lam = fit_options.parse_number("--lam", lam, least=0.0)
         chosen_bias = fit_options.parse_number("--bias", bias)
-        loaded = load_tools(tools)
+        loaded = [] if tools is None else load_tools(tools)
+        if mcp is not None:
+            loaded += connected.enter_context(connect(mcp))
         old = None if update is None else ToolkenSet.load(update)
         fit_with = fit_all if recipe is None else partial(fit_by_recipe, recipe=recipe)
         taken = {*signature(fit_with).parameters, *signature(fit_new).parameters, *(("dtype",) if dtype else ())}

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from langchain_toolken.training.negatives import Negatives
 
 # What is fitted, and where it goes.
-Tools = Annotated[str, typer.Option(help="A .py file or a module with @tool functions. Its code is executed.")]
+Tools = Annotated[str | None, typer.Option(help="A .py file or a module with @tool functions. Its code is executed.")]
+McpServers = Annotated[
+    Path | None,
+    typer.Option(help='JSON file of MCP servers ("mcpServers"), whose tools get toolkens too. Commands in it are run.'),
+]
 Out = Annotated[Path, typer.Option(help="Folder for the toolkens. A set that is already there is replaced.")]
 
 _DATA = "Demonstrations"
@@ -175,6 +179,8 @@ DropMissing = Annotated[
 
 def check_combinations(
     *,
+    tools: str | None,
+    mcp: Path | None,
     bias: str,
     max_false_call_rate: float | None,
     style: Style | None,
@@ -194,6 +200,8 @@ def check_combinations(
     Raises:
         typer.BadParameter: Names the options and says what to do.
     """
+    if tools is None and mcp is None:
+        raise typer.BadParameter("name the tools: --tools FILE, or --mcp SERVERS for those of MCP servers, or both")
     if max_false_call_rate is not None and bias != "auto":
         raise typer.BadParameter("give only one of --bias and --max-false-call-rate")
     if recipe is not None and max_false_call_rate is not None:

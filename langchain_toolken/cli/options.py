@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,10 @@ ModelArg = Annotated[
         help="Argument for loading the LM, such as device=cuda, revision=v1 or "
         """'quantization_config={"load_in_4bit": true}'. Values are read as JSON where they are. Repeatable.""",
     ),
+]
+
+McpServers = Annotated[
+    Path, typer.Option(help='JSON file of MCP servers: {"mcpServers": {NAME: {"command": …} or {"url": …}}}.')
 ]
 
 _TEXTS = frozenset({"cache_dir", "dtype", "gguf_file", "revision", "subfolder", "token", "tokenizer", "variant"})

@@ -33,6 +33,26 @@ class ToolError(ToolkenError, ValueError):
     """A tool, or a file of tools, that cannot be used. The message names it and says what to do."""
 
 
+class MCPError(ToolError):
+    """An MCP server that can't be used, or a call that did not reach its end. The message names the server."""
+
+
+class ToolOrigin(BaseModel):
+    """Which tool of which MCP server a tool is. `tools.mcp` writes it into the metadata of the tools it makes.
+
+    Attributes:
+        server: The server's name in the file of servers.
+        tool: The tool's name there; calls may name it otherwise, where two servers have one of that name.
+        sha256: Of the name, the description and the arguments' schema, as the server listed them.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    server: str
+    tool: str
+    sha256: str
+
+
 class ToolSpec(BaseModel):
     """A tool, as far as a toolken and the LM need to know it.
 
@@ -40,6 +60,7 @@ class ToolSpec(BaseModel):
         name: What calls name it by.
         description: What it does. The LM reads the first line before it writes the arguments.
         json_schema: The arguments: an object schema without titles, whose `$ref`s resolve within it.
+        origin: Where an MCP server's tool comes from, so that a set can be kept in sync; None for other tools.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +68,7 @@ class ToolSpec(BaseModel):
     name: str = Field(min_length=1)
     description: str
     json_schema: dict[str, Any]
+    origin: ToolOrigin | None = None
 
     @property
     def signature(self) -> str:
@@ -85,7 +107,18 @@ def tool_spec(tool: ToolLike | ToolSpec) -> ToolSpec:
         _warn_of_description(name)
     spec = _checked_spec(name, str(description), parameters)
     _warn_of_left_out(name, _grammar(spec).left_out)
-    return spec
+    origin = origin_of(tool)
+    return spec if origin is None else spec.model_copy(update={"origin": origin})
+
+
+def origin_of(tool: object) -> ToolOrigin | None:
+    """Return which tool of which MCP server a LangChain tool is; None for others."""
+    of_mcp = (tool.metadata or {}).get("mcp") if isinstance(tool, BaseTool) else None
+    found = of_mcp.get("origin") if isinstance(of_mcp, Mapping) else None
+    try:
+        return None if found is None else ToolOrigin.model_validate(found)
+    except ValidationError:
+        return None  # another package's metadata of that name
 
 
 def tool_specs(tools: Iterable[ToolLike | ToolSpec], *, allow_repeats: bool = False) -> list[ToolSpec]:
