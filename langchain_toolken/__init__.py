@@ -14,6 +14,7 @@ from langchain_toolken._version import __version__
 if TYPE_CHECKING:
     from langchain_toolken.agents import create_toolken_agent
     from langchain_toolken.chat.model import ToolkenChat
+    from langchain_toolken.decisions import ToolkenDecisionModel
     from langchain_toolken.errors import ToolkenError
     from langchain_toolken.lm.load import load_language_model
     from langchain_toolken.middleware import ToolkenSelectorMiddleware
@@ -30,6 +31,7 @@ __all__ = [
     "FitResult",
     "ToolSpec",
     "ToolkenChat",
+    "ToolkenDecisionModel",
     "ToolkenError",
     "ToolkenSelectorMiddleware",
     "ToolkenSet",
@@ -49,6 +51,7 @@ _MODULE_OF = {
     "FitResult": "training.result",
     "ToolSpec": "tools.spec",
     "ToolkenChat": "chat.model",
+    "ToolkenDecisionModel": "decisions",
     "ToolkenError": "errors",
     "ToolkenSelectorMiddleware": "middleware",
     "ToolkenSet": "toolkens.set",

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "langchain_toolken"
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
     frozenset({"serve", "evaluation"}),
-    frozenset({"agents", "middleware"}),
+    frozenset({"agents", "decisions", "middleware"}),
     frozenset({"chat", "training"}),
     frozenset({"decoding"}),
     frozenset({"toolkens"}),

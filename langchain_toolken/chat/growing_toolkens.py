@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from langchain_toolken.decoding.engine import Engine
-from langchain_toolken.decoding.local.engine import TransformersEngine
+from langchain_toolken.decoding.local.engine import LocalEngine
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import Style
 from langchain_toolken.toolkens.evidence import Evidence
@@ -118,7 +118,7 @@ def with_priors(
     if not specs and toolkens is not None:
         return toolkens
     names = ", ".join(repr(spec.name) for spec in specs[:5]) + (" …" if len(specs) > 5 else "")
-    if not isinstance(engine, TransformersEngine):
+    if not isinstance(engine, LocalEngine):
         raise ValueError(
             f"No toolken for {names}, and this engine has no weights to make prior toolkens from. Fit toolkens "
             "for these tools, or bind only tools that have one."

@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import BaseModel, Field, field_validator
 
 from langchain_toolken.decoding.engine import Engine
-from langchain_toolken.decoding.local.engine import TransformersEngine
+from langchain_toolken.decoding.local.engine import local_engine
 from langchain_toolken.decoding.local.shared import shared_engine
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.lm.identity import LMIdentity
@@ -93,7 +93,7 @@ def engine_in_memory(model: Any, model_kwargs: Mapping[str, Any] | None) -> Load
         model_kwargs: Further arguments of `load_language_model`, such as tokenizer.
     """
     lm = load_language_model(model, **(model_kwargs or {}))
-    return LoadedEngine(TransformersEngine(lm), by_name=False)
+    return LoadedEngine(local_engine(lm), by_name=False)
 
 
 def load_engine(settings: LoadingSettings, max_batch_size: int | None, named_by: LMIdentity | None) -> LoadedEngine:

@@ -11,6 +11,7 @@ from langchain_toolken.cli.fit import fit
 from langchain_toolken.cli.inspect import inspect
 from langchain_toolken.cli.serve import serve
 from langchain_toolken.cli.sync import sync
+from langchain_toolken.cli.why import why
 
 app = typer.Typer(
     name="toolken",
@@ -19,5 +20,5 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for command in (demo, fit, sync, chat, inspect, serve):
+for command in (demo, fit, sync, chat, inspect, why, serve):
     app.command()(command)

@@ -61,7 +61,7 @@ def synthesize_or_tell(
     progress: Progress,
 ) -> Synthesis:
     """Make up demonstrations with `training.synthesis.synthesize`. On Ctrl-C, print where the rows made so far are."""
-    from langchain_toolken.decoding.local.engine import TransformersEngine
+    from langchain_toolken.decoding.local.engine import local_engine
     from langchain_toolken.training.synthesis.synthesize import synthesize
 
     try:
@@ -69,7 +69,7 @@ def synthesize_or_tell(
             tools,
             per_tool,
             generator=generator,
-            engine=TransformersEngine(lm) if generator is None else None,
+            engine=local_engine(lm) if generator is None else None,
             out=out,
             execute=execute,
             style=style,

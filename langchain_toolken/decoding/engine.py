@@ -251,7 +251,7 @@ class Completion:
 
 
 class Engine(Protocol):
-    """Runs an LM with toolkens. `TransformersEngine` does so in this process."""
+    """Runs an LM with toolkens. `LocalEngine` does so in this process."""
 
     @property
     def model_id(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +95,29 @@ class ToolkenHead:
         """Return the model's own logits (…, V) for hidden states (…, d), in float32."""
         logits: Tensor = self.words(hidden)
         return self.transform(logits).float()
+
+
+class WordLogits:
+    """Describes the word logits of n places, which are too many to be kept.
+
+    Args:
+        following: (n,) int64, a word for each place.
+
+    Attributes:
+        summary: (n, 3) float32 on the CPU: the logsumexp of a place's word logits, the largest, and that of the word in
+            `following`.
+    """
+
+    def __init__(self, following: Tensor) -> None:
+        self._following = following
+        self.summary = torch.empty(len(following), 3)
+
+    def put(self, places: Sequence[int], logits: Tensor) -> None:
+        """Take the word logits (m, V) of m places."""
+        at = torch.tensor(places)
+        words = self._following[at].to(logits.device)
+        columns = [logits.logsumexp(dim=-1), logits.amax(dim=-1), logits.gather(1, words[:, None])[:, 0]]
+        self.summary[at] = torch.stack(columns, dim=1).cpu()
 
 
 def toolken_logits(hidden: Tensor, matrix: Tensor, bias: float | Tensor = 0.0) -> Tensor:

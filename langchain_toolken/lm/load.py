@@ -20,6 +20,7 @@ from langchain_toolken.lm.load_errors import not_a_tokenizer, not_loaded
 from langchain_toolken.lm.model import LanguageModel, UnsupportedModelError
 from langchain_toolken.lm.probe import probe
 from langchain_toolken.lm.sources import OF_THE_HUB, ModelNotFoundError, Source, find_source
+from langchain_toolken.lm.transformers_model import TransformersModel
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -84,7 +85,7 @@ def load_language_model(
         LoadArgumentError: An argument is not understood, both `device` and `device_map` were given, or a package that
             the model needs is not installed.
     """
-    if isinstance(model, LanguageModel):
+    if isinstance(model, TransformersModel):
         return model
     if isinstance(model, str | Path):
         if device is not None and device_map is not None:
@@ -102,7 +103,7 @@ def load_language_model(
     else:
         fetching = {}
         loaded = _in_memory(model)
-    lm = LanguageModel(
+    lm = TransformersModel(
         model=loaded.model.eval().requires_grad_(False),
         tokenizer=_tokenizer(tokenizer, loaded, {**fetching, "trust_remote_code": trust_remote_code}),
         model_id=loaded.name,

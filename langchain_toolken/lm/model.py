@@ -1,185 +1,121 @@
-"""`LanguageModel`: a frozen causal LM, split where toolkens come in: the decoder, and the output head."""
+"""`LanguageModel`: what toolkens need of a frozen LM, whatever runs it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.lm.head import ToolkenHead
 from langchain_toolken.lm.identity import LMIdentity
-
-FINGERPRINT_ROWS = 64
 
 
 class UnsupportedModelError(ToolkenError, ValueError):
     """The model loads, but toolkens cannot be put on it, because its word logits or its cache cannot be reproduced."""
 
 
-@dataclass
-class LanguageModel:
-    """A frozen causal LM with its tokenizer and its toolken head.
+class LanguageModel(Protocol):
+    """A frozen causal LM with its tokenizer and its output head.
 
-    Attributes:
-        model: The LM, in eval mode.
-        tokenizer: Its tokenizer.
-        model_id: The name it was loaded by ("nano", a folder, a Hub id), for messages and provenance.
-        revision: The Hub commit; None if it did not come from there.
-        head: Its output head.
+    `lm.transformers_model.TransformersModel` runs in torch, `lm.llama_cpp.LlamaCppModel` in llama.cpp.
     """
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    model_id: str
-    revision: str | None
-    head: ToolkenHead
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Its tokenizer."""
+        ...
+
+    @property
+    def model_id(self) -> str:
+        """The name it was loaded by ("nano", a folder, a file, a Hub id), for messages and provenance."""
+        ...
+
+    @property
+    def revision(self) -> str | None:
+        """The Hub commit; None if it did not come from there."""
+        ...
+
+    @property
+    def head(self) -> ToolkenHead:
+        """Its output head."""
+        ...
+
+    @property
+    def input_embeddings(self) -> Tensor:
+        """The rows (V, d) of its input embeddings."""
+        ...
 
     @property
     def device(self) -> torch.device:
-        """The device of the input embeddings, where input ids go; with a `device_map` the head may be elsewhere."""
-        weight = self.model.get_input_embeddings().weight
-        assert isinstance(weight, Tensor)
-        return weight.device
+        """The device where input ids go; with a `device_map` the head may be elsewhere."""
+        ...
 
     @property
     def hidden_size(self) -> int:
         """The hidden size d."""
-        return self.head.hidden_size
+        ...
 
     @property
     def vocab_size(self) -> int:
         """V, the number of rows of the output head, padding included. Toolken k has id V + k."""
-        return self.head.vocab_size
+        ...
 
     @property
     def context_length(self) -> int:
-        """The most positions that the LM was made for, or the tokenizer's limit if its config has none (ALiBi)."""
-        length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return int(self.tokenizer.model_max_length if length is None else length)
+        """The most tokens that a text may have."""
+        ...
 
     @property
     def identity(self) -> LMIdentity:
-        """Which LM this is, for toolkens to be saved with.
+        """Which LM this is, for toolkens to be saved with."""
+        ...
 
-        Raises:
-            UnsupportedModelError: See `head_fingerprint`.
-        """
-        return LMIdentity(
-            self.model_id, self.revision, self.head_fingerprint, self.tokenizer_fingerprint, self.hidden_size
-        )
-
-    @cached_property
+    @property
     def eos_ids(self) -> frozenset[int]:
-        """Ids that end a text: those of the generation config and the tokenizer."""
-        ids: set[int] = set()
-        sources: list[Any] = [getattr(self.model.generation_config, "eos_token_id", None), self.tokenizer.eos_token_id]
-        for source in sources:
-            if isinstance(source, int):
-                ids.add(source)
-            elif source is not None:
-                ids.update(int(i) for i in source)
-        return frozenset(ids)
+        """Ids that end a text."""
+        ...
 
-    @cached_property
+    @property
     def head_fingerprint(self) -> str:
-        """SHA-256 of the head's shape, up to 64 evenly spaced rows in bfloat16, and the logit transform.
+        """See `lm.identity.head_fingerprint`."""
+        ...
 
-        Rows are cast to bfloat16 so that a checkpoint has one fingerprint whether it is loaded in bfloat16 or float32.
-
-        Raises:
-            UnsupportedModelError: The head's weights are offloaded (on the meta device) and cannot be read.
-        """
-        weight = self.head.weight
-        if weight.is_meta:
-            raise UnsupportedModelError(
-                f"{self.model_id}: the output head is offloaded, so it cannot be read; "
-                "give a device_map that keeps it on a device"
-            )
-        count = min(FINGERPRINT_ROWS, self.vocab_size)
-        rows = [i * (self.vocab_size - 1) // max(count - 1, 1) for i in range(count)]
-        sample = weight.detach()[rows].to(torch.bfloat16).cpu().contiguous()
-        transform = self.head.transform
-        facts = [list(weight.shape), transform.multiply, transform.divide, transform.softcap]
-        digest = hashlib.sha256(json.dumps(facts).encode())
-        digest.update(sample.view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
-
-    @cached_property
+    @property
     def tokenizer_fingerprint(self) -> str:
-        """SHA-256 of the vocabulary, the added tokens, and a fast tokenizer's merges."""
-        added = [
-            [index, token.content, token.special]
-            for index, token in sorted(self.tokenizer.added_tokens_decoder.items())
-        ]
-        facts: list[Any] = [sorted(self.tokenizer.get_vocab().items()), added]
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        if backend is not None:
-            facts.append(json.loads(backend.to_str())["model"].get("merges"))
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        """See `lm.identity.tokenizer_fingerprint`."""
+        ...
 
-    @cached_property
+    @property
     def weights_fingerprint(self) -> str:
-        """SHA-256 of the names, shapes and up to 64 evenly spaced values of every parameter.
+        """Tells the weights from those of any other fine-tuning of the same LM."""
+        ...
 
-        Unlike the head's fingerprint, it differs between two fine-tunings of one LM. Floats are cast to bfloat16, as in
-        `head_fingerprint`. Offloaded parameters are loaded one module at a time.
-        """
-        from accelerate.utils import align_module_device
-
-        digest = hashlib.sha256()
-        for prefix, module in self.model.named_modules():
-            with align_module_device(module):
-                for name, parameter in module.named_parameters(prefix=prefix, recurse=False):
-                    values = parameter.detach().flatten()
-                    count = min(FINGERPRINT_ROWS, values.numel())
-                    places = [i * (values.numel() - 1) // max(count - 1, 1) for i in range(count)]
-                    sample = values[places].cpu()
-                    sample = sample.to(torch.bfloat16) if sample.is_floating_point() else sample
-                    digest.update(json.dumps([name, list(parameter.shape)]).encode())
-                    digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
-
-    def hidden_states(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        cache: Cache | None = None,
-    ) -> Tensor:
-        """Run the decoder and return its output after the final norm, which the output head is applied to.
+    def hidden_states(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Run texts and return the states after the final norm, which the output head is applied to.
 
         Args:
-            input_ids: (B, T) int64, the new tokens.
-            attention_mask: (B, tokens in the cache + T), 0 at padding; None if there is no padding.
-            position_ids: (B, T); None counts the tokens that are not padding (GPT-2 would count padding too).
-            cache: Extended by the new tokens in place; None for a pass without a cache.
+            input_ids: (B, T) int64.
+            attention_mask: (B, T), 0 at padding; None if there is no padding, or only on the right.
 
         Returns:
-            (B, T, d) in the model's dtype. Rows at padding are meaningless.
+            (B, T, d). Rows at padding are meaningless.
         """
-        width = input_ids.shape[1]
-        if position_ids is None:
-            if attention_mask is None:
-                start = 0 if cache is None else cache.get_seq_length()
-                position_ids = torch.arange(start, start + width, device=input_ids.device).expand(
-                    input_ids.shape[0], -1
-                )
-            else:
-                position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -width:]
-        model: Any = self.model  # transformers leaves get_decoder and others untyped
-        output = model.get_decoder()(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=cache,
-            use_cache=cache is not None,
-        )
-        hidden: Tensor = output.last_hidden_state
-        return hidden
+        ...
+
+    def read(self, input_ids: Tensor, at: Sequence[tuple[int, int]], following: Tensor) -> tuple[Tensor, Tensor]:
+        """Run texts and describe the word logits at some of their places.
+
+        Args:
+            input_ids: (B, T) int64, padded on the right.
+            at: n places, as (row, position).
+            following: (n,) int64, a word for each place.
+
+        Returns:
+            The hidden states (B, T, d) of all tokens, and (n, 3) float32 on the CPU: the logsumexp of the word logits,
+            the largest, and that of the word in `following`.
+        """
+        ...

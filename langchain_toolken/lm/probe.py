@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from langchain_toolken.lm.model import LanguageModel, UnsupportedModelError
+from langchain_toolken.lm.model import UnsupportedModelError
+from langchain_toolken.lm.transformers_model import TransformersModel
 
 PROBE_LENGTH = 12
 
@@ -15,7 +16,7 @@ PROBE_LENGTH = 12
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-4, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 
 
-def probe(lm: LanguageModel) -> None:
+def probe(lm: TransformersModel) -> None:
     """Check on a short prompt that the head on the decoder's states gives the model's logits, and that caches crop.
 
     Raises:
@@ -49,7 +50,7 @@ def probe(lm: LanguageModel) -> None:
             )
 
 
-def _with_cropped_cache(lm: LanguageModel, prompt: Tensor, name: str) -> Tensor:
+def _with_cropped_cache(lm: TransformersModel, prompt: Tensor, name: str) -> Tensor:
     """Return the last position's word logits (1, V), from a cache that went one token too far and was cropped."""
     half = prompt.shape[1] // 2
     cache = DynamicCache()

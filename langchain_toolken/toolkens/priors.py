@@ -183,8 +183,7 @@ def prior_rows(
         states = text_states(lm, ids, progress)
         rows = torch.stack([_pool(vectors, i, config.pooling, weights) for vectors, i in zip(states, ids, strict=True)])
         return length * torch.nn.functional.normalize(rows, dim=1)
-    table = lm.head.weight if config.source == "head" else lm.model.get_input_embeddings().weight
-    assert isinstance(table, Tensor)
+    table = lm.head.weight if config.source == "head" else lm.input_embeddings
 
     def pooled(texts: Sequence[list[int]]) -> Tensor:
         return torch.stack([_pool(table[i].float().cpu(), i, config.pooling, weights) for i in texts])

@@ -19,7 +19,7 @@ from langchain_core.messages import HumanMessage
 from pydantic import BaseModel, ValidationError
 
 from langchain_toolken.decoding.engine import DecodingRequest, Sampling
-from langchain_toolken.decoding.local.engine import TransformersEngine
+from langchain_toolken.decoding.local.engine import local_engine
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import ANSWER, PromptFormat, Style
@@ -69,7 +69,7 @@ def plain_requests(negatives: Negatives) -> list[str]:
 
 def answered(lm: LanguageModel, requests: Sequence[str], style: Style, progress: Progress | None = None) -> list[str]:
     """Let the LM answer each request with at most 20 tokens, greedily."""
-    engine = TransformersEngine(lm, max_batch_size=_BATCH)
+    engine = local_engine(lm, max_batch_size=_BATCH)
     layout = PromptFormat(style)
     prompts = [render(lm.tokenizer, [HumanMessage(request)], layout) for request in requests]
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from langchain_toolken.decoding.local.engine import TransformersEngine
+from langchain_toolken.decoding.local.engine import local_engine
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
@@ -165,7 +165,7 @@ def read_tools(tools: Tools) -> list[ToolLike | ToolSpec]:
 
 def the_lm(model: Model, load: Mapping[str, Any]) -> LanguageModel:
     """Load the LM unless it is loaded already; `load` holds arguments of `load_language_model`."""
-    return model if isinstance(model, LanguageModel) else load_language_model(model, **load)
+    return load_language_model(model, **load)
 
 
 def candidate_priors(
@@ -355,7 +355,7 @@ def with_examples(
     old = toolkens.examples.settings
     if old is not None and options.card == "auto":
         forms = [old.form]
-    engine = TransformersEngine(lm, max_batch_size=BATCH)
+    engine = local_engine(lm, max_batch_size=BATCH)
     settings = choose_arguments(engine, calls, forms, style, reinjection, progress=options.progress)
     if old is not None:
         kept: dict[str, Any] = {

@@ -38,6 +38,35 @@ def test_prompt_tokens_are_flat_with_toolkens_and_grow_with_tools_in_the_prompt(
 
 
 @pytest.mark.slow
+def test_selectors_are_compared_on_the_same_requests(tmp_path: Path) -> None:
+    kinds = ("lamp", "door", "kettle", "radio", "window", "garden")
+    (tmp_path / "data").mkdir()
+
+    def write(name: str, rows: list[dict[str, object]]) -> None:
+        (tmp_path / "data" / name).write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+
+    write("tools.jsonl", [{"name": kind, "description": f"Everything about the {kind}."} for kind in kinds])
+    write("train.jsonl", [{"question": f"{n} times the {kind}?", "tool": kind} for kind in kinds for n in (1, 2, 3)])
+    write("dev.jsonl", [{"question": f"How about my {kind}?", "tool": kind} for kind in kinds])
+    facts = run(
+        "selector.py",
+        *("--data-dir", str(tmp_path), "--data", "data", "--model", "nano", "--cache", str(tmp_path / "cache")),
+        *("--shots", "0", "--shots", "3", "--llm", "1", "--timed", "1"),
+    )
+    ways = facts["ways"]
+    assert isinstance(ways, dict)
+    assert list(ways) == [
+        *("BM25 with descriptions", "toolkens, descriptions alone", "toolkens, 3 demonstrations"),
+        *("LLMToolSelectorMiddleware", "LLMToolSelectorMiddleware, descriptions in the prompt"),
+    ]
+    assert [way["recall"]["10"]["of"] for way in ways.values()] == [6, 6, 6, 1, 1]
+    for name in list(ways)[:3]:
+        assert ways[name]["recall"]["1"]["share"] == 1.0, name
+        assert ways[name]["recall"]["10"]["share"] == 1.0, name
+    assert ways["BM25 with descriptions"]["tokens read"] == 0 < ways["toolkens, 3 demonstrations"]["tokens read"]
+
+
+@pytest.mark.slow
 def test_evidence_is_measured_beside_toolkens_alone_and_none() -> None:
     facts = run("evidence.py", *("--tools", "7", "--words", "3", "--rounds", "1"))
     costs = facts["costs"]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.lm.transformers_model import TransformersModel
 
 
 class Passes:
@@ -21,7 +22,7 @@ class Passes:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.shapes: list[tuple[int, int]] = []
         self.before: Callable[[int], None] | None = None
-        hidden_states = LanguageModel.hidden_states
+        hidden_states = TransformersModel.hidden_states
 
         def counted(lm: LanguageModel, input_ids: torch.Tensor, *others: Any, **more: Any) -> torch.Tensor:
             self.shapes.append((input_ids.shape[0], input_ids.shape[1]))
@@ -29,7 +30,7 @@ class Passes:
                 self.before(len(self.shapes))
             return hidden_states(lm, input_ids, *others, **more)
 
-        monkeypatch.setattr(LanguageModel, "hidden_states", counted)
+        monkeypatch.setattr(TransformersModel, "hidden_states", counted)
 
     def __len__(self) -> int:
         return len(self.shapes)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.lm.transformers_model import TransformersModel
 from langchain_toolken.toolkens.priors import PriorConfig, name_words, prior_rows, says_nothing
 from langchain_toolken.tools.spec import ToolSpec
 
@@ -208,7 +209,7 @@ def test_a_tokenizer_that_adds_the_space_itself_gets_no_second_one(tiny_llama: L
         def __len__(self) -> int:
             return len(tiny_llama.tokenizer)
 
-    lm = LanguageModel(tiny_llama.model, SentencePieceLike(), "x", None, tiny_llama.head)  # type: ignore[arg-type]
+    lm = TransformersModel(tiny_llama.model, SentencePieceLike(), "x", None, tiny_llama.head)  # type: ignore[arg-type]
     expected = with_mean_length(lm, lm.head.weight[[len("multiply")]])
     torch.testing.assert_close(prior_rows(lm, SPECS[:1], PriorConfig()), expected)
 

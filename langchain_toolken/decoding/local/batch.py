@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
 from langchain_toolken.decoding.local.cache import row_of, select, stack
-from langchain_toolken.lm.model import LanguageModel
-
-
-class Row:
-    """One sequence.
-
-    Attributes:
-        ids: The prompt, and the tokens chosen so far.
-        fed: How many of `ids` the LM has seen. Their keys and values are in the batch's cache, or in `cache`.
-        cache: The row's own cache while it is in no batch.
-        reused: How many of the prompt's tokens came out of the prefix cache.
-        span: The tokens of the prompt, as (start, stop), whose mean state is wanted; None for none.
-        mean: The mean hidden state (d,) of the span, float32; None until it is known.
-    """
-
-    def __init__(self, prompt: Sequence[int], span: tuple[int, int] | None = None) -> None:
-        self.ids = list(prompt)
-        self.span = span
-        self.mean: Tensor | None = None
-        self.cache: DynamicCache | None = None
-        self.fed = 0
-        self.reused = 0
-
-    @property
-    def pending(self) -> int:
-        """How many tokens the LM has not seen."""
-        return len(self.ids) - self.fed
-
-    def forget(self) -> None:
-        """Drop the cache, so that all tokens are run again."""
-        self.cache, self.fed, self.reused = None, 0, 0
+from langchain_toolken.decoding.local.row import Row
+from langchain_toolken.lm.transformers_model import TransformersModel
 
 
 class Batch:
@@ -50,27 +21,25 @@ class Batch:
 
     Args:
         lm: Runs the rows.
-        rows: The rows. The batch takes over their caches.
+        caches: The rows, each with what has run of it. The batch takes the caches over.
 
     Attributes:
         rows: The rows, in the order of the cache.
         cache: The cache of all rows.
     """
 
-    def __init__(self, lm: LanguageModel, rows: Sequence[Row] = ()) -> None:
+    def __init__(self, lm: TransformersModel, caches: Mapping[Row, DynamicCache] | None = None) -> None:
+        caches = caches or {}
         self.lm = lm
-        self.rows = list(rows)
-        width = max((row.pending for row in rows), default=0)
-        for row in rows:
+        self.rows = list(caches)
+        width = max((row.pending for row in caches), default=0)
+        for row, cache in caches.items():
             # If another row has more new tokens, the end of a long prefix is run again, so that all rows run equally
             # many.
-            again = min(row.fed, width - row.pending)
-            if row.cache is not None and again:
-                row.cache.crop(-again)
+            if again := min(row.fed, width - row.pending):
+                cache.crop(-again)
                 row.fed -= again
-        self.cache = stack([(row.cache or DynamicCache(), 1) for row in rows]) if rows else DynamicCache()
-        for row in rows:
-            row.cache = None
+        self.cache = stack([(cache, 1) for cache in caches.values()]) if caches else DynamicCache()
 
     def start(self) -> Tensor:
         """Run all pending tokens and return the rows' last hidden states (n, d)."""

@@ -1,4 +1,4 @@
-"""`TransformersEngine`: reasoning and completing in this process, over a `LanguageModel`."""
+"""`LocalEngine`: reasoning and completing in this process, over a `LanguageModel` and the `Runner` that runs it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from langchain_toolken.decoding.engine import (
     check_active,
     check_room,
 )
-from langchain_toolken.decoding.local.cache import PrefixCache
 from langchain_toolken.decoding.local.call_evidence import CallEvidence
 from langchain_toolken.decoding.local.completer import Completer
 from langchain_toolken.decoding.local.grammar import ArgumentGrammars
@@ -28,37 +27,35 @@ from langchain_toolken.decoding.local.job import Job
 from langchain_toolken.decoding.local.placed_toolkens import PlacedEvidence, PlacedToolkens
 from langchain_toolken.decoding.local.reasoner import Reasoner
 from langchain_toolken.decoding.local.result_guard import ResultGuard
+from langchain_toolken.decoding.local.runner import Runner
 from langchain_toolken.decoding.local.scheduler import Scheduler
-from langchain_toolken.decoding.local.scoring import score_continuations
+from langchain_toolken.decoding.local.transformers_runner import TransformersRunner
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.lm.transformers_model import TransformersModel
 from langchain_toolken.prompts.requests import Request
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 
 
-class TransformersEngine:
+class LocalEngine:
     """An `Engine` that runs the LM in this process.
 
     A scheduler decodes the calls of all threads together, and each row starts from the longest prefix in the prefix
     cache. A stream that is read slowly blocks no other call.
 
     Args:
-        lm: From `load_language_model`, which has checked the logits and the cache that this engine relies on.
-        cached_prefixes: How many recent key-value caches to keep, in addition to one for each row that may run; 0 for
-            none.
+        lm: The LM.
+        runner: Runs its rows.
         max_batch_size: Most sequences that run through the LM together, over all callers.
 
     Raises:
-        ValueError: `cached_prefixes` is negative, or `max_batch_size` less than 1.
+        ValueError: `max_batch_size` is less than 1.
     """
 
-    def __init__(
-        self, lm: LanguageModel, *, cached_prefixes: int = 4, max_batch_size: int = DEFAULT_BATCH_SIZE
-    ) -> None:
+    def __init__(self, lm: LanguageModel, runner: Runner, max_batch_size: int) -> None:
         self.lm = lm
-        # After `reason`, the rows of a batch come back one after the other to have their arguments completed.
-        self._prefixes = PrefixCache(cached_prefixes and cached_prefixes + max_batch_size)
-        self._scheduler = Scheduler(lm, self._prefixes, 1)
+        self._runner = runner
+        self._scheduler = Scheduler(runner, 1, lm.model_id)
         self.max_batch_size = max_batch_size
         self._lock = threading.Lock()
         self._grammars: ArgumentGrammars | None = None
@@ -141,7 +138,7 @@ class TransformersEngine:
         """Score how likely the LM finds each continuation; see `Engine.score`."""
         longest = max(continuations, key=len, default=())
         self.room([*prompt, *longest])
-        return score_continuations(self.lm, self._prefixes, prompt, continuations)
+        return self._runner.score(prompt, continuations)
 
     def complete(
         self,
@@ -268,3 +265,32 @@ class TransformersEngine:
         finally:
             steps.close()
         yield reasoner.results(job.reused)[0]
+
+
+def local_engine(
+    lm: LanguageModel, *, cached_prefixes: int = 4, max_batch_size: int = DEFAULT_BATCH_SIZE
+) -> LocalEngine:
+    """Return the engine for a loaded LM; the arguments are those of `TransformersEngine`."""
+    assert isinstance(lm, TransformersModel)
+    return TransformersEngine(lm, cached_prefixes=cached_prefixes, max_batch_size=max_batch_size)
+
+
+class TransformersEngine(LocalEngine):
+    """An `Engine` that runs the LM with transformers, in torch.
+
+    Args:
+        lm: From `load_language_model`, which has checked the logits and the cache that this engine relies on.
+        cached_prefixes: How many recent key-value caches to keep, in addition to one for each row that may run; 0 for
+            none.
+        max_batch_size: Most sequences that run through the LM together, over all callers.
+
+    Raises:
+        ValueError: `cached_prefixes` is negative, or `max_batch_size` less than 1.
+    """
+
+    def __init__(
+        self, lm: TransformersModel, *, cached_prefixes: int = 4, max_batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> None:
+        # After `reason`, the rows of a batch come back one after the other to have their arguments completed.
+        runner = TransformersRunner(lm, cached_prefixes and cached_prefixes + max_batch_size)
+        super().__init__(lm, runner, max_batch_size)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from langchain_toolken.decoding.local.batch import Row
 from langchain_toolken.decoding.local.call_evidence import CallEvidence
 from langchain_toolken.decoding.local.placed_toolkens import PlacedToolkens
+from langchain_toolken.decoding.local.row import Row
 
 # Rows that are due for a choice (indices into the job's prompts) and their logits (n, V+K), or as `CallEvidence` takes
 # them -> the tokens that each continues with; none when it has ended.

@@ -6,8 +6,8 @@ import threading
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 
-from langchain_toolken.decoding.local.batch import Row
 from langchain_toolken.decoding.local.job import Job
+from langchain_toolken.decoding.local.row import Row
 
 
 class JobQueue:

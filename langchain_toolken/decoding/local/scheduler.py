@@ -18,11 +18,10 @@ from collections.abc import Generator
 import torch
 
 from langchain_toolken.decoding.cancellation import DecodingCancelledError, current_cancellation
-from langchain_toolken.decoding.local.cache import PrefixCache
 from langchain_toolken.decoding.local.job import Job
 from langchain_toolken.decoding.local.job_queue import JobQueue
+from langchain_toolken.decoding.local.runner import Runner
 from langchain_toolken.decoding.local.stepper import Stepper
-from langchain_toolken.lm.model import LanguageModel
 
 _LINGER = 1.0  # seconds that the thread waits for another job before it ends
 
@@ -33,15 +32,15 @@ class Scheduler:
     Its thread starts with a job, and ends after a second without one.
 
     Args:
-        lm: Runs the jobs.
-        prefixes: Where rows find the beginnings of their prompts, and leave their caches.
+        runner: Runs their rows.
         max_batch_size: Most rows that run at once. It may be changed at any time; rows that run already continue.
+        model_id: The LM's name, for errors.
     """
 
-    def __init__(self, lm: LanguageModel, prefixes: PrefixCache, max_batch_size: int) -> None:
+    def __init__(self, runner: Runner, max_batch_size: int, model_id: str) -> None:
         self.max_batch_size = max_batch_size
         self._queue = JobQueue()
-        self._stepper = Stepper(lm, prefixes, self._queue)
+        self._stepper = Stepper(runner, self._queue, model_id)
         self._thread: threading.Thread | None = None
         _SCHEDULERS.add(self)
 

@@ -9,11 +9,11 @@ import torch
 from transformers import DynamicCache
 
 from langchain_toolken.decoding.local.cache import PrefixCache
-from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.lm.transformers_model import TransformersModel
 
 
 def score_continuations(
-    lm: LanguageModel, prefixes: PrefixCache, prompt: Sequence[int], continuations: Sequence[Sequence[int]]
+    lm: TransformersModel, prefixes: PrefixCache, prompt: Sequence[int], continuations: Sequence[Sequence[int]]
 ) -> list[float]:
     """Compute the mean log-probability per token of each continuation.
 

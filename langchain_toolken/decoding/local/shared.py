@@ -7,12 +7,12 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
-from langchain_toolken.decoding.local.engine import TransformersEngine
+from langchain_toolken.decoding.local.engine import LocalEngine, local_engine
 from langchain_toolken.lm.load import load_language_model
 
 _ENGINES = threading.Lock()
 _KEPT = 4
-_loaded: OrderedDict[str, TransformersEngine] = OrderedDict()  # by their settings, the most recently used last
+_loaded: OrderedDict[str, LocalEngine] = OrderedDict()  # by their settings, the most recently used last
 
 
 def shared_engine(
@@ -25,7 +25,7 @@ def shared_engine(
     trust_remote_code: bool = False,
     max_batch_size: int | None = None,
     **from_pretrained: Any,
-) -> TransformersEngine:
+) -> LocalEngine:
     """Return the engine of an LM, loaded once per process and settings.
 
     The four most recently used are kept.
@@ -57,7 +57,7 @@ def shared_engine(
     with _ENGINES:
         engine = _loaded.pop(key, None)
         if engine is None:
-            engine = TransformersEngine(load_language_model(model, **arguments))
+            engine = local_engine(load_language_model(model, **arguments))
         _loaded[key] = engine
         while len(_loaded) > _KEPT:
             _loaded.popitem(last=False)

@@ -1,93 +1,78 @@
-"""`Stepper`: runs the rows of all jobs through the LM in one batch, step by step."""
+"""`Stepper`: runs the rows of all jobs through the LM together, step by step."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
 
 from langchain_toolken.decoding.engine import OutOfMemoryError
-from langchain_toolken.decoding.local.batch import Batch, Row
-from langchain_toolken.decoding.local.cache import PrefixCache
 from langchain_toolken.decoding.local.job import Job
 from langchain_toolken.decoding.local.job_queue import JobQueue
 from langchain_toolken.decoding.local.request_means import RequestMeans
+from langchain_toolken.decoding.local.row import Row
+from langchain_toolken.decoding.local.runner import Due, Runner
+from langchain_toolken.decoding.local.short_memory import is_out_of_memory
 from langchain_toolken.lm.head import toolken_logits
-from langchain_toolken.lm.model import LanguageModel
-
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 class Stepper:
-    """The batch that runs, and what happens to its rows after each step. Used by one thread only.
+    """The rows that run, and what happens to them after each step. Used by one thread only.
 
     An error in a job's own choice ends that job. An error in a pass ends all jobs that had a row in it; if memory ran
     out, each of them is tried once more, alone and with all caches dropped.
 
     Args:
-        lm: Runs the rows.
-        prefixes: Where rows find the beginnings of their prompts, and leave their caches.
+        runner: Runs the rows.
         queue: The rows of all jobs.
+        model_id: The LM's name, for errors.
     """
 
-    def __init__(self, lm: LanguageModel, prefixes: PrefixCache, queue: JobQueue) -> None:
-        self.lm = lm
-        self._prefixes = prefixes
+    def __init__(self, runner: Runner, queue: JobQueue, model_id: str) -> None:
+        self._runner = runner
         self._queue = queue
-        self._batch = Batch(lm)
+        self._model_id = model_id
         self._means = RequestMeans()
 
     @property
     def running(self) -> int:
-        """How many rows are in the batch."""
-        return len(self._batch.rows)
+        """How many rows run."""
+        return len(self._runner.rows)
 
     def sweep(self) -> None:
         """Drop the rows of jobs that were ended from outside. The caller holds the queue."""
-        ended = self._queue.ended
-        if ended:
-            running = [row for row in self._batch.rows if row in ended]
-            self._keep_prefixes(self._batch, running)
-            self._batch.drop(running)
-            self._forget(ended)
+        if ended := self._queue.ended:
+            self._end(ended)
 
     def admit(self, most: int) -> list[Row]:
         """Take the rows that join now, with what they find in the prefix cache. The caller holds the queue."""
         new = self._queue.admit(self.running, most)
         for row in new:
-            if row.cache is None:
-                usable = row.ids
+            if not row.fed:
+                usable = len(row.ids)
                 if row.span is not None:
                     row.mean = self._means.get(row.ids, row.span)
                     if row.mean is None:  # the request's tokens have to run for it
-                        usable = row.ids[: row.span[0] + 1]
-                row.cache, row.fed = self._prefixes.take(usable)
+                        usable = row.span[0] + 1
+                self._runner.resume(row, usable)
                 row.reused = row.fed
         return new
 
     def step(self, new: list[Row]) -> None:
-        """Run the batch by one step and the new rows to their first choice, then join them into one batch."""
-        if self._batch.rows:
-            rows = list(self._batch.rows)
+        """Run the rows by one step, and the new rows to their first choice."""
+        rows = list(self._runner.rows)
+        if rows:
             try:
-                due, hidden = self._batch.step()
-                self._choose(self._batch, due, hidden)
+                self._choose(self._runner.step())
             except Exception as error:  # noqa: BLE001 - the callers get it
-                self._batch = Batch(self.lm)
                 self._failed(rows, error)
-        while new:
-            # Rows are padded to the longest: a group has no more padding than tokens.
-            longest = max(row.pending for row in new)
-            group = [row for row in new if 2 * row.pending >= longest]
-            new = [row for row in new if row not in group]
+        for group in self._runner.groups(new):
             try:
-                batch = Batch(self.lm, group)
-                hidden = batch.start()
+                due = self._runner.start(group)
                 self._read_requests(group)
-                self._choose(batch, group, hidden)
-                self._batch.join(batch)
+                self._choose(due)
             except Exception as error:  # noqa: BLE001 - the callers get it
                 self._failed(group, error)
 
@@ -97,7 +82,7 @@ class Stepper:
             for job in self._queue.jobs:
                 job.end(error)
             self._queue.clear()
-            self._batch = Batch(self.lm)
+            self._runner.forget(list(self._runner.rows))
 
     def _read_requests(self, rows: Sequence[Row]) -> None:
         """Give the mean states of the rows' requests to their jobs' evidence."""
@@ -108,30 +93,30 @@ class Stepper:
                 assert evidence is not None
                 evidence.read(self._queue.index_of(row), row.mean)
 
-    def _choose(self, batch: Batch, due: list[Row], hidden: Tensor) -> None:
-        """Let each job choose for its rows among `due`, which have the last hidden states (n, d)."""
-        words = self.lm.head.word_logits(hidden)
+    def _choose(self, due: Due) -> None:
+        """Let each job choose for its rows among those that are due."""
+        hidden, words = due.hidden, due.words
         at: dict[Job, list[int]] = {}
-        for i, row in enumerate(due):
+        for i, row in enumerate(due.rows):
             at.setdefault(self._queue.job_of(row), []).append(i)
         toolkens = _toolken_logits(at, hidden)
         leaving: list[Row] = []
         ended: list[Job] = []
         for job, places in at.items():
-            rows = [due[i] for i in places]
-            logits = words if len(places) == len(due) else words[places]
+            rows = [due.rows[i] for i in places]
+            logits = words if len(places) == len(due.rows) else words[places]
             if job in toolkens:
                 states = None
                 if job.evidence is not None:
-                    states = job.evidence.state_logits(hidden if len(places) == len(due) else hidden[places])
+                    states = job.evidence.state_logits(hidden if len(places) == len(due.rows) else hidden[places])
                 parts = [toolkens[job]] if states is None else [toolkens[job], states]
                 logits = torch.cat([logits, *(part.to(words.device) for part in parts)], dim=-1)
             try:
                 chosen = job.choose([self._queue.index_of(row) for row in rows], logits)
             except Exception as error:  # noqa: BLE001 - the caller gets it
                 job.end(error)  # its rows are swept before the next step
-                if _is_out_of_memory(error):
-                    self._prefixes.clear()
+                if is_out_of_memory(error):
+                    self._runner.clear()
                 continue
             for row, tokens in zip(rows, chosen, strict=True):
                 row.ids += tokens
@@ -141,60 +126,48 @@ class Stepper:
             if not job.open:
                 ended.append(job)
         try:
-            self._keep_prefixes(batch, leaving)
+            self._runner.end(leaving)
             with self._queue.changed:
-                self._forget(leaving)
+                self._queue.remove(leaving)
                 for job in at:
                     job.steps += 1
-                held_back = [row for row in batch.rows if row in self._queue and self._queue.job_of(row).held_back]
-                for row in held_back:
-                    row.cache = batch.cache_of(row)
+                running = [row for row in self._runner.rows if row in self._queue]
+                held_back = [row for row in running if self._queue.job_of(row).held_back]
+                self._runner.hold(held_back)
                 self._queue.hold_back(held_back)
-            batch.drop({*leaving, *held_back})
         finally:  # the answers count even if keeping the caches fails
             for job in at:
                 job.moved.set()
             for job in ended:
                 job.end(None)
 
-    def _forget(self, rows: Collection[Row]) -> None:
-        """Take rows out of the queue, and put caches of their own into the prefix cache."""
+    def _end(self, rows: Collection[Row]) -> None:
         self._queue.remove(rows)
-        for row in rows:
-            if row.cache is not None and row.fed:
-                self._prefixes.put(row.ids[: row.fed], row.cache)
-                row.cache = None
-
-    def _keep_prefixes(self, batch: Batch, rows: Iterable[Row]) -> None:
-        for row in rows:
-            try:
-                self._prefixes.put(row.ids[: row.fed], batch.cache_of(row))
-            except RuntimeError as error:
-                if not _is_out_of_memory(error):
-                    raise
-                self._prefixes.clear()  # the row's answer counts; only the next prompt starts without a cache
+        self._runner.end(rows)
 
     def _failed(self, rows: Sequence[Row], error: Exception) -> None:
         """Handle an error in a pass over `rows`: end their jobs, or try each once more alone if memory ran out."""
-        memory = _is_out_of_memory(error)
+        memory = is_out_of_memory(error)
         error.__traceback__ = None  # its frames hold tensors, and memory is short
         queue = self._queue
         with queue.changed:
+            self._runner.forget(rows)
             mine = [row for row in rows if row in queue]
             jobs = {queue.job_of(row) for row in mine}
             for row in mine:
-                row.forget()
+                row.restart()
             hopeless = {job for job in jobs if job.tried_again or not memory}
             for job in hopeless:
                 job.end(self._shortage(job, error) if memory else error)
             for job in jobs - hopeless:
                 job.tried_again = True
-            self._forget([row for row in mine if queue.job_of(row) in hopeless])
+            queue.remove([row for row in mine if queue.job_of(row) in hopeless])
             queue.put_first([row for row in mine if row in queue])
             if memory:
-                self._prefixes.clear()
+                self._runner.clear()
+                self._runner.forget(queue.held_back)
                 for row in queue.held_back:
-                    row.forget()
+                    row.restart()
         if memory and torch.cuda.is_available():
             gc.collect()
             torch.cuda.empty_cache()
@@ -202,7 +175,7 @@ class Stepper:
     def _shortage(self, job: Job, error: Exception) -> OutOfMemoryError:
         longest = max(len(row.ids) for row in job.rows)
         shortage = OutOfMemoryError(
-            f"{self.lm.model_id} ran out of memory on a text of {longest} tokens, twice: the second time alone and "
+            f"{self._model_id} ran out of memory on a text of {longest} tokens, twice: the second time alone and "
             "with all caches dropped. Shorten the messages, load the LM in a smaller dtype, or take a smaller LM. "
             f"Reason: {error}"
         )
@@ -229,10 +202,3 @@ def _toolken_logits(at: dict[Job, list[int]], hidden: Tensor) -> dict[Job, Tenso
             mask = job.toolkens.mask if job.toolkens is not None else None
             found[job] = part if mask is None else part.masked_fill(~mask, float("-inf"))
     return found
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    # The CPU's allocator and other devices raise a plain RuntimeError.
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)

@@ -16,9 +16,6 @@ from langchain_toolken.lm.fast_linear import fast_linear
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.training.features.supervision import Supervision
 
-# Word logits in memory at once (4 MB in float32). Elements, not rows: vocabularies have 6,000 to 256,000 words.
-_LOGIT_ELEMENTS = 1 << 20
-
 
 @dataclass(frozen=True, eq=False)
 class PassBatch:
@@ -99,22 +96,14 @@ def run_batch(lm: LanguageModel, batch: PassBatch) -> tuple[Tensor, Tensor, Tens
         length = len(batch.sequences[0])
         # With padding on the right, a causal LM's real positions never see it, so any id will do, without a mask.
         input_ids = torch.tensor([(*ids, *[0] * (length - len(ids))) for ids in batch.sequences], device=device)
-        states = lm.hidden_states(input_ids)
         rows = [row for row, group in enumerate(batch.supervised) for one in group for _ in one.positions]
         positions = [position for one in batch.supervisions for position in one.positions]
+        following = torch.tensor([word for one in batch.supervisions for word in one.words])
+        states, words = lm.read(input_ids, list(zip(rows, positions, strict=True)), following)
         asked = [(row, *one.request) for row, group in enumerate(batch.supervised) for one in group]
         requests = torch.stack([states[row, start:stop].float().mean(dim=0) for row, start, stop in asked])
         requests = requests.to(states.dtype).cpu()
         states = states[torch.tensor(rows, device=states.device), torch.tensor(positions, device=states.device)]
-        following = torch.tensor([word for one in batch.supervisions for word in one.words])
         calls = torch.tensor([tool >= 0 for one in batch.supervisions for tool in one.tools])
-        words = torch.empty(len(positions), 3)
-        size = max(1, _LOGIT_ELEMENTS // lm.vocab_size)
-        for start in range(0, len(positions), size):
-            part = slice(start, start + size)
-            logits = lm.head.word_logits(states[part])
-            words[part, 0] = logits.logsumexp(dim=-1).cpu()
-            words[part, 1] = logits.amax(dim=-1).cpu()
-            words[part, 2] = logits.gather(1, following[part, None].to(logits.device))[:, 0].cpu()
         words[calls, 2] = 0.0
-        return states.cpu(), words, requests
+    return states.cpu(), words, requests

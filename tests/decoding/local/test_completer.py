@@ -12,6 +12,7 @@ import torch
 
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.lm.transformers_model import TransformersModel
 from tests.support.decoding import PROMPTS, Lm
 from tests.support.tools import spec
 
@@ -76,7 +77,7 @@ def test_a_tool_without_arguments_and_a_forced_one_need_no_lm_step(
     tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = TransformersEngine(tiny_llama)
-    monkeypatch.setattr(LanguageModel, "hidden_states", None)
+    monkeypatch.setattr(TransformersModel, "hidden_states", None)
     completion = engine.complete([PROMPTS[0]], [spec()])[0]
     assert (completion.text, completion.arguments, completion.finish_reason) == ("{}", {}, "stop")
     assert completion.completion_tokens == 0
@@ -86,13 +87,13 @@ def test_a_tool_without_arguments_and_a_forced_one_need_no_lm_step(
 def test_forced_tokens_cost_no_passes_of_their_own(tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = TransformersEngine(tiny_llama)
     passes: list[int] = []
-    hidden_states = LanguageModel.hidden_states
+    hidden_states = TransformersModel.hidden_states
 
     def counted(self: LanguageModel, input_ids: torch.Tensor, **others: Any) -> torch.Tensor:
         passes.append(input_ids.shape[1])
         return hidden_states(self, input_ids, **others)
 
-    monkeypatch.setattr(LanguageModel, "hidden_states", counted)
+    monkeypatch.setattr(TransformersModel, "hidden_states", counted)
     choice = {"enum": ["a rather long word", "zebra in the garden"]}
     completion = engine.complete([PROMPTS[0]], [spec(first=dict(choice), second=dict(choice))])[0]
     assert completion.finish_reason == "stop"

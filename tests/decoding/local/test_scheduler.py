@@ -13,17 +13,20 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from langchain_toolken.decoding.cancellation import Cancellation, DecodingCancelledError, current_cancellation
 from langchain_toolken.decoding.engine import DecodingRequest, OutOfMemoryError, Reasoning, Sampling
 from langchain_toolken.decoding.local import scheduler
-from langchain_toolken.decoding.local.batch import Batch, Row
-from langchain_toolken.decoding.local.cache import PrefixCache
+from langchain_toolken.decoding.local.batch import Batch
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.decoding.local.job import Job
 from langchain_toolken.decoding.local.placed_toolkens import PlacedToolkens
+from langchain_toolken.decoding.local.row import Row
 from langchain_toolken.decoding.local.scheduler import Scheduler
+from langchain_toolken.decoding.local.transformers_runner import TransformersRunner
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.lm.transformers_model import TransformersModel
 from langchain_toolken.tools.spec import ToolSpec
 from tests.support.head_oracle import all_logits
 from tests.support.passes import Passes, wait_until
@@ -83,11 +86,11 @@ def test_rows_that_join_and_leave_have_the_states_they_have_alone(tiny_lm: Lm, a
 
     first, second, third, fourth = (Row(prompt) for prompt in PROMPTS[:4])
     with torch.inference_mode():
-        batch = Batch(lm, [first, second])
+        batch = Batch(lm, {first: DynamicCache(), second: DynamicCache()})
         check(batch.rows, batch.start())
         more([first, second])
         check(*batch.step())
-        joining = Batch(lm, [third])
+        joining = Batch(lm, {third: DynamicCache()})
         check([third], joining.start())
         batch.join(joining)
         for _ in range(3):
@@ -98,9 +101,8 @@ def test_rows_that_join_and_leave_have_the_states_they_have_alone(tiny_lm: Lm, a
         more(batch.rows)
         check(*batch.step())
         # A row that comes back with its own cache, beside one without any and more to read.
-        second.cache = parted
         more([second])
-        joining = Batch(lm, [second, fourth])
+        joining = Batch(lm, {second: parted, fourth: DynamicCache()})
         check(joining.rows, joining.start())
         batch.join(joining)
         more(batch.rows)
@@ -181,7 +183,7 @@ def test_callers_see_the_lms_words_and_their_own_active_toolkens(
     toolkens = make_toolkens(lm, ["add", "log", "root"], scale=20, bias=-0.5)
     toolkens = replace(toolkens, tool_biases=torch.tensor([0.0, 2.0, -1.0]))
     engine = TransformersEngine(lm)
-    shared = Scheduler(lm, PrefixCache(0), 3)
+    shared = Scheduler(TransformersRunner(lm, 0), 3, "lm")
     masks = [None, torch.tensor([True, False, True]), torch.tensor([False, False, False])]
     seen: list[Tensor] = [torch.empty(0)] * 3
 
@@ -210,7 +212,7 @@ def test_callers_see_the_lms_words_and_their_own_active_toolkens(
 
 def test_an_error_in_one_callers_choice_is_only_his(tiny_llama: LanguageModel, passes: Passes) -> None:
     engine = TransformersEngine(tiny_llama, cached_prefixes=0)
-    shared = Scheduler(tiny_llama, PrefixCache(0), 4)
+    shared = Scheduler(TransformersRunner(tiny_llama, 0), 4, "lm")
     chosen: list[int] = []
 
     def good(rows: list[int], logits: Tensor) -> list[list[int]]:
@@ -363,7 +365,7 @@ def test_one_caller_too_many_for_memory_costs_nobody_his_answer(tiny_llama: Lang
     engine = TransformersEngine(tiny_llama)
     calls = [lambda p=p: engine.reason([p], DecodingRequest(GREEDY))[0].token_ids for p in PROMPTS]
     # Three rows are one too many for this machine.
-    hidden_states = LanguageModel.hidden_states
+    hidden_states = TransformersModel.hidden_states
 
     def limited(lm: LanguageModel, input_ids: Tensor, *others: Any, **more: Any) -> Tensor:
         if input_ids.shape[0] > 2:
@@ -371,7 +373,7 @@ def test_one_caller_too_many_for_memory_costs_nobody_his_answer(tiny_llama: Lang
         return hidden_states(lm, input_ids, *others, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LanguageModel, "hidden_states", limited)
+        patch.setattr(TransformersModel, "hidden_states", limited)
         assert together(calls, engine, passes) == expected
 
 

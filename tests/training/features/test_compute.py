@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.lm.transformers_model import TransformersModel
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration, DemonstrationError
 from langchain_toolken.training.features.compute import Features, compute_features
 
@@ -93,13 +94,13 @@ def test_batching_and_padding_change_nothing(tiny_llama: LanguageModel, style) -
 
 def test_each_demonstration_goes_through_the_lm_once(tiny_llama: LanguageModel, monkeypatch) -> None:
     rows = []
-    forward = LanguageModel.hidden_states
+    forward = TransformersModel.hidden_states
 
     def counted(self, input_ids, *args, **kwargs):
         rows.append(input_ids.shape[0])
         return forward(self, input_ids, *args, **kwargs)
 
-    monkeypatch.setattr(LanguageModel, "hidden_states", counted)
+    monkeypatch.setattr(TransformersModel, "hidden_states", counted)
     seen = []
     demos = [demonstration(f"Q: What is {i}*12?\nA: {i}*12=84", "84") for i in range(5)]
     compute_features(tiny_llama, demos, NAMES, "completion", batch_tokens=60, progress=lambda *step: seen.append(step))

@@ -21,6 +21,7 @@ from langchain_toolken.disk.lock import held
 from langchain_toolken.disk.writing import WriteError
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.lm.transformers_model import TransformersModel
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.features import store as store_module
@@ -70,9 +71,9 @@ def test_a_folder_gives_what_memory_gives_and_the_second_time_without_the_lm(
     assert_same(in_memory, written)
     assert (written.lm_passes, written.tokens) == (1, in_memory.tokens)
     widths = []
-    forward = LanguageModel.hidden_states
+    forward = TransformersModel.hidden_states
     monkeypatch.setattr(
-        LanguageModel,
+        TransformersModel,
         "hidden_states",
         lambda self, ids, *a, **k: widths.append(ids.numel()) or forward(self, ids, *a, **k),
     )

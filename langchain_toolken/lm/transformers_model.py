@@ -1,0 +1,182 @@
+"""`TransformersModel`: a frozen causal LM of transformers, split where toolkens come in: the decoder, and the head."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+
+from langchain_toolken.lm.head import ToolkenHead, WordLogits
+from langchain_toolken.lm.identity import FINGERPRINT_ROWS, LMIdentity, head_fingerprint, tokenizer_fingerprint
+from langchain_toolken.lm.model import UnsupportedModelError
+
+# Word logits in memory at once (4 MB in float32). Elements, not rows: vocabularies have 6,000 to 256,000 words.
+_LOGIT_ELEMENTS = 1 << 20
+
+
+@dataclass
+class TransformersModel:
+    """A `LanguageModel` of transformers.
+
+    Attributes:
+        model: The LM, in eval mode.
+        tokenizer: Its tokenizer.
+        model_id: The name it was loaded by ("nano", a folder, a Hub id), for messages and provenance.
+        revision: The Hub commit; None if it did not come from there.
+        head: Its output head.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    model_id: str
+    revision: str | None
+    head: ToolkenHead
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the input embeddings, where input ids go; with a `device_map` the head may be elsewhere."""
+        return self.input_embeddings.device
+
+    @property
+    def hidden_size(self) -> int:
+        """The hidden size d."""
+        return self.head.hidden_size
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the number of rows of the output head, padding included. Toolken k has id V + k."""
+        return self.head.vocab_size
+
+    @property
+    def context_length(self) -> int:
+        """The most positions that the LM was made for, or the tokenizer's limit if its config has none (ALiBi)."""
+        length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return int(self.tokenizer.model_max_length if length is None else length)
+
+    @property
+    def input_embeddings(self) -> Tensor:
+        """The rows (V, d) of the input embeddings."""
+        weight = self.model.get_input_embeddings().weight
+        assert isinstance(weight, Tensor)
+        return weight
+
+    @property
+    def identity(self) -> LMIdentity:
+        """Which LM this is, for toolkens to be saved with.
+
+        Raises:
+            UnsupportedModelError: See `head_fingerprint`.
+        """
+        return LMIdentity(
+            self.model_id, self.revision, self.head_fingerprint, self.tokenizer_fingerprint, self.hidden_size
+        )
+
+    @cached_property
+    def eos_ids(self) -> frozenset[int]:
+        """Ids that end a text: those of the generation config and the tokenizer."""
+        ids: set[int] = set()
+        sources: list[Any] = [getattr(self.model.generation_config, "eos_token_id", None), self.tokenizer.eos_token_id]
+        for source in sources:
+            if isinstance(source, int):
+                ids.add(source)
+            elif source is not None:
+                ids.update(int(i) for i in source)
+        return frozenset(ids)
+
+    @cached_property
+    def head_fingerprint(self) -> str:
+        """See `lm.identity.head_fingerprint`.
+
+        Raises:
+            UnsupportedModelError: The head's weights are offloaded (on the meta device) and cannot be read.
+        """
+        weight = self.head.weight
+        if weight.is_meta:
+            raise UnsupportedModelError(
+                f"{self.model_id}: the output head is offloaded, so it cannot be read; "
+                "give a device_map that keeps it on a device"
+            )
+        return head_fingerprint(weight.shape, self.head.transform, lambda rows: weight.detach()[rows])
+
+    @cached_property
+    def tokenizer_fingerprint(self) -> str:
+        """See `lm.identity.tokenizer_fingerprint`."""
+        return tokenizer_fingerprint(self.tokenizer)
+
+    @cached_property
+    def weights_fingerprint(self) -> str:
+        """SHA-256 of the names, shapes and up to 64 evenly spaced values of every parameter.
+
+        Unlike the head's fingerprint, it differs between two fine-tunings of one LM. Floats are cast to bfloat16, as in
+        `head_fingerprint`. Offloaded parameters are loaded one module at a time.
+        """
+        from accelerate.utils import align_module_device
+
+        digest = hashlib.sha256()
+        for prefix, module in self.model.named_modules():
+            with align_module_device(module):
+                for name, parameter in module.named_parameters(prefix=prefix, recurse=False):
+                    values = parameter.detach().flatten()
+                    count = min(FINGERPRINT_ROWS, values.numel())
+                    places = [i * (values.numel() - 1) // max(count - 1, 1) for i in range(count)]
+                    sample = values[places].cpu()
+                    sample = sample.to(torch.bfloat16) if sample.is_floating_point() else sample
+                    digest.update(json.dumps([name, list(parameter.shape)]).encode())
+                    digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Run the decoder and return its output after the final norm, which the output head is applied to.
+
+        Args:
+            input_ids: (B, T) int64, the new tokens.
+            attention_mask: (B, tokens in the cache + T), 0 at padding; None if there is no padding.
+            position_ids: (B, T); None counts the tokens that are not padding (GPT-2 would count padding too).
+            cache: Extended by the new tokens in place; None for a pass without a cache.
+
+        Returns:
+            (B, T, d) in the model's dtype. Rows at padding are meaningless.
+        """
+        width = input_ids.shape[1]
+        if position_ids is None:
+            if attention_mask is None:
+                start = 0 if cache is None else cache.get_seq_length()
+                position_ids = torch.arange(start, start + width, device=input_ids.device).expand(
+                    input_ids.shape[0], -1
+                )
+            else:
+                position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -width:]
+        model: Any = self.model  # transformers leaves get_decoder and others untyped
+        output = model.get_decoder()(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def read(self, input_ids: Tensor, at: Sequence[tuple[int, int]], following: Tensor) -> tuple[Tensor, Tensor]:
+        """Run texts and describe the word logits at some of their places; see `LanguageModel.read`."""
+        states = self.hidden_states(input_ids)
+        rows, positions = torch.tensor(at, device=states.device).reshape(-1, 2).T
+        due = states[rows, positions]
+        words = WordLogits(following)
+        size = max(1, _LOGIT_ELEMENTS // self.vocab_size)
+        for start in range(0, len(at), size):
+            words.put(range(start, min(start + size, len(at))), self.head.word_logits(due[start : start + size]))
+        return states, words.summary
