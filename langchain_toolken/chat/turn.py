@@ -40,6 +40,7 @@ from langchain_toolken.decoding.engine import Candidate, DecodingRequest, Engine
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat
+from langchain_toolken.prompts.handoffs import without_handoffs
 from langchain_toolken.prompts.messages import open_turn
 from langchain_toolken.prompts.requests import Request, request_of
 from langchain_toolken.prompts.thoughts import thought_of
@@ -78,11 +79,14 @@ class DecodingSetup:
     def lay_out(self, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> LaidOutTurn:
         """Lay out the turn that answers `messages`, in which the LM may call `tools`.
 
+        Handoffs of other agents are left out (`prompts.handoffs`).
+
         Raises:
             InvalidRequestError: The messages make no prompt, as `prompts.messages.render` describes, or the prompt has
                 to describe tools that the chat template has no place for.
             PromptTooLongError: The prompt fills the context. Nothing has been made for the tools then.
         """
+        messages = without_handoffs(messages, [spec.name for spec in tools])
         try:
             prompt = self.prompt(messages, tools)
         except ToolkenError:
