@@ -68,6 +68,7 @@ def serve(
         from langchain_toolken.serve.completions import Served, ToolPolicy
         from langchain_toolken.serve.run import run, token_for
         from langchain_toolken.toolkens.set import ToolkenSet
+        from langchain_toolken.training.report.records import read_report
 
         loaded = ToolkenSet.load(toolkens)
         fields = {key: arguments.pop(key) for key in LOADED_BY if key in arguments}
@@ -86,10 +87,14 @@ def serve(
         assert isinstance(engine, TransformersEngine)
         engine.place(loaded, None)  # toolkens of another LM are refused here, and not at the first request
         policy = ToolPolicy("grow" if new_tools else "refuse", "all" if bind_all else "none")
-        served = Served(chat, loaded, name or Path(chat.model).name, policy)
+        report = read_report(toolkens)
+        confusions = [] if report is None else report.confusions
+        served = Served(chat, loaded, name or Path(chat.model).name, policy, confusions)
         secret = token_for(host, token)
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         console.print(shown(f"{len(loaded)} tools on {served.model_id}: {address}/v1", style="bold"), soft_wrap=True)
+        entry = f"/#token={secret}" if secret is not None and token is None else "/"
+        console.print(shown(f"which tool fires, and why: {address}{entry}"), soft_wrap=True)
         if secret is not None and token is None:
             console.print(shown(f"token: {secret}"), soft_wrap=True)
         run(make_app(served, token=secret), host, port)

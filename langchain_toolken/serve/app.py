@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable
-from typing import TypeVar
+from collections.abc import AsyncGenerator
+from pathlib import Path
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from langchain_toolken._version import __version__
 from langchain_toolken.serve import completions
 from langchain_toolken.serve.completions import Served
+from langchain_toolken.serve.connection import while_connected
 from langchain_toolken.serve.errors import RequestError, answer_errors, error_body, error_response, request_error
 from langchain_toolken.serve.guards import BodyGuard, CrowdGuard, SafeHeaders, TokenGuard
+from langchain_toolken.serve.inspection import add_inspection
 from langchain_toolken.serve.protocol import ChatCompletion, ChatCompletionChunk, ChatRequest, Model, ModelList
-
-T = TypeVar("T")
 
 MOST_BYTES = 8 << 20
 """Most bytes of a request's body: room for some 10,000 tools in OpenAI's form."""
@@ -25,6 +25,9 @@ MOST_REQUESTS = 256
 """Most requests that are answered at once. Each has a thread; further ones are told to come back."""
 PATIENCE = 60.0
 """Seconds that a client has to send a body, or to make room for the next piece of an answer."""
+
+PAGE = Path(__file__).parent / "page"
+"""What the browser gets: HTML, a style sheet and a script, and nothing from elsewhere."""
 
 _GONE = 499
 """nginx's status for a client that left; nobody reads it."""
@@ -52,6 +55,13 @@ def make_app(
     app = FastAPI(title="toolken serve", version=__version__, docs_url=None, redoc_url=None)
     answer_errors(app)
 
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    app.mount("/page", StaticFiles(directory=PAGE))
+    add_inspection(app, served)
+
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
@@ -70,10 +80,10 @@ def make_app(
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         try:
             if not body.stream:
-                whole = await _while_connected(request, completions.complete(served, body))
+                whole = await while_connected(request, completions.complete(served, body))
                 return Response(status_code=_GONE) if whole is None else JSONResponse(whole.model_dump())
             chunks = completions.stream(served, body)
-            first = await _while_connected(request, anext(chunks))
+            first = await while_connected(request, anext(chunks))
             if first is None:
                 return Response(status_code=_GONE)
         except Exception as error:  # noqa: BLE001 - every error is answered in OpenAI's form
@@ -125,21 +135,3 @@ async def _events(
 
 def _event(chunk: ChatCompletionChunk) -> str:
     return f"data: {chunk.model_dump_json()}\n\n"
-
-
-async def _while_connected(request: Request, work: Awaitable[T]) -> T | None:
-    """Await `work`, and cancel it if the client goes away; None then. Whatever it raises is raised here."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return await working if working.done() else None
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -41,6 +41,7 @@ from langchain_toolken.serve.protocol import (
 )
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.training.report.records import Confusion
 
 MOST_NEW_TOOLS = 512
 """Most tools that get a toolken while the server runs, since each is kept: clients must not fill the memory."""
@@ -70,6 +71,7 @@ class Served:
         toolkens: Its toolken set.
         model_id: The name that clients give.
         policy: What to do where a request's tools and the set differ.
+        confusions: Which tools were called for which when the set was fitted, for the page.
         created: When the server started, in seconds since 1970.
         grown: Names of the tools that got a toolken since.
     """
@@ -78,6 +80,7 @@ class Served:
     toolkens: ToolkenSet
     model_id: str
     policy: ToolPolicy = ToolPolicy()
+    confusions: list[Confusion] = field(default_factory=list)
     created: int = field(default_factory=lambda: int(time.time()))
     grown: set[str] = field(default_factory=set)
 
