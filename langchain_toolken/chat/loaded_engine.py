@@ -15,7 +15,7 @@ from langchain_toolken.decoding.local.engine import local_engine
 from langchain_toolken.decoding.local.shared import shared_engine
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.lm.identity import LMIdentity
-from langchain_toolken.lm.load import load_language_model
+from langchain_toolken.lm.load import Backend, load_language_model
 
 
 class LoadingSettings(BaseModel):
@@ -30,8 +30,11 @@ class LoadingSettings(BaseModel):
         device: Where the LM runs, such as "cuda" or a CUDA device's number.
         device_map: How `from_pretrained` spreads the LM over devices.
         trust_remote_code: Whether the model's own code may run.
+        backend: What runs the LM: "transformers", or for GGUF files "llama_cpp". None takes llama.cpp for a GGUF file
+            where it is installed.
         model_kwargs: Further arguments of `load_language_model`: a tokenizer, and those of
-            `AutoModelForCausalLM.from_pretrained`, such as gguf_file, subfolder or a quantization_config.
+            `AutoModelForCausalLM.from_pretrained`, such as gguf_file, subfolder or a quantization_config, or of
+            llama.cpp, such as n_gpu_layers.
     """
 
     model: str = "nano"
@@ -40,6 +43,7 @@ class LoadingSettings(BaseModel):
     device: str | int | None = None
     device_map: str | dict[str, Any] | None = None
     trust_remote_code: bool = False
+    backend: Backend | None = None
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("model", mode="before")

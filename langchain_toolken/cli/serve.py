@@ -63,7 +63,7 @@ def serve(
             raise ToolkenError(f"toolken serve needs {' and '.join(missing)}: pip install 'langchain-toolken[serve]'")
         from langchain_toolken.chat.loaded_engine import LOADED_BY
         from langchain_toolken.chat.model import ToolkenChat
-        from langchain_toolken.decoding.local.engine import TransformersEngine
+        from langchain_toolken.decoding.local.engine import LocalEngine
         from langchain_toolken.serve.app import make_app
         from langchain_toolken.serve.completions import Served, ToolPolicy
         from langchain_toolken.serve.run import run, token_for
@@ -84,7 +84,7 @@ def serve(
             **fields,
         )
         engine = chat.engine
-        assert isinstance(engine, TransformersEngine)
+        assert isinstance(engine, LocalEngine)
         engine.place(loaded, None)  # toolkens of another LM are refused here, and not at the first request
         policy = ToolPolicy("grow" if new_tools else "refuse", "all" if bind_all else "none")
         report = read_report(toolkens)

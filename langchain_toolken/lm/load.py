@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
 
 import torch
 import transformers
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils.hub import has_file
+from transformers.utils.hub import cached_file, has_file
 
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.lm.head import LogitTransform, ToolkenHead
+from langchain_toolken.lm.llama_cpp.library import INSTALL, is_installed, library
+from langchain_toolken.lm.llama_cpp.model import LlamaCppModel
+from langchain_toolken.lm.llama_cpp.probe import probe as probe_llama_cpp
+from langchain_toolken.lm.llama_cpp.settings import LlamaCppSettings
 from langchain_toolken.lm.load_errors import not_a_tokenizer, not_loaded
 from langchain_toolken.lm.model import LanguageModel, UnsupportedModelError
+from langchain_toolken.lm.not_found import ModelNotFoundError
 from langchain_toolken.lm.probe import probe
-from langchain_toolken.lm.sources import OF_THE_HUB, ModelNotFoundError, Source, find_source
+from langchain_toolken.lm.sources import OF_THE_HUB, Source, find_source
 from langchain_toolken.lm.transformers_model import TransformersModel
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
+Backend: TypeAlias = Literal["transformers", "llama_cpp"]
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "float": "float32"}
 
 
@@ -58,6 +65,7 @@ def load_language_model(
     device: torch.device | str | int | None = None,
     device_map: Any = None,
     trust_remote_code: bool = False,
+    backend: Backend | None = None,
     **from_pretrained: Any,
 ) -> LanguageModel:
     """Load a causal LM, freeze it, and check that toolkens can be put on it.
@@ -75,9 +83,16 @@ def load_language_model(
             else the CPU.
         device_map: accelerate's device map, instead of `device`, for models larger than one device.
         trust_remote_code: Whether to run model code from the Hub. Off by default, because anyone may have written it.
-        **from_pretrained: Further arguments of `AutoModelForCausalLM.from_pretrained`, such as subfolder, gguf_file,
-            token, or a quantization_config (an object, or a dict of its fields). GGUF weights are unpacked unless
-            quantization_config is a `GgufConfig` without dequantize.
+        backend: What runs the LM. "llama_cpp" runs GGUF files only, with their weights as they are packed. None takes
+            it for a GGUF file where it is installed, unless arguments are given that only transformers has, such as
+            dtype.
+        **from_pretrained: For transformers, further arguments of `AutoModelForCausalLM.from_pretrained`, such as
+            subfolder, gguf_file, token, or a quantization_config (an object, or a dict of its fields). GGUF weights are
+            unpacked unless quantization_config is a `GgufConfig` without dequantize. For llama.cpp, the fields of
+            `lm.llama_cpp.settings.LlamaCppSettings`, such as n_gpu_layers.
+
+    Warns:
+        UserWarning: llama.cpp is not installed, so a GGUF file is unpacked.
 
     Raises:
         ModelNotFoundError: There is no such folder or file, or the Hub does not provide the model.
@@ -85,7 +100,7 @@ def load_language_model(
         LoadArgumentError: An argument is not understood, both `device` and `device_map` were given, or a package that
             the model needs is not installed.
     """
-    if isinstance(model, TransformersModel):
+    if isinstance(model, TransformersModel | LlamaCppModel):
         return model
     if isinstance(model, str | Path):
         if device is not None and device_map is not None:
@@ -98,6 +113,10 @@ def load_language_model(
             gguf_file=from_pretrained.pop("gguf_file", None),
             fetching=fetching,
         )
+        placing = {"dtype": dtype, "device": device, "device_map": device_map}
+        others = {*from_pretrained, *(name for name, given in placing.items() if given is not None)}
+        if _runs_in_llama_cpp(source, backend, sorted(others - {*OF_THE_HUB, *LlamaCppSettings.model_fields})):
+            return _in_llama_cpp(source, tokenizer, trust_remote_code, from_pretrained, fetching)
         placed = _placement(dtype, device, device_map)
         loaded = _from_files(source, {**placed, "trust_remote_code": trust_remote_code, **from_pretrained})
     else:
@@ -111,6 +130,59 @@ def load_language_model(
         head=_toolken_head(loaded.model, loaded.name),
     )
     probe(lm)
+    return lm
+
+
+def _runs_in_llama_cpp(source: Source, backend: Backend | None, others: list[str]) -> bool:
+    """Decide who runs an LM; `others` are the arguments given that only transformers may know."""
+    if backend == "transformers":
+        return False
+    if backend == "llama_cpp":
+        if source.gguf_file is None:
+            raise LoadArgumentError(
+                f"llama.cpp runs GGUF files, and {source.name} is none: take backend='transformers'"
+            )
+        if others:
+            raise LoadArgumentError(
+                f"llama.cpp has no argument {', '.join(others)}: it takes {', '.join(LlamaCppSettings.model_fields)}"
+            )
+        return True
+    if backend is not None:
+        raise LoadArgumentError(f"backend {backend!r} is not there: give 'llama_cpp', 'transformers' or None")
+    if source.gguf_file is None or others:
+        return False
+    if not is_installed():
+        warnings.warn(
+            f"llama.cpp is not installed, so {source.name} is unpacked and runs with transformers, which takes several "
+            f"times its memory and is slower: {INSTALL} (or say backend='transformers')",
+            UserWarning,
+            stacklevel=3,
+        )
+        return False
+    return True
+
+
+def _in_llama_cpp(
+    source: Source,
+    tokenizer: str | Path | PreTrainedTokenizerBase | None,
+    trust_remote_code: bool,
+    given: dict[str, Any],
+    fetching: dict[str, Any],
+) -> LlamaCppModel:
+    assert source.gguf_file is not None
+    _require("gguf", f"reading {source.name}")
+    library()
+    settings = LlamaCppSettings.of({name: value for name, value in given.items() if name not in fetching})
+    where = {name: value for name, value in source.arguments.items() if name != "gguf_file"}
+    try:
+        path = cached_file(source.place, source.gguf_file, **where, **fetching)
+        assert path is not None
+    except OSError as error:
+        raise not_loaded(source, error) from error
+    loaded = _Loaded(None, source.name, source.revision, source)
+    found = _tokenizer(tokenizer, loaded, {**fetching, "trust_remote_code": trust_remote_code})
+    lm = LlamaCppModel(Path(path), source.name, found, settings)
+    probe_llama_cpp(lm)
     return lm
 
 

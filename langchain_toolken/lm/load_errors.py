@@ -10,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.lm.model import UnsupportedModelError
-from langchain_toolken.lm.sources import ModelNotFoundError, Source
+from langchain_toolken.lm.not_found import ModelNotFoundError
+from langchain_toolken.lm.sources import Source
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 

@@ -51,7 +51,12 @@ class LanguageModel(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """The device where input ids go; with a `device_map` the head may be elsewhere."""
+        """The device where input ids go."""
+        ...
+
+    @property
+    def head_device(self) -> torch.device:
+        """The device where the last hidden states and word logits are."""
         ...
 
     @property

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from langchain_core import exceptions
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME, find_adapter_config_file
 
-from langchain_toolken.errors import ToolkenError
+from langchain_toolken.lm.not_found import ModelNotFoundError
+from langchain_toolken.lm.ollama import PREFIX, ollama_file
 from langchain_toolken.nano import NANO_PATH
 
 NANO_ALIAS = "nano"
@@ -21,10 +21,6 @@ OF_THE_HUB = ("token", "cache_dir", "local_files_only", "force_download", "proxi
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _GGUF_ON_THE_HUB = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)/(?P<file>.+\.gguf)", re.IGNORECASE)
-
-
-class ModelNotFoundError(ToolkenError, exceptions.ModelNotFoundError, ValueError):
-    """The model's or its tokenizer's files are not where they were looked for. LangChain's own type, too."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,8 @@ def find_source(
     """Find out what a name means.
 
     Args:
-        model: "nano", a folder, a `.gguf` file, a Hub id, or a GGUF file on the Hub as "owner/name/file.gguf".
+        model: "nano", a folder, a `.gguf` file, a Hub id, a GGUF file on the Hub as "owner/name/file.gguf", or a model
+            in a local Ollama store as "ollama:NAME" (see `lm.ollama`).
         revision: The Hub revision.
         subfolder: A folder inside of `model`.
         gguf_file: A GGUF file in it.
@@ -83,6 +80,8 @@ def find_source(
         return Source(NANO_ALIAS, str(NANO_PATH))
     if not str(model):
         raise ModelNotFoundError("the model's name is empty: give a folder, a .gguf file, a Hub id, or 'nano'")
+    if str(model).startswith(PREFIX):
+        return replace(_gguf(ollama_file(str(model).removeprefix(PREFIX))), name=str(model))
     path = Path(model).expanduser()
     if path.is_file():
         return _gguf(path)

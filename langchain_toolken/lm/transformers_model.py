@@ -45,6 +45,11 @@ class TransformersModel:
         return self.input_embeddings.device
 
     @property
+    def head_device(self) -> torch.device:
+        """The device of the head."""
+        return self.head.weight.device
+
+    @property
     def hidden_size(self) -> int:
         """The hidden size d."""
         return self.head.hidden_size

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.load import LoadArgumentError, load_language_model
-from langchain_toolken.lm.sources import ModelNotFoundError
+from langchain_toolken.lm.not_found import ModelNotFoundError
 from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.training.fit import fit_toolkens
@@ -90,15 +90,16 @@ def test_a_written_chat_model_keeps_the_lm_that_its_toolkens_named(folder: Path)
 @pytest.mark.filterwarnings("ignore:no demonstrations were given")
 def test_a_gguf_file_is_fitted_saved_and_found_again(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", make_model("llama"), make_tokenizer())
-    fit_toolkens(path, [multiply], docstring_examples=False).save(tmp_path / "toolkens")
-    chat = ToolkenChat(toolkens=tmp_path / "toolkens", max_tokens=4)
+    fit_toolkens(path, [multiply], docstring_examples=False, backend="transformers").save(tmp_path / "toolkens")
+    chat = ToolkenChat(toolkens=tmp_path / "toolkens", max_tokens=4, backend="transformers")
     assert chat.model == str(path)
     assert [candidate.tool for candidate in chat.rank_tools(QUESTION)] == ["multiply"]
 
 
 def test_arguments_for_a_gguf_file_reach_its_tokenizer_too(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", make_model("llama"), make_tokenizer())
-    chat = ToolkenChat(model=tmp_path, model_kwargs={"gguf_file": path.name}, max_tokens=4)  # type: ignore[arg-type]
+    given = {"gguf_file": path.name}
+    chat = ToolkenChat(model=tmp_path, model_kwargs=given, backend="transformers", max_tokens=4)  # type: ignore[arg-type]
     assert chat.prompt_format.style == "chat"
     assert chat.invoke(QUESTION).response_metadata["model_name"] == str(path)
 

@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.decoding.engine import OutOfMemoryError, PromptTooLongError
 from langchain_toolken.errors import ToolkenError
-from langchain_toolken.lm.sources import ModelNotFoundError
+from langchain_toolken.lm.not_found import ModelNotFoundError
 from langchain_toolken.tools.spec import tool_spec
 from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
 from tests.support.toolken_sets import scripted_toolkens

@@ -52,9 +52,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("cli")
     save_lm(path / "lm")
     write_gguf(path / "tiny.gguf", make_model("llama", seed=3), make_tokenizer())
-    for model, arguments in (("lm", ["--model-arg", "dtype=bf16"]), ("tiny.gguf", [])):
+    for model, argument in (("lm", "dtype=bf16"), ("tiny.gguf", "backend=transformers")):
         out = path / f"{model}.toolkens"
-        result = run(app, [*FIT, "--model", str(path / model), "--out", str(out), *arguments])
+        result = run(app, [*FIT, "--model", str(path / model), "--out", str(out), "--model-arg", argument])
         assert result.exit_code == 0, result.output
     return path
 
@@ -92,7 +92,8 @@ def test_inspect_checks_that_toolkens_fit_an_lm(folder: Path) -> None:
     toolkens = str(folder / "lm.toolkens")
     assert run(app, ["inspect", toolkens, "--model", str(folder / "lm")]).exit_code == 0
     assert run(app, ["inspect", toolkens, "--model-arg", "device=cpu"]).exit_code == 0
-    result = run(app, ["inspect", toolkens, "--model", str(folder / "tiny.gguf")])
+    other = ["--model", str(folder / "tiny.gguf"), "--model-arg", "backend=transformers"]
+    result = run(app, ["inspect", toolkens, *other])
     assert result.exit_code == 1
     assert "the output head" in result.output
 

@@ -33,7 +33,7 @@ REQUESTS = {
 
 @pytest.fixture(scope="module")
 def lm(real_lm_file: Path) -> LanguageModel:
-    return load_language_model(real_lm_file)
+    return load_language_model(real_lm_file, backend="transformers")
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,8 @@ from transformers import (
 
 from langchain_toolken.lm.load import LoadArgumentError, load_language_model
 from langchain_toolken.lm.model import LanguageModel, UnsupportedModelError
-from langchain_toolken.lm.sources import ModelNotFoundError
+from langchain_toolken.lm.not_found import ModelNotFoundError
+from langchain_toolken.lm.transformers_model import TransformersModel
 from tests.support.gguf_files import write_gguf
 from tests.support.tiny import make_model, make_tokenizer, save_lm
 
@@ -69,11 +70,11 @@ def _own_logits(model: Any) -> torch.Tensor:
 @pytest.mark.parametrize("name", ["file", "folder", "gguf_file"])
 def test_a_gguf_file_loads_with_its_tokenizer_and_chat_template(gguf: Path, name: str) -> None:
     if name == "file":
-        lm = load_language_model(str(gguf))
+        lm = load_language_model(str(gguf), backend="transformers")
     elif name == "folder":
-        lm = load_language_model(gguf.parent)
+        lm = load_language_model(gguf.parent, backend="transformers")
     else:
-        lm = load_language_model(gguf.parent.parent, subfolder="gguf", gguf_file="tiny.gguf")
+        lm = load_language_model(gguf.parent.parent, subfolder="gguf", gguf_file="tiny.gguf", backend="transformers")
     assert lm.model_id == str(gguf)
     torch.testing.assert_close(_logits(lm), _own_logits(make_model("llama")))
     made = make_tokenizer()
@@ -93,7 +94,7 @@ def test_gguf_weights_are_unpacked_unless_the_caller_says_otherwise(
         return load(*args, **others)
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", recorded)
-    load_language_model(gguf)
+    load_language_model(gguf, backend="transformers")
     load_language_model(gguf, quantization_config=GgufConfig())
     load_language_model(gguf, quantization_config={"quant_method": "gguf"})
     assert [config.dequantize for config in seen] == [True, False, False]
@@ -107,7 +108,17 @@ def test_the_tokenizer_of_a_gguf_file_serves_another_model(gguf: Path, checkpoin
 def test_a_gguf_file_without_the_package_names_the_extra(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("langchain_toolken.lm.load.find_spec", lambda name: None)
     with pytest.raises(LoadArgumentError, match=r"tiny\.gguf.*pip install 'langchain-toolken\[gguf\]'"):
-        load_language_model(gguf)
+        load_language_model(gguf, backend="transformers")
+
+
+def test_a_gguf_file_is_unpacked_with_a_warning_where_llama_cpp_is_not_installed(
+    gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("langchain_toolken.lm.load.is_installed", lambda: False)
+    with pytest.warns(UserWarning, match=r"llama\.cpp is not installed.*tiny\.gguf.*pip install.*llama-cpp"):
+        lm = load_language_model(gguf)
+    assert isinstance(lm, TransformersModel)
+    load_language_model(gguf, dtype="float32")  # only transformers has dtypes, so there is nothing to say
 
 
 def test_a_gguf_file_that_did_not_arrive_whole_is_named(gguf: Path) -> None:
@@ -115,7 +126,7 @@ def test_a_gguf_file_that_did_not_arrive_whole_is_named(gguf: Path) -> None:
     for length in (30, len(content) // 2):
         gguf.write_bytes(content[:length])
         with pytest.raises(UnsupportedModelError, match=r"tiny\.gguf can't be read.*[Ff]etch it again"):
-            load_language_model(gguf)
+            load_language_model(gguf, backend="transformers")
 
 
 # PEFT adapters

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from langchain_toolken.lm.sources import ModelNotFoundError, Source, find_source
+from langchain_toolken.lm.not_found import ModelNotFoundError
+from langchain_toolken.lm.sources import Source, find_source
 from langchain_toolken.nano import NANO_PATH
 
 

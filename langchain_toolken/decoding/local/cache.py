@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from langchain_toolken.decoding.local.prefix import common_prefix
+
 
 class PrefixCache:
     """The most recently used caches and their token ids. Safe to use from several threads.
@@ -48,7 +50,7 @@ class PrefixCache:
             The length is at most len(ids) − 1, since the last token has to be run for a next-token distribution.
         """
         with self._lock:
-            shared = [_common_prefix(ids, kept) for kept, _ in self._entries]
+            shared = [common_prefix(ids, kept) for kept, _ in self._entries]
             length = min(max(shared, default=0), len(ids) - 1)
             if length <= 0:
                 # Without a config every layer keeps all tokens and can be cropped; the mask then applies sliding
@@ -79,10 +81,10 @@ class PrefixCache:
             return
         new = (tuple(ids), cache)
         with self._lock:
-            covering = [entry for entry in self._entries if _common_prefix(ids, entry[0]) == len(ids)]
+            covering = [entry for entry in self._entries if common_prefix(ids, entry[0]) == len(ids)]
             if covering:
                 new = covering[-1]
-            others = [e for e in self._entries if _common_prefix(e[0], new[0]) < len(e[0])]
+            others = [e for e in self._entries if common_prefix(e[0], new[0]) < len(e[0])]
             self._entries = [*others, new][-self._limit :]
 
     def clear(self) -> None:
@@ -156,18 +158,3 @@ def _stacked(parts: Sequence[tuple[Tensor | None, int]], longest: Tensor) -> Ten
             stacked[start : start + rows, :, width - states.shape[-2] :] = states
         start += rows
     return stacked
-
-
-def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    # A binary search that compares slices: token by token, a long prompt would take milliseconds.
-    low, high = 0, min(len(a), len(b))
-    a, b = tuple(a[:high]), tuple(b[:high])
-    if a == b:
-        return high
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

@@ -24,12 +24,14 @@ from langchain_toolken.decoding.local.call_evidence import CallEvidence
 from langchain_toolken.decoding.local.completer import Completer
 from langchain_toolken.decoding.local.grammar import ArgumentGrammars
 from langchain_toolken.decoding.local.job import Job
+from langchain_toolken.decoding.local.llama_cpp_runner import LlamaCppRunner
 from langchain_toolken.decoding.local.placed_toolkens import PlacedEvidence, PlacedToolkens
 from langchain_toolken.decoding.local.reasoner import Reasoner
 from langchain_toolken.decoding.local.result_guard import ResultGuard
 from langchain_toolken.decoding.local.runner import Runner
 from langchain_toolken.decoding.local.scheduler import Scheduler
 from langchain_toolken.decoding.local.transformers_runner import TransformersRunner
+from langchain_toolken.lm.llama_cpp.model import LlamaCppModel
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.lm.transformers_model import TransformersModel
 from langchain_toolken.prompts.requests import Request
@@ -204,7 +206,7 @@ class LocalEngine:
         last = self._last_placed
         if last is None or last[0] is not toolkens:
             toolkens.check_fits(self.lm.identity)
-            device = self.lm.head.weight.device
+            device = self.lm.head_device
             # Only the last set is kept: the next call most likely brings the same one.
             last = self._last_placed = (
                 toolkens,
@@ -271,6 +273,8 @@ def local_engine(
     lm: LanguageModel, *, cached_prefixes: int = 4, max_batch_size: int = DEFAULT_BATCH_SIZE
 ) -> LocalEngine:
     """Return the engine for a loaded LM; the arguments are those of `TransformersEngine`."""
+    if isinstance(lm, LlamaCppModel):
+        return LlamaCppEngine(lm, cached_prefixes=cached_prefixes, max_batch_size=max_batch_size)
     assert isinstance(lm, TransformersModel)
     return TransformersEngine(lm, cached_prefixes=cached_prefixes, max_batch_size=max_batch_size)
 
@@ -294,3 +298,22 @@ class TransformersEngine(LocalEngine):
         # After `reason`, the rows of a batch come back one after the other to have their arguments completed.
         runner = TransformersRunner(lm, cached_prefixes and cached_prefixes + max_batch_size)
         super().__init__(lm, runner, max_batch_size)
+
+
+class LlamaCppEngine(LocalEngine):
+    """An `Engine` that runs the LM in a GGUF file with llama.cpp, its weights as they are packed.
+
+    Args:
+        lm: The LM.
+        cached_prefixes: As in `TransformersEngine`.
+        max_batch_size: As in `TransformersEngine`.
+
+    Raises:
+        ValueError: `cached_prefixes` is negative, or `max_batch_size` less than 1.
+        UnsupportedModelError: There is not enough memory for the context.
+    """
+
+    def __init__(
+        self, lm: LlamaCppModel, *, cached_prefixes: int = 4, max_batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> None:
+        super().__init__(lm, LlamaCppRunner(lm, cached_prefixes and cached_prefixes + max_batch_size), max_batch_size)

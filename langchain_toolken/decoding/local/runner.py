@@ -51,7 +51,7 @@ class Runner(Protocol):
         ...
 
     def step(self) -> Due:
-        """Run as many tokens of each row as the row with the fewest has."""
+        """Run pending tokens of every row, all of them in at least one row."""
         ...
 
     def hold(self, rows: Collection[Row]) -> None:

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from typing import Any
 
 from langchain_toolken.decoding.local.engine import LocalEngine, local_engine
-from langchain_toolken.lm.load import load_language_model
+from langchain_toolken.lm.load import Backend, load_language_model
 
 _ENGINES = threading.Lock()
 _KEPT = 4
@@ -23,6 +23,7 @@ def shared_engine(
     device: str | int | None = None,
     device_map: Any = None,
     trust_remote_code: bool = False,
+    backend: Backend | None = None,
     max_batch_size: int | None = None,
     **from_pretrained: Any,
 ) -> LocalEngine:
@@ -37,6 +38,7 @@ def shared_engine(
         device: As in `load_language_model`.
         device_map: As in `load_language_model`.
         trust_remote_code: As in `load_language_model`.
+        backend: As in `load_language_model`.
         max_batch_size: Most sequences that run together from now on; None leaves it as it is. Another value does not
             load the LM a second time.
         **from_pretrained: As in `load_language_model`.
@@ -51,6 +53,7 @@ def shared_engine(
         "device": device,
         "device_map": device_map,
         "trust_remote_code": trust_remote_code,
+        "backend": backend,
         **from_pretrained,
     }
     key = json.dumps([model, arguments], sort_keys=True, default=_described)

@@ -1,0 +1,200 @@
+"""`LlamaCppModel`: a `LanguageModel` in a GGUF file, run by llama.cpp."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from langchain_toolken.lm.head import LogitTransform, ToolkenHead, WordLogits
+from langchain_toolken.lm.identity import LMIdentity, head_fingerprint, tokenizer_fingerprint
+from langchain_toolken.lm.llama_cpp.gguf_file import GgufFile
+from langchain_toolken.lm.llama_cpp.library import Context, library, load_weights
+from langchain_toolken.lm.llama_cpp.settings import LlamaCppSettings
+from langchain_toolken.lm.model import UnsupportedModelError
+
+
+class LlamaCppModel:
+    """A frozen LM in a GGUF file, run by llama.cpp with its weights as they are packed.
+
+    llama.cpp gives the word logits and the final hidden state of a token in one pass. The head's rows are unpacked only
+    where they are asked for: by priors and reports, not while the LM writes.
+
+    Args:
+        path: The file.
+        name: What it was named by.
+        tokenizer: Its tokenizer in transformers, which prompts are rendered with.
+        settings: How it runs.
+
+    Attributes:
+        tokenizer: As given.
+        settings: As given.
+        model_id: The name.
+
+    Raises:
+        UnsupportedModelError: llama.cpp can't load the file, or its vocabulary is not the tokenizer's.
+    """
+
+    def __init__(self, path: Path, name: str, tokenizer: PreTrainedTokenizerBase, settings: LlamaCppSettings) -> None:
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self.model_id = name
+        self._file = GgufFile(path)
+        self._weights = load_weights(path, settings)
+        self._lock = threading.Lock()
+        self._check_vocabulary()
+
+    @property
+    def revision(self) -> str | None:
+        """None: files have no revisions."""
+        return None
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU: token ids go in there, and states come out there, wherever llama.cpp computes them."""
+        return torch.device("cpu")
+
+    @property
+    def head_device(self) -> torch.device:
+        """The CPU."""
+        return self.device
+
+    @cached_property
+    def hidden_size(self) -> int:
+        """The hidden size d."""
+        return int(library().llama_model_n_embd_out(self._weights.pointer))
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """V, the number of rows of the output head."""
+        return int(library().llama_vocab_n_tokens(self._weights.vocab))
+
+    @cached_property
+    def context_length(self) -> int:
+        """The most tokens that a text may have: what the LM was made for, or what fits into its context here."""
+        made_for = int(library().llama_model_n_ctx_train(self._weights.pointer))
+        return min(made_for, self.settings.cells(made_for))
+
+    @cached_property
+    def eos_ids(self) -> frozenset[int]:
+        """Ids that end a text: those that llama.cpp takes for an end of generation, and the tokenizer's."""
+        api, vocab = library(), self._weights.vocab
+        ids = {token for token in range(self.vocab_size) if api.llama_vocab_is_eog(vocab, token)}
+        return frozenset(ids | ({self.tokenizer.eos_token_id} - {None}))
+
+    @property
+    def identity(self) -> LMIdentity:
+        """Which LM this is; the same as that of the file unpacked in transformers."""
+        return LMIdentity(self.model_id, None, self.head_fingerprint, self.tokenizer_fingerprint, self.hidden_size)
+
+    @cached_property
+    def head_fingerprint(self) -> str:
+        """See `lm.identity.head_fingerprint`."""
+        return head_fingerprint((self.vocab_size, self.hidden_size), self.transform, self.head_rows)
+
+    @cached_property
+    def tokenizer_fingerprint(self) -> str:
+        """See `lm.identity.tokenizer_fingerprint`."""
+        return tokenizer_fingerprint(self.tokenizer)
+
+    @property
+    def weights_fingerprint(self) -> str:
+        """Tells these weights, in llama.cpp, from all others."""
+        return f"llama.cpp {self._file.fingerprint}"
+
+    @cached_property
+    def head(self) -> ToolkenHead:
+        """The output head, unpacked to float32."""
+        words = nn.Linear(self.hidden_size, self.vocab_size, bias=False, device="meta")
+        words.weight = nn.Parameter(self._file.head_rows(), requires_grad=False)
+        return ToolkenHead(words, self.transform)
+
+    @cached_property
+    def input_embeddings(self) -> Tensor:
+        """The rows (V, d) of the input embeddings, unpacked to float32."""
+        return self._file.embedding_rows()
+
+    @property
+    def transform(self) -> LogitTransform:
+        """What the LM does to its word logits after the head."""
+        return self._file.transform
+
+    def head_rows(self, words: list[int]) -> Tensor:
+        """Return some words' rows (n, d) of the output head, float32."""
+        return self._file.head_rows(words)
+
+    def context(self, sequences: int, cells: int | None = None) -> Context:
+        """Make a context for up to `sequences` sequences.
+
+        Args:
+            sequences: How many.
+            cells: How many tokens they may have together; None takes the settings' number.
+
+        Raises:
+            UnsupportedModelError: There is not enough memory.
+        """
+        made_for = int(library().llama_model_n_ctx_train(self._weights.pointer))
+        return Context(self._weights, self.settings, cells or self.settings.cells(made_for), sequences)
+
+    def hidden_states(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Run texts; see `LanguageModel.hidden_states`."""
+        states = torch.zeros(*input_ids.shape, self.hidden_size)
+        for row, ids in enumerate(input_ids):
+            real = torch.ones_like(ids) if attention_mask is None else attention_mask[row]
+            places = real.nonzero()[:, 0]
+            for start, found, _ in self._run(ids[places].tolist()):
+                states[row, places[start : start + len(found)]] = found
+        return states
+
+    def read(self, input_ids: Tensor, at: Sequence[tuple[int, int]], following: Tensor) -> tuple[Tensor, Tensor]:
+        """Run texts and describe the word logits at some of their places; see `LanguageModel.read`."""
+        states = torch.zeros(*input_ids.shape, self.hidden_size)
+        words = WordLogits(following)
+        for row, ids in enumerate(input_ids.tolist()):
+            wanted = [(place, position) for place, (of, position) in enumerate(at) if of == row]
+            for start, found, logits in self._run(ids):
+                stop = start + len(found)
+                states[row, start:stop] = found
+                if here := [(place, position - start) for place, position in wanted if start <= position < stop]:
+                    places, positions = zip(*here, strict=True)
+                    words.put(places, logits[list(positions)])
+        return states, words.summary
+
+    def _run(self, ids: list[int]) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Run one text; yield states and word logits part by part, each with where it starts."""
+        with self._reading() as context:
+            for start in range(0, len(ids), context.most_states):
+                yield start, *context.states([(0, ids[start : start + context.most_states], start)])
+
+    @contextmanager
+    def _reading(self) -> Iterator[Context]:
+        """Return a context for one text at a time; others wait for it."""
+        with self._lock:
+            context = self._reader
+            try:
+                yield context
+            finally:
+                context.crop(0, 0)
+
+    @cached_property
+    def _reader(self) -> Context:
+        return self.context(1)
+
+    def _check_vocabulary(self) -> None:
+        """Raise an UnsupportedModelError if an id means one word in llama.cpp and another in the tokenizer."""
+        api, vocab = library(), self._weights.vocab
+        known = min(len(self.tokenizer), self.vocab_size)
+        own: Any = self.tokenizer.convert_ids_to_tokens(list(range(known)))
+        for token, text in enumerate(own):
+            if text is not None and (other := api.llama_vocab_get_text(vocab, token).decode(errors="replace")) != text:
+                raise UnsupportedModelError(
+                    f"{self.model_id}: its token {token} is {other!r}, but {text!r} in the tokenizer. Give the "
+                    "tokenizer that the LM was made with (model_kwargs={'tokenizer': …})"
+                )
