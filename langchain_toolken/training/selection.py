@@ -18,7 +18,14 @@ from torch import Tensor
 from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.progress import Progress
 from langchain_toolken.training.calibration import CallFigures, best_f1_bias, call_figures
-from langchain_toolken.training.cross_validation import CV_TOLERANCE, Begin, CrossValidation, rows_per_read
+from langchain_toolken.training.cross_validation import (
+    CV_TOLERANCE,
+    Begin,
+    CrossValidation,
+    assign_folds,
+    judgeable,
+    rows_per_read,
+)
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.solve.solver import Solution
 
@@ -29,6 +36,8 @@ FOLDS = 5
 # With fewer, the loss of a fold says nothing.
 MIN_DEMONSTRATIONS = 10
 MIN_PER_FOLD = 2
+# With fewer calls whose tool is called in another fold too, a choice would be noise.
+LEAST_JUDGED = 20
 # How many of the other priors are tried if the problem is large: the best ones untrained.
 _SHORTLIST = 2
 
@@ -138,7 +147,9 @@ def select_lam(
 
     Returns:
         The choice. With fewer than `MIN_DEMONSTRATIONS` demonstrations, fewer than `MIN_PER_FOLD` per fold, or no call
-        at all, it is the first prior with `DEFAULT_LAM` (or the only λ given), without held-out logits, and a note.
+        at all, it is the first prior with `DEFAULT_LAM` (or the only λ given), without held-out logits, and a note. So
+        it is, but with the prior that ranks first, where most calls' tools are called once only, which leaves less than
+        `LEAST_JUDGED` calls to judge by.
 
     Raises:
         ValueError: No priors, no lams, or fewer than 2 folds.
@@ -156,9 +167,14 @@ def select_lam(
         note = f"too little data for cross-validation ({why}): lam={lam:g}, prior {first}, nothing calibrated"
         return Selection(lam, first, (), None, None, None, None, time.perf_counter() - began, note)
 
+    unjudged = _too_few_judged(features, folds, seed)
     untrained = {name: _untrained_top1(features, rows, device) for name, rows in priors.items()}
     ranked = sorted(priors, key=lambda name: untrained[name], reverse=True)
     first, *others = ranked
+    if unjudged:
+        lam = lams[0] if len(lams) == 1 else DEFAULT_LAM
+        note = f"too little data for cross-validation ({unjudged}): lam={lam:g}, prior {first}, nothing calibrated"
+        return Selection(lam, first, (), None, None, None, None, time.perf_counter() - began, note)
     work = CrossValidation(features, priors[first], folds, seed, bias, tolerance, max_iterations, device)
     path = sorted(set(lams), reverse=True)
     total = work.folds_held_out * (len(path) + len(others))
@@ -213,6 +229,15 @@ def select_lam(
         seconds=time.perf_counter() - began,
         start=found_matrices[0],
     )
+
+
+def _too_few_judged(features: Features, folds: int, seed: int) -> str:
+    """Say why a choice would be noise, if it would be: most tools are called in one fold only."""
+    known = judgeable(features, assign_folds(features, folds, seed))
+    alone, calls = int((~known).sum()), features.tool_positions
+    if alone and calls - alone < LEAST_JUDGED:
+        return f"of {calls} calls {alone} are the only ones of their tool"
+    return ""
 
 
 def _untrained_top1(features: Features, prior: Tensor, device: torch.device | str) -> float:

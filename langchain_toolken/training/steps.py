@@ -35,7 +35,8 @@ from langchain_toolken.training.demonstrations.load import (
 )
 from langchain_toolken.training.demonstrations.prompt_style import reinjection_of, style_of
 from langchain_toolken.training.demonstrations.request_calls import called_from
-from langchain_toolken.training.evidence.choose import EvidenceChoice, described_evidence, learn_evidence
+from langchain_toolken.training.evidence.choose import EvidenceChoice, learn_evidence
+from langchain_toolken.training.evidence.untrained import untrained, untrained_priors
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.features.processes import Processes, join_processes
 from langchain_toolken.training.fit_warnings import (
@@ -145,10 +146,10 @@ def prepare(
     lm = the_lm(model, load)
     if options.prior == "auto" or options.prior.text != "description":
         warn_of_names(specs)
-    # Without demonstrations there is nothing to choose by, and hidden states cost LM passes.
-    configs = options.priors if loaded.demonstrations else options.priors[:1]
-    priors = candidate_priors(lm, specs, configs, progress=options.progress)
     style = options.style or style_of(loaded.demonstrations, lm)
+    # Without demonstrations there is nothing to choose by, and hidden states cost LM passes.
+    configs = options.priors if loaded.demonstrations else untrained_priors(options, style)
+    priors = candidate_priors(lm, specs, configs, progress=options.progress)
     gathered = run_lm_pass(lm, loaded, names, style, options, crew)
     if crew.main and gathered.features is not None:
         warn_of_dropped(gathered.dropped)
@@ -273,23 +274,22 @@ def solve_device(lm: LanguageModel) -> torch.device:
 
 
 def prior_toolkens(given: Prepared, options: FitOptions) -> FitResult:
-    """Return the first prior as the toolkens, with a warning: for a fit without demonstrations."""
+    """Make toolkens of names and descriptions, with a warning: for a fit without demonstrations."""
     warn_of_dropped(given.gathered.dropped)
     warn("no demonstrations were given: these are prior toolkens, made from the tools' names or descriptions alone")
-    name, rows = next(iter(given.priors.items()))
+    made = untrained(given.lm, given.specs, given.priors, given.style, options)
     toolkens = toolken_set(
         given.lm,
         given.specs,
-        rows,
-        rows,
+        made.rows,
+        made.rows,
         bias=options.fitted_bias,
         style=given.style,
         reinjection=given.reinjection,
-        prior=name,
+        prior=made.prior,
     )
-    if options.evidence:
-        toolkens = replace(toolkens, evidence=described_evidence(given.lm, given.specs, given.style))
-    return fit_result(given.lm, toolkens, given.gathered)
+    learned = EvidenceChoice(made.evidence, made.when)
+    return fit_result(given.lm, replace(toolkens, evidence=made.evidence), given.gathered, learned=learned)
 
 
 def toolkens_of_main_process(given: Prepared) -> FitResult:
@@ -322,9 +322,8 @@ def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions,
         if options.bias == "auto":
             bias = choose_bias(selection.held_out, selection.logits, selection.folds, cap)
         toolkens, temperature = calibrate(toolkens, selection.held_out, selection.logits, bias, cap)
-    learned = learn_evidence(
-        given.lm, toolkens, given.gathered.features, given.gathered.demonstrations, selection, options
-    )
+    gathered = given.gathered
+    learned = learn_evidence(given.lm, toolkens, gathered.features, gathered.demonstrations, selection, options)
     toolkens = replace(toolkens, bias=toolkens.bias + learned.bias, evidence=learned.evidence)
     return fit_result(
         given.lm,

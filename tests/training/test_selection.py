@@ -181,3 +181,27 @@ def test_nothing_to_choose_from_is_refused() -> None:
             select_lam(made(0, 20), priors, lams, folds=folds)
     with pytest.raises(ValueError, match="1 folds"):
         select_lam(made(0, 20), {"a": torch.zeros(2, SIZE)}, folds=1)
+
+
+def test_calls_whose_tool_is_in_no_other_fold_choose_nothing() -> None:
+    some = made(0, 40)
+    target = some.target.clone()
+    target[::4] = torch.arange(40)
+    alone = Features(**{**vars(some), "target": target})
+    priors = {"first": torch.zeros(40, SIZE), "better": some.hidden[::4]}
+    chosen = select_lam(alone, priors)
+    assert chosen.lam == DEFAULT_LAM
+    assert chosen.prior == "better", "priors are not fitted, so that all calls say which is good"
+    assert chosen.logits is None
+    assert "of 40 calls 40 are the only ones of their tool" in chosen.note
+
+
+def test_calls_of_tools_in_other_folds_are_judged_and_the_rest_left_out() -> None:
+    features = made(0, 60, tools=3, signal=3.0)
+    rare = Features(**{**vars(features), "target": torch.where(torch.arange(240) == 0, 3, features.target)})
+    chosen = select_lam(rare, {"zero": torch.zeros(4, SIZE)}, lams=(1e-2, 1e-3))
+    assert chosen.held_out is not None
+    assert chosen.positions is not None
+    assert chosen.held_out.tool_positions == 59
+    assert 0 not in chosen.positions.tolist()
+    assert len(chosen.held_out) == 239

@@ -10,23 +10,32 @@ from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 from torch import Tensor
 
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.prompts.format import Style
 from langchain_toolken.prompts.requests import question_of
 from langchain_toolken.prompts.turns import turns_of
 from langchain_toolken.toolkens.evidence import Evidence
 from langchain_toolken.toolkens.set import ToolkenSet
-from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.cross_validation import assign_folds, position_logits
-from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
-from langchain_toolken.training.evidence.gate import ANSWERED, OWN, PACKAGE, GateChoice, GatePositions, choose_gate
-from langchain_toolken.training.evidence.which import Calls, WhichChoice, assumed_which, choose_which
-from langchain_toolken.training.features.compute import Features, compute_features
+from langchain_toolken.training.demonstrations.demonstration import Demonstration
+from langchain_toolken.training.evidence.described import Described, described_states
+from langchain_toolken.training.evidence.gate import (
+    ANSWERED,
+    OWN,
+    GateChoice,
+    GatePositions,
+    choose_gate,
+    described_calls,
+    plain_positions,
+)
+from langchain_toolken.training.evidence.which import Calls, WhichChoice, choose_which
+from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.negatives import negative_features
 from langchain_toolken.training.options import FitOptions
 from langchain_toolken.training.selection import FOLDS, Selection
 
 # Positions that a gate is fitted on; of more, whole demonstrations are left out by chance.
 _MOST_POSITIONS = 40_000
+# With fewer calls, descriptions put as requests are added to those that a gate is fitted on.
+_FEW_CALLS = 20
 # Calls whose logits say how far apart the toolkens are.
 _LOOKED_AT = 1000
 
@@ -95,18 +104,19 @@ def learn_evidence(
     gate = options.gate and options.bias == "auto"
     if features is None or not (gate or options.evidence):
         return EvidenceChoice()
-    negatives = None
-    if gate and calls_at_once(demonstrations):
-        style = toolkens.provenance.style
-        negatives = negative_features(
-            lm, options.negatives, style, folder=options.features_dir, progress=options.progress
-        )
+    negatives = described = None
+    if calls_at_once(demonstrations):
+        style, folder, progress = toolkens.provenance.style, options.features_dir, options.progress
+        if gate:
+            negatives = negative_features(lm, options.negatives, style, folder=folder, progress=progress)
+        described = described_states(lm, toolkens.specs, style, folder=folder, progress=progress)
     return choose_evidence(
         toolkens,
         features,
         demonstrations,
         selection,
         negatives,
+        described,
         fitted_bias=options.fitted_bias,
         gate=gate,
         which=options.evidence,
@@ -122,6 +132,7 @@ def choose_evidence(
     demonstrations: Sequence[Demonstration],
     selection: Selection | None,
     negatives: Features | None,
+    described: Described | None = None,
     *,
     fitted_bias: float,
     gate: bool = True,
@@ -138,6 +149,7 @@ def choose_evidence(
         demonstrations: The demonstrations of the features.
         selection: Held-out logits; None without a cross-validation.
         negatives: Features of requests that need no tool.
+        described: The tools' descriptions put as requests.
         fitted_bias: The bias that the selection's logits contain.
         gate: Whether to try a gate.
         which: Whether to weigh further sources for the choice among tools.
@@ -151,12 +163,17 @@ def choose_evidence(
     if which and features.tool_positions and len(toolkens) > 1:
         at = (features.target >= 0).nonzero()[:_LOOKED_AT, 0]
         final = position_logits(features.subset(at), toolkens.matrix, toolkens.biases)
-        calls = replace(_calls(features, demonstrations, logits, seed), keep_texts=keep_texts)
+        calls = replace(
+            _calls(features, demonstrations, logits, seed),
+            keep_texts=keep_texts,
+            described=None if described is None else described.means(len(toolkens)).requests,
+            plain=None if negatives is None else negatives.requests,
+        )
         chosen = choose_which(calls, toolkens.specs, final, seed)
     when = None
     if gate and features.requests is not None and at_once:
         when = choose_gate(
-            _positions(features, demonstrations, logits, toolkens, negatives, seed), max_false_calls, seed
+            _positions(features, demonstrations, logits, toolkens, negatives, described, seed), max_false_calls, seed
         )
     row = None if when is None else when.gate
     evidence = None
@@ -166,27 +183,6 @@ def choose_evidence(
     elif row is not None:
         evidence = Evidence(gate=row)
     return EvidenceChoice(evidence, when, chosen, 0.0 if when is None else when.bias)
-
-
-def described_evidence(lm: LanguageModel, specs: Sequence[ToolSpec], style: Style) -> Evidence:
-    """Return the evidence for tools of which nothing but their descriptions is known.
-
-    Each description is put to the LM as a request for its tool, so that the mean state of a request can be compared
-    with it; and its words are compared.
-    """
-    demonstrations = [_as_request(spec, style) for spec in specs]
-    features = compute_features(lm, demonstrations, [spec.name for spec in specs], style)
-    calls = _calls(features, demonstrations, None, 0)
-    return assumed_which(calls, specs).evidence
-
-
-def _as_request(spec: ToolSpec, style: Style) -> Demonstration:
-    said = " ".join(spec.description.split()) or spec.name
-    if style == "completion":
-        text = f"Q: {said}\nA: "
-        return Demonstration(text=text, calls=(DemonstratedCall(start=len(text), tool=spec.name),))
-    call = DemonstratedCall(start=0, tool=spec.name)
-    return Demonstration(text="", calls=(call,), before=(HumanMessage(said),))
 
 
 def _held_out(features: Features, selection: Selection | None, biases: Tensor) -> Tensor | None:
@@ -224,6 +220,7 @@ def _positions(
     logits: Tensor | None,
     toolkens: ToolkenSet,
     negatives: Features | None,
+    described: Described | None,
     seed: int,
 ) -> GatePositions:
     assert features.requests is not None
@@ -233,7 +230,7 @@ def _positions(
         share = torch.rand(count, generator=torch.Generator().manual_seed(seed)) < _MOST_POSITIONS / len(features)
         kept = kept[share[features.demonstration]]
     number = features.demonstration[kept]
-    answered = [any(isinstance(said, ToolMessage) for said in _since_request(one)) for one in demonstrations]
+    answered = torch.tensor([any(isinstance(m, ToolMessage) for m in _since_request(one)) for one in demonstrations])
     lead = torch.full((len(kept),), float("nan"))
     if logits is not None:
         lead = logits[kept].amax(dim=1) - features.word_max[kept]
@@ -242,19 +239,13 @@ def _positions(
         requests=features.requests[number],
         call=features.target[kept] >= 0,
         request=number,
-        group=torch.tensor([ANSWERED if answered[i] else OWN for i in number.tolist()]),
+        group=torch.where(answered, ANSWERED, OWN)[number],
         today=lead,
     )
+    if described is not None and int(own.call.sum()) < _FEW_CALLS:
+        own = own.join(described_calls(described, count))
+        count += len(described.tool)
     if negatives is None or negatives.requests is None:
         return own
     best = position_logits(negatives, toolkens.matrix, toolkens.biases).amax(dim=1)
-    return own.join(
-        GatePositions(
-            states=negatives.hidden[:],
-            requests=negatives.requests[negatives.demonstration],
-            call=torch.zeros(len(negatives), dtype=torch.bool),
-            request=negatives.demonstration + count,
-            group=torch.full((len(negatives),), PACKAGE),
-            today=best - negatives.word_max,
-        )
-    )
+    return own.join(replace(plain_positions(negatives, count), today=best - negatives.word_max))

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from langchain_toolken.toolkens.evidence import Gate
+from langchain_toolken.training.evidence.described import Described
 from langchain_toolken.training.evidence.logistic import Standard, binary
+from langchain_toolken.training.features.compute import Features
 
 # How many of the held-out plain requests may get a call where the caller asks for nothing else.
 DEFAULT_FALSE_CALLS = 0.05
@@ -64,6 +66,32 @@ class GatePositions:
     def join(self, other: GatePositions) -> GatePositions:
         """Append the positions of other requests."""
         return GatePositions(*map(torch.cat, zip(vars(self).values(), vars(other).values(), strict=True)))
+
+
+def plain_positions(features: Features, first: int) -> GatePositions:
+    """Return the positions of the package's plain requests, which are numbered from `first`."""
+    assert features.requests is not None
+    return GatePositions(
+        states=features.hidden[:],
+        requests=features.requests[features.demonstration],
+        call=torch.zeros(len(features), dtype=torch.bool),
+        request=features.demonstration + first,
+        group=torch.full((len(features),), PACKAGE),
+        today=torch.full((len(features),), float("nan")),
+    )
+
+
+def described_calls(described: Described, first: int) -> GatePositions:
+    """Return descriptions put as requests, numbered from `first`; the wordings of one share a number."""
+    count = len(described.tool)
+    return GatePositions(
+        states=described.states,
+        requests=described.requests,
+        call=torch.ones(count, dtype=torch.bool),
+        request=described.tool + first,
+        group=torch.full((count,), OWN),
+        today=torch.full((count,), float("nan")),
+    )
 
 
 @dataclass(frozen=True)

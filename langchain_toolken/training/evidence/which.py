@@ -22,12 +22,13 @@ from langchain_toolken.toolkens.lexical import (
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.evidence.stacking import Stacked, stack
 from langchain_toolken.training.evidence.words import fit_words
+from langchain_toolken.training.selection import LEAST_JUDGED
 
 TOOLKENS, REQUEST = "toolkens", "request"
-# With fewer calls whose tool was called in another fold too, nothing can be judged.
-LEAST_JUDGED = 20
-# How much each source counts then, relative to the spread of its scores over the tools: a guess, no measurement.
-ASSUMED = {TOOLKENS: 0.7, REQUEST: 0.7, "description": 1.0, "demonstrations": 0.7, "classifier": 0.0}
+# What a point of each source counts then: about what 199 calls of metatool's train set say, with one demonstration a
+# tool. The toolkens' logits have no such unit; theirs is relative to how far they are apart.
+ASSUMED = {REQUEST: 0.5, "description": 0.3, "demonstrations": 0.3, "classifier": 0.0}
+_ASSUMED_SPREAD = 0.8
 # Weights of a handful of sources need no more calls.
 _MOST_JUDGED = 1500
 # Ridges of the request rows' covariance that are tried, relative to a coordinate's variance.
@@ -47,6 +48,8 @@ class Calls:
         logits: (n, K), the toolkens' logits there from rows that were fitted without its fold; NaN rows where none are
             known. None without any.
         keep_texts: Whether a set may keep the requests' words.
+        described: (K, d), the mean states of the tools' descriptions, each put as a request; None if not known.
+        plain: (p, d), the mean states of requests that need no tool; None without any.
     """
 
     tool: Tensor
@@ -56,20 +59,22 @@ class Calls:
     fold: Tensor
     logits: Tensor | None
     keep_texts: bool = True
+    described: Tensor | None = None
+    plain: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tool)
 
     def subset(self, kept: Tensor) -> Calls:
         """Keep some calls, given by (n,) bool."""
-        return Calls(
+        return replace(
+            self,
             tool=self.tool[kept],
             request=None if self.request is None else self.request[kept],
             texts=tuple(text for text, keep in zip(self.texts, kept.tolist(), strict=True) if keep),
             demonstration=self.demonstration[kept],
             fold=self.fold[kept],
             logits=None if self.logits is None else self.logits[kept],
-            keep_texts=self.keep_texts,
         )
 
 
@@ -144,37 +149,72 @@ def choose_which(calls: Calls, specs: Sequence[ToolSpec], final: Tensor, seed: i
 def assumed_which(calls: Calls, specs: Sequence[ToolSpec], final: Tensor | None = None) -> WhichChoice:
     """Fit all sources to the calls, and give them the weights of `ASSUMED`; without `final`, the toolkens none."""
     sources = _sources(calls, specs, None)
-    scores = {name: _score(source, calls) for name, source in sources.items()}
-    if final is not None:
-        scores[TOOLKENS] = final
-    spreads = {name: _spread(one) for name, one in scores.items()}
-    weights = {name: ASSUMED[name] / spread if spread > 1e-6 else 0.0 for name, spread in spreads.items()}
-    weights.setdefault(TOOLKENS, 0.0)
+    weights = {name: ASSUMED[name] for name in sources}
+    weights[TOOLKENS] = 0.0
+    if final is not None and (spread := _spread(final, calls.tool[: len(final)])) > 1e-6:
+        weights[TOOLKENS] = _ASSUMED_SPREAD / spread
     return WhichChoice(_evidence(sources, weights), weights, True, 0, (0.0, 0.0))
 
 
-def request_rows(request: Tensor, tool: Tensor, tools: int, ridge: float) -> Tensor:
-    """Fit rows (K, d) for the mean states of requests, (n, d).
+def request_rows(
+    request: Tensor,
+    tool: Tensor,
+    tools: int,
+    ridge: float,
+    described: Tensor | None = None,
+    plain: Tensor | None = None,
+) -> Tensor:
+    """Fit rows (K, d) for the mean states of requests.
 
     A tool's row is its mean state, whitened by the covariance within the tools and of length 1 in that metric
     (a linear discriminant by angle). The direction of the overall mean is taken out first: what is left has mean 0, so
     that no constants are needed and a tool without calls, whose row is 0, counts as the average of the others. It is as
     good as a multinomial logistic regression on held-out requests, at a tenth of the time.
+
+    Args:
+        request: (n, d), the requests' mean states.
+        tool: (n,) int64, their tools.
+        tools: K.
+        ridge: Ridge of the covariance, relative to a coordinate's variance.
+        described: (K, d), the tools' descriptions put as requests: one more request of each tool, once what they differ
+            by from requests on average is taken out.
+        plain: (p, d), requests for no tool. How these differ among themselves is how requests differ, which a few of
+            each tool can't show.
     """
-    mean = request.mean(dim=0)
+    seen = len(request)
+    every = request if described is None else torch.cat([request, described])
+    mean = every.mean(dim=0)
     axis = mean / mean.norm().clamp_min(1e-12)
-    level = request - (request @ axis)[:, None] * axis
-    deviation = level.std(dim=0, correction=0).clamp_min(1e-6)
-    features = level / deviation
+
+    def level(states: Tensor) -> Tensor:
+        flat: Tensor = states - (states @ axis)[:, None] * axis
+        return flat
+
+    spread = level(every if plain is None else torch.cat([every, plain]))
+    deviation = spread.std(dim=0, correction=0).clamp_min(1e-6)
+    features = level(every) / deviation
+    if described is not None:
+        said = features[seen:]
+        if seen:
+            features = torch.cat([features[:seen], said + (features[:seen] - said[tool]).mean(dim=0)])
+        tool = torch.cat([tool, torch.arange(tools)])
+        features = features - features.mean(dim=0)
     count = torch.bincount(tool, minlength=tools).clamp_min(1)[:, None]
-    means = torch.zeros(tools, request.shape[1]).index_add(0, tool, features) / count
-    within = features - means[tool]
-    covariance = within.T @ within / len(tool) + ridge * torch.eye(request.shape[1])
+    means = torch.zeros(tools, every.shape[1]).index_add(0, tool, features) / count
+    scatter, number = _scatter(features - means[tool])
+    if plain is not None:
+        others = level(plain) / deviation
+        further, more = _scatter(others - others.mean(dim=0))
+        scatter, number = scatter + further, number + more
+    covariance = scatter / number + ridge * torch.eye(every.shape[1])
     rows = torch.linalg.solve(covariance, means.T).T
     rows = rows / (rows * means).sum(dim=1, keepdim=True).clamp_min(1e-9).sqrt()
     rows = rows / deviation
-    level_rows: Tensor = rows - (rows @ axis)[:, None] * axis
-    return level_rows
+    return level(rows)
+
+
+def _scatter(centred: Tensor) -> tuple[Tensor, int]:
+    return centred.T @ centred, len(centred)
 
 
 def _judged(calls: Calls, seed: int) -> Tensor:
@@ -203,7 +243,7 @@ def _best_ridge(calls: Calls, judged: Tensor, tools: int) -> float | None:
         loss = 0.0
         for fold in calls.fold[judged].unique().tolist():
             inside, rest = judged & (calls.fold == fold), calls.fold != fold
-            rows = request_rows(calls.request[rest], calls.tool[rest], tools, ridge)
+            rows = request_rows(calls.request[rest], calls.tool[rest], tools, ridge, calls.described, calls.plain)
             scores = calls.request[inside] @ rows.T
             loss += float(stack({REQUEST: scores}, calls.tool[inside], calls.demonstration[inside], REQUEST).loss.sum())
         losses.append(loss)
@@ -217,8 +257,9 @@ def _sources(calls: Calls, specs: Sequence[ToolSpec], ridge: float | None) -> di
     """Fit every source but the toolkens to these calls."""
     described = tuple(map(description_document, specs))
     found: dict[str, Source] = {"description": LexicalMatch("description", 1.0, described)}
-    if calls.request is not None and len(calls):
-        found[REQUEST] = request_rows(calls.request, calls.tool, len(specs), ridge or 1.0)
+    if calls.request is not None and (len(calls) or calls.described is not None):
+        rows = request_rows(calls.request, calls.tool, len(specs), ridge or 1.0, calls.described, calls.plain)
+        found[REQUEST] = rows
     if not calls.keep_texts:
         return found
     requests: list[dict[str, None]] = [{} for _ in specs]
@@ -247,8 +288,13 @@ def _sum(scores: dict[str, Tensor], stacked: Stacked) -> Tensor:
     return torch.stack([stacked.weights[name] * one for name, one in scores.items()]).sum(dim=0)
 
 
-def _spread(scores: Tensor) -> float:
-    return float((scores - scores.mean(dim=1, keepdim=True)).std(correction=0))
+def _spread(scores: Tensor, right: Tensor) -> float:
+    """Return how far scores (n, K) are apart, without those of the right tools (n,): they were fitted to these."""
+    others = torch.ones_like(scores, dtype=torch.bool)
+    if len(right) == len(scores) and scores.shape[1] > 2:
+        others.scatter_(1, right[:, None], False)
+    mean = (scores * others).sum(dim=1, keepdim=True) / others.sum(dim=1, keepdim=True)
+    return float((scores - mean)[others].std(correction=0))
 
 
 def _evidence(sources: dict[str, Source], weights: dict[str, float]) -> Evidence:

@@ -26,7 +26,13 @@ from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.training.demonstrations.demonstration import Demonstration, DroppedRow
-from langchain_toolken.training.features.lm_pass import PassBatch, plan_batches, run_batch
+from langchain_toolken.training.features.lm_pass import (
+    PassBatch,
+    plan_batches,
+    run_batch,
+    shared_beginning,
+    tokens_run,
+)
 from langchain_toolken.training.features.manifest import MANIFEST, FeatureSource, FeatureStoreError, damaged
 from langchain_toolken.training.features.mapped_states import MappedStates
 from langchain_toolken.training.features.processes import Processes
@@ -248,7 +254,7 @@ def compute_features(
         requests=requests,
         dropped=tuple(dropped),
         lm_passes=1 if missing else 0,
-        tokens=sum(batches[i].tokens for i in missing),
+        tokens=tokens_run(lm, batches, missing),
         seconds=time.perf_counter() - began,
     )
 
@@ -261,13 +267,14 @@ def _in_memory(
     total = sum(1 for batch in batches for _ in batch.supervisions)
     done = 0
     asked: list[Tensor] = []
+    shared = shared_beginning(lm, batches)
     for batch in batches:
-        hidden[batch.rows], words[batch.rows], means = run_batch(lm, batch)
+        hidden[batch.rows], words[batch.rows], means = run_batch(lm, batch, shared)
         asked.append(means)
         done += sum(1 for _ in batch.supervisions)
         if progress is not None:
             progress(done, total, "LM pass")
-    tokens = sum(batch.tokens for batch in batches)
+    tokens = tokens_run(lm, batches, range(len(batches)))
     requests = _by_demonstration(batches, torch.cat(asked), demonstrations)
     return Features.from_columns(hidden, {**_targets(batches), "words": words}, requests=requests, tokens=tokens)
 
@@ -287,10 +294,14 @@ def _run(
     store: FeatureStore,
     progress: Progress | None,
 ) -> None:
+    if not share:
+        return
     total = sum(1 for i in share for _ in batches[i].supervisions)
     done = 0
+    # Of all batches, so that each gives the same numbers whichever are missing.
+    shared = shared_beginning(lm, batches)
     for i in share:
-        store.write(i, *run_batch(lm, batches[i]))
+        store.write(i, *run_batch(lm, batches[i], shared))
         done += sum(1 for _ in batches[i].supervisions)
         if progress is not None:
             progress(done, total, "LM pass")

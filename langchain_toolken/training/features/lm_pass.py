@@ -1,7 +1,8 @@
 """Run the demonstrations through the frozen LM in batches.
 
 The batches depend on the demonstrations alone, not on the number of processes or on where an earlier pass was
-interrupted, so that each batch always gives the same numbers.
+interrupted, so that each batch always gives the same numbers. What all prompts begin with (a chat template's system
+message) is run once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ from torch import Tensor
 
 from langchain_toolken.lm.fast_linear import fast_linear
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.lm.transformers_model import SharedBeginning, TransformersModel
 from langchain_toolken.training.features.supervision import Supervision
+
+# A shorter beginning is not worth a cache.
+_LEAST_SHARED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +86,47 @@ def plan_batches(supervisions: Sequence[Supervision], batch_tokens: int) -> list
     return batches
 
 
+def shared_length(lm: LanguageModel, batches: Sequence[PassBatch]) -> int:
+    """Count the tokens that all sequences of all batches begin with; 0 if they are too few to pay, or run each time.
+
+    At least one token of each sequence is left for its own batch.
+    """
+    sequences = [ids for batch in batches for ids in batch.sequences]
+    if len(sequences) < 2 or not isinstance(lm, TransformersModel):
+        return 0
+    first, last = min(sequences), max(sequences)  # what these two share, all share
+    most = min(map(len, sequences)) - 1
+    count = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), most)
+    count = min(count, most)
+    return count if count >= _LEAST_SHARED else 0
+
+
+def tokens_run(lm: LanguageModel, batches: Sequence[PassBatch], which: Sequence[int]) -> int:
+    """Count the tokens that go through the LM for some of the batches, what all sequences begin with once."""
+    sequences = sum(len(batches[i].sequences) for i in which)
+    return sum(batches[i].tokens for i in which) - shared_length(lm, batches) * max(0, sequences - 1)
+
+
 @torch.inference_mode()
-def run_batch(lm: LanguageModel, batch: PassBatch) -> tuple[Tensor, Tensor, Tensor]:
+def shared_beginning(lm: LanguageModel, batches: Sequence[PassBatch]) -> SharedBeginning | None:
+    """Run what all sequences of all batches begin with; None if that is too short to pay, or the LM can't go on."""
+    count = shared_length(lm, batches)
+    if not count or not isinstance(lm, TransformersModel):
+        return None
+    with fast_linear(lm.device):
+        return SharedBeginning.of(lm, batches[0].sequences[0][:count])
+
+
+@torch.inference_mode()
+def run_batch(
+    lm: LanguageModel, batch: PassBatch, shared: SharedBeginning | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Run a batch and return what training needs of its n positions and m demonstrations, on the CPU.
+
+    Args:
+        lm: The LM.
+        batch: The batch.
+        shared: What its sequences begin with.
 
     Returns:
         hidden: (n, d) in the LM's dtype, the input of the output head.
@@ -99,7 +142,11 @@ def run_batch(lm: LanguageModel, batch: PassBatch) -> tuple[Tensor, Tensor, Tens
         rows = [row for row, group in enumerate(batch.supervised) for one in group for _ in one.positions]
         positions = [position for one in batch.supervisions for position in one.positions]
         following = torch.tensor([word for one in batch.supervisions for word in one.words])
-        states, words = lm.read(input_ids, list(zip(rows, positions, strict=True)), following)
+        places = list(zip(rows, positions, strict=True))
+        if shared is not None and isinstance(lm, TransformersModel):
+            states, words = lm.read(input_ids, places, following, shared)
+        else:
+            states, words = lm.read(input_ids, places, following)
         asked = [(row, *one.request) for row, group in enumerate(batch.supervised) for one in group]
         requests = torch.stack([states[row, start:stop].float().mean(dim=0) for row, start, stop in asked])
         requests = requests.to(states.dtype).cpu()

@@ -9,8 +9,9 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
-from langchain_toolken.training.evidence.choose import calls_at_once, described_evidence, request_text
+from langchain_toolken.training.evidence.choose import calls_at_once, request_text
 from langchain_toolken.training.fit import fit
+from langchain_toolken.training.fit_warnings import ToolkenFitWarning
 
 TEXT = "Q: How many pens?\nA: There are 2*3=6."
 INSIDE = Demonstration(text=TEXT, calls=(DemonstratedCall(start=TEXT.index("6"), tool="multiply"),))
@@ -39,15 +40,6 @@ def test_calls_inside_of_answers_are_not_at_once() -> None:
     assert calls_at_once([begins])
 
 
-@pytest.mark.parametrize("style", ["chat", "completion"])
-def test_descriptions_alone_tell_tools_apart_by_their_words(tiny_llama: LanguageModel, style: str) -> None:
-    evidence = described_evidence(tiny_llama, SPECS, style)  # type: ignore[arg-type]
-    assert evidence.gate is None
-    assert evidence.request_rows is not None
-    assert int(evidence.lexical_scores("a table for tomorrow in a restaurant", 2).argmax()) == 1
-    assert int(evidence.lexical_scores("the weather, please", 2).argmax()) == 0
-
-
 def demonstrations(count: int) -> list[Demonstration]:
     def call(tool: str, request: str) -> Demonstration:
         made = DemonstratedCall(start=0, tool=tool)
@@ -71,3 +63,20 @@ def test_a_fit_learns_when_and_which_from_the_request(tiny_llama: LanguageModel)
     assert plain.toolkens.evidence is None
     assert plain.when is plain.which is None
     assert torch.equal(plain.toolkens.matrix, result.toolkens.matrix), "the rows are the papers' objective either way"
+
+
+def test_with_one_demonstration_a_tool_descriptions_count_as_another(tiny_llama: LanguageModel) -> None:
+    def fitted(last: str) -> torch.Tensor:
+        specs = [*SPECS, ToolSpec(name="song", description=last, json_schema={"type": "object", "properties": {}})]
+        given = [one for one in demonstrations(1) if one.calls]
+        with pytest.warns(ToolkenFitWarning, match="too little data|no demonstration"):
+            result = fit(tiny_llama, specs, given, style="chat", negatives="none")
+        assert result.which is not None
+        assert result.which.assumed
+        assert result.toolkens.evidence is not None
+        assert result.toolkens.evidence.request_rows is not None
+        return result.toolkens.evidence.request_rows[2]
+
+    row = fitted("Plays a song that somebody likes.")
+    assert row.norm() > 0, "no demonstration calls it"
+    assert not torch.equal(row, fitted("Paints a picture of a cow."))

@@ -79,3 +79,38 @@ def test_rows_for_requests_need_no_constant() -> None:
     mean = given.request.mean(dim=0)
     torch.testing.assert_close(rows @ mean, torch.zeros(TOOLS + 1), atol=1e-2, rtol=0)
     assert torch.equal(rows[TOOLS], torch.zeros(8)), "a tool without calls is as good as the average"
+
+
+def test_a_description_stands_for_a_tool_without_calls() -> None:
+    given = calls(apart=4.0)
+    assert given.request is not None
+    means = torch.stack([given.request[given.tool == k].mean(dim=0) for k in range(TOOLS)])
+    shown = given.tool != 3
+    # Descriptions differ from requests in their wording, all in the same way.
+    described = means + 5 * torch.randn(8, generator=torch.Generator().manual_seed(1))
+    rows = request_rows(given.request[shown], given.tool[shown], TOOLS, 1.0, described)
+    found = (given.request[~shown] @ rows.T).argmax(dim=1)
+    assert (found == 3).float().mean() > 0.9
+    without = request_rows(given.request[shown], given.tool[shown], TOOLS, 1.0)
+    assert not without[3].any()
+
+
+def test_plain_requests_show_which_directions_say_nothing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(TOOLS, 8, generator=generator)
+    loud = torch.zeros(8)
+    loud[0] = 20.0
+
+    def asked(tool: torch.Tensor) -> torch.Tensor:
+        chatter = torch.randn(len(tool), 1, generator=generator) * loud
+        return means[tool] + 0.3 * torch.randn(len(tool), 8, generator=generator) + chatter + 30.0
+
+    one_each, many = torch.arange(TOOLS), torch.arange(TOOLS).repeat(50)
+    request, further = asked(one_each), asked(many)
+    plain = torch.randn(200, 8, generator=generator) + torch.randn(200, 1, generator=generator) * loud + 30.0
+
+    def right(rows: torch.Tensor) -> float:
+        return float(((further @ rows.T).argmax(dim=1) == many).float().mean())
+
+    blind = right(request_rows(request, one_each, TOOLS, 0.1))
+    assert right(request_rows(request, one_each, TOOLS, 0.1, plain=plain)) > blind + 0.1

@@ -18,7 +18,7 @@ from langchain_toolken.prompts.format import Style
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.demonstrations.histories import history_demonstrations
 from langchain_toolken.training.features.compute import Features, compute_features
-from langchain_toolken.training.features.lm_pass import plan_batches, run_batch
+from langchain_toolken.training.features.lm_pass import plan_batches, run_batch, shared_beginning, tokens_run
 from langchain_toolken.training.features.supervision import Supervision, supervise
 from tests.support.tiny import ARCHITECTURES, make_model
 
@@ -170,3 +170,26 @@ def test_the_weights_fingerprint_is_the_same_in_bfloat16_and_tells_bodies_apart(
     other = load_language_model(body, tokenizer=tokenizer)
     assert other.head_fingerprint == tiny_llama.head_fingerprint
     assert other.weights_fingerprint != tiny_llama.weights_fingerprint
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_what_all_prompts_begin_with_is_run_once(tiny_lm: Callable[..., LanguageModel], architecture: str) -> None:
+    lm = tiny_lm(architecture)
+    texts = [f"Q: {'the same beginning ' * 3}and then {i}?\nA: It is {i}." for i in range(6)]
+    given = [Demonstration(text=t, calls=(DemonstratedCall(start=len(t) - 1, tool="add"),)) for t in texts]
+    supervisions, _ = supervise(lm, given, NAMES, "completion")
+    batches = plan_batches(supervisions, 100)
+    shared = shared_beginning(lm, batches)
+    assert shared is not None
+    assert len(shared) >= 8
+    whole = sum(batch.tokens for batch in batches)
+    assert tokens_run(lm, batches, range(len(batches))) == whole - 5 * len(shared)
+    for batch in batches:
+        for with_it, without in zip(run_batch(lm, batch, shared), run_batch(lm, batch), strict=True):
+            torch.testing.assert_close(with_it, without, atol=1e-4, rtol=1e-4)
+
+
+def test_prompts_with_nothing_in_common_share_nothing(tiny_llama: LanguageModel) -> None:
+    given = [Demonstration(text=f"{i}+{i}={2 * i}", calls=()) for i in range(3, 9)]
+    supervisions, _ = supervise(tiny_llama, given, NAMES, "completion")
+    assert shared_beginning(tiny_llama, plan_batches(supervisions, 100)) is None

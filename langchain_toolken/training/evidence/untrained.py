@@ -1,0 +1,136 @@
+"""Toolkens and evidence for tools of which nothing but names and descriptions is known.
+
+At the place of a call the mean state is 0.95 of each state's norm, so that an untrained row's score is mostly its
+accidental product with that mean. Untrained rows are therefore *levelled*: centred over the tools, and without their
+component along it. Descriptions put as requests say the rest: what their states and words have in common with a
+request's, and how they differ from plain requests, which says when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.prompts.format import Style
+from langchain_toolken.toolkens.evidence import Evidence
+from langchain_toolken.toolkens.priors import PriorConfig
+from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.training.evidence.described import Described, described_states
+from langchain_toolken.training.evidence.gate import GateChoice, choose_gate, described_calls, plain_positions
+from langchain_toolken.training.evidence.which import Calls, assumed_which, request_rows
+from langchain_toolken.training.features.compute import Features
+from langchain_toolken.training.negatives import negative_features
+from langchain_toolken.training.options import AUTO_PRIORS, FitOptions
+
+_RIDGE = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Untrained:
+    """What a set without demonstrations is made of.
+
+    Attributes:
+        prior: What the rows are made of, for the provenance.
+        rows: (K, d): levelled ones if a gate says when; else the prior itself, which compares with words.
+        evidence: When and which; None if it was not asked for.
+        when: How the gate was chosen; None without one.
+    """
+
+    prior: str
+    rows: Tensor
+    evidence: Evidence | None
+    when: GateChoice | None = None
+
+
+def levelled(rows: Tensor, states: Tensor) -> Tensor:
+    """Centre rows (K, d) over the tools, scale each to length 1, and take out the mean direction of states (n, d)."""
+    axis = normalize(states.mean(dim=0), dim=0)
+    centred = normalize(rows - rows.mean(dim=0), dim=1)
+    return centred - (centred @ axis)[:, None] * axis
+
+
+def untrained_priors(options: FitOptions, style: Style) -> tuple[PriorConfig, ...]:
+    """Return the kinds of prior for `untrained`: where words compete with it, and the best one levelled."""
+    raw = options.priors[0]
+    return (raw, AUTO_PRIORS[1]) if options.prior == "auto" and _gated(options, style) else (raw,)
+
+
+def _gated(options: FitOptions, style: Style) -> bool:
+    # In completion style calls come inside of answers, of which nothing is known.
+    return options.evidence and options.gate and options.bias == "auto" and style == "chat"
+
+
+def untrained(
+    lm: LanguageModel, specs: Sequence[ToolSpec], priors: Mapping[str, Tensor], style: Style, options: FitOptions
+) -> Untrained:
+    """Make rows and evidence from priors (K, d) and the descriptions, as far as the options ask for it.
+
+    A gate is for chat style: there a call comes straight after its request, as the descriptions put as requests show
+    it.
+
+    Args:
+        lm: The LM.
+        specs: The K tools.
+        priors: Those of `untrained_priors`, by name.
+        style: How requests are laid out.
+        options: The fit's options.
+    """
+    name, prior = next(iter(priors.items()))
+    if not options.evidence:
+        return Untrained(name, prior, None)
+    folder, progress = options.features_dir, options.progress
+    described = described_states(lm, specs, style, folder=folder, progress=progress)
+    plain = when = None
+    if _gated(options, style):
+        plain = negative_features(lm, options.negatives, style, folder=folder, progress=progress)
+    if plain is not None:
+        when = choose_gate(
+            described_calls(described, 0).join(plain_positions(plain, len(specs))),
+            options.max_false_call_rate,
+            options.seed,
+        )
+    gate = None if when is None else when.gate
+    said = described.means(len(specs))
+    calls = Calls(
+        tool=said.tool,
+        request=said.requests,
+        texts=tuple(spec.description or spec.name for spec in specs),
+        demonstration=said.tool,
+        fold=torch.zeros_like(said.tool),
+        logits=None,
+        keep_texts=False,
+        plain=None if plain is None else plain.requests,
+    )
+    if gate is None:
+        return Untrained(name, prior, assumed_which(calls, specs).evidence)
+    name, prior = list(priors.items())[-1]
+    rows = _rows(prior, said, plain)
+    evidence = assumed_which(calls, specs, said.states @ rows.T).evidence
+    return Untrained(f"{name}, levelled", rows, replace(evidence, gate=gate), when)
+
+
+def _rows(prior: Tensor, said: Described, plain: Features | None) -> Tensor:
+    """Add the levelled prior and rows for the descriptions' last states, as long together as the prior's rows."""
+    first = None if plain is None else plain.hidden[_beginnings(plain)]
+    shown = request_rows(said.states, said.tool, len(prior), _RIDGE, plain=first)
+    parts = [levelled(prior, said.states), shown]
+    rows = torch.stack([part / _spread(said.states @ part.T) for part in parts]).sum(dim=0)
+    scaled: Tensor = rows * (prior.norm(dim=1).mean() / rows.norm(dim=1).mean())
+    return scaled
+
+
+def _spread(scores: Tensor) -> Tensor:
+    return (scores - scores.mean(dim=1, keepdim=True))[~torch.eye(len(scores), dtype=torch.bool)].std().clamp_min(1e-6)
+
+
+def _beginnings(features: Features) -> Tensor:
+    """Return where each answer begins: the first position of each demonstration."""
+    number = features.demonstration
+    starts: Tensor = torch.cat([torch.ones(1, dtype=torch.bool), number[1:] != number[:-1]])
+    places: Tensor = starts.nonzero()[:, 0]
+    return places
