@@ -7,6 +7,7 @@ import typer
 from langchain_toolken.cli.chat import chat
 from langchain_toolken.cli.demo import demo
 from langchain_toolken.cli.errors import Commands
+from langchain_toolken.cli.export import export
 from langchain_toolken.cli.fit import fit
 from langchain_toolken.cli.inspect import inspect
 from langchain_toolken.cli.serve import serve
@@ -20,5 +21,5 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for command in (demo, fit, sync, chat, inspect, why, serve):
+for command in (demo, fit, sync, chat, inspect, why, serve, export):
     app.command()(command)
