@@ -14,8 +14,8 @@ from langchain_toolken.decoding.engine import Engine
 from langchain_toolken.decoding.local.engine import local_engine
 from langchain_toolken.decoding.local.shared import shared_engine
 from langchain_toolken.errors import ToolkenError
-from langchain_toolken.lm.identity import LMIdentity
-from langchain_toolken.lm.load import Backend, load_language_model
+from langchain_toolken.lm.identity import Backend, LMIdentity
+from langchain_toolken.lm.load import load_language_model
 
 
 class LoadingSettings(BaseModel):

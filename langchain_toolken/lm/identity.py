@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from transformers import PreTrainedTokenizerBase
 from langchain_toolken.lm.head import LogitTransform
 
 FINGERPRINT_ROWS = 64
+
+Backend: TypeAlias = Literal["transformers", "llama_cpp"]
+"""What runs an LM."""
 
 
 @dataclass(frozen=True)

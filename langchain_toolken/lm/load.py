@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 import transformers
@@ -17,6 +17,7 @@ from transformers.utils.hub import cached_file, has_file
 
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.lm.head import LogitTransform, ToolkenHead
+from langchain_toolken.lm.identity import Backend
 from langchain_toolken.lm.llama_cpp.library import INSTALL, is_installed, library
 from langchain_toolken.lm.llama_cpp.model import LlamaCppModel
 from langchain_toolken.lm.llama_cpp.probe import probe as probe_llama_cpp
@@ -31,7 +32,6 @@ from langchain_toolken.lm.transformers_model import TransformersModel
 if TYPE_CHECKING:
     from peft import PeftModel
 
-Backend: TypeAlias = Literal["transformers", "llama_cpp"]
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "float": "float32"}
 
 

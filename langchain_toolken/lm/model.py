@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.lm.head import ToolkenHead
-from langchain_toolken.lm.identity import LMIdentity
+from langchain_toolken.lm.identity import Backend, LMIdentity
 
 
 class UnsupportedModelError(ToolkenError, ValueError):
@@ -32,6 +32,16 @@ class LanguageModel(Protocol):
     @property
     def model_id(self) -> str:
         """The name it was loaded by ("nano", a folder, a file, a Hub id), for messages and provenance."""
+        ...
+
+    @property
+    def backend(self) -> Backend:
+        """What runs it."""
+        ...
+
+    @property
+    def sketch(self) -> tuple[float, ...]:
+        """A sketch of its hidden states; see `lm.sketch`."""
         ...
 
     @property

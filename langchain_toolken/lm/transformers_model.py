@@ -15,8 +15,9 @@ from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from langchain_toolken.lm.head import ToolkenHead, WordLogits
-from langchain_toolken.lm.identity import FINGERPRINT_ROWS, LMIdentity, head_fingerprint, tokenizer_fingerprint
+from langchain_toolken.lm.identity import FINGERPRINT_ROWS, Backend, LMIdentity, head_fingerprint, tokenizer_fingerprint
 from langchain_toolken.lm.model import UnsupportedModelError
+from langchain_toolken.lm.sketch import sketch_of, sketched_ids
 
 # Word logits in memory at once (4 MB in float32). Elements, not rows: vocabularies have 6,000 to 256,000 words.
 _LOGIT_ELEMENTS = 1 << 20
@@ -39,6 +40,18 @@ class TransformersModel:
     model_id: str
     revision: str | None
     head: ToolkenHead
+
+    @property
+    def backend(self) -> Backend:
+        """Transformers."""
+        return "transformers"
+
+    @cached_property
+    def sketch(self) -> tuple[float, ...]:
+        """See `lm.sketch`."""
+        with torch.inference_mode():
+            ids = sketched_ids(self.vocab_size).to(self.device)
+            return sketch_of(self._decoded(input_ids=ids, use_cache=False)[0])
 
     @property
     def device(self) -> torch.device:
@@ -165,15 +178,17 @@ class TransformersModel:
                 )
             else:
                 position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -width:]
-        model: Any = self.model  # transformers leaves get_decoder and others untyped
-        output = model.get_decoder()(
+        return self._decoded(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=cache,
             use_cache=cache is not None,
         )
-        hidden: Tensor = output.last_hidden_state
+
+    def _decoded(self, **given: Any) -> Tensor:
+        model: Any = self.model  # transformers leaves get_decoder and others untyped
+        hidden: Tensor = model.get_decoder()(**given).last_hidden_state
         return hidden
 
     def read(

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from langchain_toolken._version import __version__
-from langchain_toolken.lm.identity import LMIdentity
+from langchain_toolken.lm.identity import Backend, LMIdentity
 from langchain_toolken.prompts.format import Reinjection, Style
 
 
@@ -31,6 +31,9 @@ class Provenance(BaseModel):
         reinjection: How results are put back in the demonstrations, which is how they should be put back later; None if
             the demonstrations don't tell, as in sets of earlier versions.
         added: How the rows of tools added after the fit were made, by tool name ("prior …", "mapped …", "update …").
+        backend: What ran the LM in the fit.
+        sketch: A sketch of the hidden states that the toolkens were fitted on (`lm.sketch`); empty for rows that were
+            not fitted, and for sets of earlier versions.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -48,6 +51,8 @@ class Provenance(BaseModel):
     package_version: str
     reinjection: Reinjection | None = None
     added: dict[str, str] = {}
+    backend: Backend = "transformers"
+    sketch: tuple[float, ...] = ()
 
     @classmethod
     def of(
@@ -61,6 +66,8 @@ class Provenance(BaseModel):
         tool_positions: int = 0,
         word_positions: int = 0,
         reinjection: Reinjection | None = None,
+        backend: Backend = "transformers",
+        sketch: tuple[float, ...] = (),
     ) -> Self:
         """Make the provenance of toolkens for `lm`, by this version. The defaults are those of untrained rows."""
         return cls(
@@ -76,6 +83,8 @@ class Provenance(BaseModel):
             word_positions=word_positions,
             package_version=__version__,
             reinjection=reinjection,
+            backend=backend,
+            sketch=sketch,
         )
 
     def merged(self, other: Provenance) -> Provenance:

@@ -66,6 +66,8 @@ def toolken_set(
             tool_positions=features.tool_positions if features else 0,
             word_positions=features.word_positions if features else 0,
             reinjection=reinjection,
+            backend=lm.backend,
+            sketch=() if features is None else lm.sketch,
         ),
     )
 

@@ -25,6 +25,7 @@ from langchain_toolken.decoding.local.completer import Completer
 from langchain_toolken.decoding.local.grammar import ArgumentGrammars
 from langchain_toolken.decoding.local.job import Job
 from langchain_toolken.decoding.local.llama_cpp_runner import LlamaCppRunner
+from langchain_toolken.decoding.local.other_backend import check_backend
 from langchain_toolken.decoding.local.placed_toolkens import PlacedEvidence, PlacedToolkens
 from langchain_toolken.decoding.local.reasoner import Reasoner
 from langchain_toolken.decoding.local.result_guard import ResultGuard
@@ -199,13 +200,14 @@ class LocalEngine:
             None without toolkens.
 
         Raises:
-            ToolkenSetError: The toolkens were made for another LM.
+            ToolkenSetError: The toolkens were made for another LM, or for very different states of it.
         """
         if toolkens is None or not len(toolkens):
             return None
         last = self._last_placed
         if last is None or last[0] is not toolkens:
             toolkens.check_fits(self.lm.identity)
+            check_backend(toolkens.provenance, self.lm)
             device = self.lm.head_device
             # Only the last set is kept: the next call most likely brings the same one.
             last = self._last_placed = (

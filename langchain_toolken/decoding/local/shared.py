@@ -8,7 +8,8 @@ from collections import OrderedDict
 from typing import Any
 
 from langchain_toolken.decoding.local.engine import LocalEngine, local_engine
-from langchain_toolken.lm.load import Backend, load_language_model
+from langchain_toolken.lm.identity import Backend
+from langchain_toolken.lm.load import load_language_model
 
 _ENGINES = threading.Lock()
 _KEPT = 4

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,9 @@ class GgufFile:
     Args:
         path: The file.
 
+    Attributes:
+        transform: What the LM does to its word logits after the head.
+
     Raises:
         UnsupportedModelError: The file is damaged or cut off.
     """
@@ -31,34 +36,23 @@ class GgufFile:
     def __init__(self, path: Path) -> None:
         from gguf import GGUFReader
 
-        self.path = path
         try:
-            self._reader = GGUFReader(path)
+            reader = GGUFReader(path)
         except Exception as error:
             raise UnsupportedModelError(
                 f"{path} can't be read as a GGUF file ({type(error).__name__}: {error}): it did not arrive whole, or "
                 "is damaged. Fetch it again"
             ) from error
-        self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
+        # The reader itself is not kept: it holds every word of the vocabulary twice.
+        self._tensors = {tensor.name: _Packed(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
         if _EMBEDDINGS not in self._tensors:
             raise UnsupportedModelError(f"{path} holds no {_EMBEDDINGS}: it is not a whole language model")
 
-    @property
-    def architecture(self) -> str:
-        """The architecture's name, such as "llama"."""
-        return str(self._value("general.architecture", ""))
+        def value(key: str) -> Any:
+            field = reader.fields.get(key)
+            return None if field is None else field.contents()
 
-    @cached_property
-    def transform(self) -> LogitTransform:
-        """What the LM does to its word logits after the head."""
-        scale = self._value(f"{self.architecture}.logit_scale", None)
-        softcap = self._value(f"{self.architecture}.final_logit_softcapping", None)
-        divides = self.architecture.startswith("granite")
-        return LogitTransform(
-            multiply=1.0 if scale is None or divides else float(scale),
-            divide=float(scale) if scale is not None and divides else 1.0,
-            softcap=None if softcap is None else float(softcap),
-        )
+        self.transform = _transform(str(value("general.architecture") or ""), value)
 
     def head_rows(self, rows: list[int] | None = None) -> Tensor:
         """Return rows (n, d) of the output head, float32; None for all."""
@@ -75,7 +69,7 @@ class GgufFile:
         for name, tensor in sorted(self._tensors.items()):
             content = tensor.data.reshape(-1).view("uint8")
             places = [i * (len(content) - 1) // (_SAMPLED - 1) for i in range(_SAMPLED)]
-            digest.update(json.dumps([name, [int(n) for n in tensor.shape], int(tensor.tensor_type)]).encode())
+            digest.update(json.dumps([name, [*tensor.data.shape], int(tensor.type)]).encode())
             digest.update(content[places].tobytes())
         return digest.hexdigest()
 
@@ -84,8 +78,22 @@ class GgufFile:
 
         tensor = self._tensors[name]
         packed = tensor.data if rows is None else tensor.data[rows]
-        return torch.from_numpy(dequantize(packed, tensor.tensor_type).astype("float32", copy=True))
+        return torch.from_numpy(dequantize(packed, tensor.type).astype("float32", copy=True))
 
-    def _value(self, key: str, default: Any) -> Any:
-        field = self._reader.fields.get(key)
-        return default if field is None else field.contents()
+
+@dataclass(frozen=True, eq=False)
+class _Packed:
+    """A tensor's bytes in the file, row by row, and how they are packed."""
+
+    data: Any
+    type: Any
+
+
+def _transform(architecture: str, value: Callable[[str], Any]) -> LogitTransform:
+    scale, softcap = (value(f"{architecture}.{name}") for name in ("logit_scale", "final_logit_softcapping"))
+    divides = architecture.startswith("granite")
+    return LogitTransform(
+        multiply=1.0 if scale is None or divides else float(scale),
+        divide=float(scale) if scale is not None and divides else 1.0,
+        softcap=None if softcap is None else float(softcap),
+    )

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from langchain_toolken.lm.head import LogitTransform, ToolkenHead, WordLogits
-from langchain_toolken.lm.identity import LMIdentity, head_fingerprint, tokenizer_fingerprint
+from langchain_toolken.lm.identity import Backend, LMIdentity, head_fingerprint, tokenizer_fingerprint
 from langchain_toolken.lm.llama_cpp.gguf_file import GgufFile
 from langchain_toolken.lm.llama_cpp.library import Context, library, load_weights
 from langchain_toolken.lm.llama_cpp.settings import LlamaCppSettings
 from langchain_toolken.lm.model import UnsupportedModelError
+from langchain_toolken.lm.sketch import sketch_of, sketched_ids
 
 
 class LlamaCppModel:
@@ -55,6 +56,18 @@ class LlamaCppModel:
     def revision(self) -> str | None:
         """None: files have no revisions."""
         return None
+
+    @property
+    def backend(self) -> Backend:
+        """llama.cpp."""
+        return "llama_cpp"
+
+    @cached_property
+    def sketch(self) -> tuple[float, ...]:
+        """See `lm.sketch`."""
+        ids = sketched_ids(self.vocab_size)[0].tolist()
+        states, _ = self.context(1, cells=256).states([(0, ids, 0)])
+        return sketch_of(states)
 
     @property
     def device(self) -> torch.device:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from langchain_toolken.errors import ToolkenError
@@ -37,7 +37,8 @@ class LlamaCppSettings(BaseModel):
             what texts share counts once. No text may be longer. None takes what the LM was made for, at most
             `MOST_CELLS`.
         n_gpu_layers: How many layers run on the GPU; -1 for all. Without effect where llama.cpp was built for CPUs.
-        n_threads: Threads for one token a text; None takes one for each CPU that this process may use.
+        n_threads: Threads for one token a text; None takes as many as torch, which heeds OMP_NUM_THREADS. More
+            than there are free CPUs make it many times slower.
         n_threads_batch: Threads for prompts; None takes `n_threads`.
         repack: Whether llama.cpp may lay weights out anew for the CPU, which is faster. None leaves it out where that
             would use AMX, since llama.cpp ends the process there if an old gcc compiled it.
@@ -80,8 +81,7 @@ class LlamaCppSettings(BaseModel):
 
     def of_context(self, params: Any) -> Any:
         """Set these settings in llama.cpp's parameters of a context."""
-        threads = self.n_threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        params.n_threads = threads or 1
+        params.n_threads = self.n_threads or torch.get_num_threads()
         params.n_threads_batch = self.n_threads_batch or params.n_threads
         params.flash_attn_type = -1 if self.flash_attn is None else int(self.flash_attn)
         params.type_k, params.type_v = _TYPES[self.type_k], _TYPES[self.type_v]
