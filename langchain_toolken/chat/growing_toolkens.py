@@ -80,7 +80,8 @@ class GrowingToolkens:
     def _without_outdated(self, tools: Sequence[ToolSpec]) -> ToolkenSet | None:
         if self._grown is None:
             return None
-        made = {spec.name: spec.description for spec in self._grown.specs if spec.name not in self.names}
+        given = frozenset(self.names)
+        made = {spec.name: spec.description for spec in self._grown.specs if spec.name not in given}
         outdated = [spec.name for spec in tools if made.get(spec.name, spec.description) != spec.description]
         return self._grown.remove(outdated) if outdated else self._grown
 

@@ -88,9 +88,8 @@ def _show(console: Console, said: Explanation) -> None:
         ("answer without calls", "".join(one.text for one in said.places).replace("\n", " ").strip()),
         ("prompt", f"{said.prompt_tokens} tokens" + _saved(said)),
     ]
-    for point in said.points:
-        fires_there = any(one.margin > point.margin for one in said.places)
-        facts.append((f"  at {point.false_calls:.0%} false calls", "fires" if fires_there else "nothing fires"))
+    if said.points:
+        facts.append(("operating points", _points(said)))
     console.print(facts_table(facts))
     scores = table("tool", "P", "share", "score", "parts", title="likeliest tools, and the parts of their scores")
     for one in place.tools:
@@ -122,6 +121,14 @@ def _show_why_not(console: Console, said: Explanation, told: WhyNot) -> None:
         facts.append((f"nearest of {told.tool}", "the set keeps no demonstration of it"))
     console.print(shown(f"why not {told.tool}", style="bold"))
     console.print(facts_table(facts))
+
+
+def _points(said: Explanation) -> str:
+    highest = max(place.margin for place in said.places)
+    fires = [point.false_calls for point in said.points if highest > point.margin]
+    if not fires:
+        return f"nothing fires even at {said.points[-1].false_calls:.0%} false calls (held-out requests without a call)"
+    return f"fires where {min(fires):.0%} or more of held-out requests without a call may get one"
 
 
 def _needed(said: Explanation, told: WhyNot) -> str:

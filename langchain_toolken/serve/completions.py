@@ -20,7 +20,6 @@ from langchain_core.runnables import Runnable
 
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.decoding.cancellation import in_thread
-from langchain_toolken.prompts.tool_cards import openai_tool
 from langchain_toolken.serve.conversion import (
     call_settings,
     langchain_messages,
@@ -40,7 +39,7 @@ from langchain_toolken.serve.protocol import (
     Tool,
 )
 from langchain_toolken.toolkens.set import ToolkenSet
-from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.tools.spec import ToolSpec, tool_specs
 from langchain_toolken.training.report.records import Confusion
 
 MOST_NEW_TOOLS = 512
@@ -155,16 +154,24 @@ def _bound(served: Served, body: ChatRequest) -> tuple[Runnable[LanguageModelInp
             param="model",
         )
     messages = langchain_messages(body.messages)
-    if body.tools is not None:
-        tools = [tool_of(tool, served.specs.get(tool.function.name)) for tool in _known(served, body.tools)]
-    elif served.policy.without_tools == "all":
-        tools = [openai_tool(spec) for spec in served.toolkens.specs]
-    else:
-        tools = []
     settings = call_settings(body)
-    if not tools and body.tool_choice in (None, "auto", "none"):
-        return served.chat.bind(**settings), messages
-    return served.chat.bind_tools(tools, tool_choice=body.tool_choice, **settings), messages
+    if tools := _tools(served, body):
+        settings["tools"] = tools
+    if body.tool_choice is not None:
+        settings["tool_choice"] = body.tool_choice
+    return served.chat.bind(**settings), messages
+
+
+def _tools(served: Served, body: ChatRequest) -> Sequence[ToolSpec]:
+    """Return the tools that a request may call.
+
+    Raises:
+        ToolError: One of its tools can't be called, or two have one name.
+        RequestError: See `_known`.
+    """
+    if body.tools is not None:
+        return tool_specs(tool_of(tool, served.specs.get(tool.function.name)) for tool in _known(served, body.tools))
+    return served.toolkens.specs if served.policy.without_tools == "all" else ()
 
 
 def _known(served: Served, tools: Sequence[Tool]) -> Sequence[Tool]:

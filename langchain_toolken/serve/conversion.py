@@ -7,7 +7,8 @@ no JSON, which an answer that was cut off has and which clients send back; and t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_messages
@@ -15,10 +16,11 @@ from langchain_core.messages.tool import invalid_tool_call
 from langchain_core.messages.utils import convert_to_openai_messages
 
 from langchain_toolken.prompts.thoughts import OPEN_KEY, THOUGHT_KEY
-from langchain_toolken.prompts.tool_cards import openai_tool
 from langchain_toolken.serve.errors import RequestError
 from langchain_toolken.serve.protocol import ChatRequest, Message, Tool, ToolCall, Usage
 from langchain_toolken.tools.spec import ToolSpec, tool_spec
+
+_KEPT_LENGTH = 8_000  # characters; a tool with a longer schema is read anew each time
 
 
 def langchain_messages(messages: Sequence[Message]) -> list[BaseMessage]:
@@ -55,21 +57,27 @@ def langchain_messages(messages: Sequence[Message]) -> list[BaseMessage]:
     return found
 
 
-def tool_of(tool: Tool, known: ToolSpec | None) -> dict[str, Any]:
-    """Return a tool to bind. What the request does not say of it is taken from the toolken set.
+def tool_of(tool: Tool, known: ToolSpec | None) -> ToolSpec:
+    """Read a tool. What the request does not say of it is taken from the toolken set.
 
     Raises:
         ToolError: It is no tool that can be called.
     """
     function = tool.function
     if known is not None and function.description is None and function.parameters is None:
-        return openai_tool(known)
+        return known
     described = function.description or (known.description if known is not None else "")
-    parameters = function.parameters
+    parameters: Mapping[str, Any] | None = function.parameters
     if parameters is None:
         parameters = known.json_schema if known is not None else {"type": "object", "properties": {}}
-    spec = tool_spec({"name": function.name, "description": described, "parameters": parameters})
-    return openai_tool(spec)
+    schema = json.dumps(parameters)
+    return (_read if len(schema) <= _KEPT_LENGTH else _read.__wrapped__)(function.name, described, schema)
+
+
+# Agents send the same tools with every request, and reading a thousand takes longer than answering.
+@lru_cache(maxsize=8192)
+def _read(name: str, description: str, schema: str) -> ToolSpec:
+    return tool_spec({"name": name, "description": description, "parameters": json.loads(schema)})
 
 
 def call_settings(body: ChatRequest) -> dict[str, Any]:
