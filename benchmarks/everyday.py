@@ -4,6 +4,7 @@
     python benchmarks/everyday.py --model MODEL --demonstrations-per-tool 3
     python benchmarks/everyday.py --model MODEL --split dev --show 30
     python benchmarks/everyday.py --model MODEL --tool-mode prompt      # the LM reads all tools, no toolkens
+    python benchmarks/everyday.py --model MODEL --parallel              # several calls in one answer
 
 By default there are 72 demonstrations with a call, six for each tool, and 20 chats without one.
 
@@ -75,7 +76,8 @@ def grade_first(message: AIMessage, request: Request) -> str:
 
 def grade_two(messages: Sequence[BaseMessage], request: Request) -> str:
     """Tell whether both calls were made and nothing else was called."""
-    calls = [m for m in messages if isinstance(m, AIMessage) and m.tool_calls]
+    made = [call for message in messages if isinstance(message, AIMessage) for call in message.tool_calls]
+    calls = [AIMessage("", tool_calls=[call]) for call in made]
     left = list(request.expected)
     for message in calls:
         right = next((one for one in left if grade_call(message, one, TOOLS) == "right"), None)
@@ -182,6 +184,7 @@ def main(
     demonstrations_per_tool: Annotated[str, typer.Option(help="How many of each tool: a number, or all (6).")] = "all",
     no_call: Annotated[int, typer.Option(help="Demonstrations without a call, at most 20.")] = 20,
     tool_mode: Annotated[Mode, typer.Option(help="prompt: the tools in the prompt, no toolkens.")] = Mode.toolken,
+    parallel: Annotated[bool, typer.Option(help="Several calls in one answer (parallel_tool_calls).")] = False,
     split: Annotated[str, typer.Option(help="dev or test. Choose settings by dev only.")] = "test",
     seed: Annotated[int, typer.Option(help="Seed of the fit, and of which demonstrations are drawn.")] = 0,
     dtype: Annotated[str, typer.Option(help="The weights' dtype.")] = "float32",
@@ -209,7 +212,12 @@ def main(
             fitted.save(toolkens := Path(folder) / "toolkens")
         fit_seconds = time.perf_counter() - began
         chat = ToolkenChat(
-            model=model, dtype=dtype, toolkens=toolkens, tool_mode=tool_mode.value, max_tokens=max_tokens
+            model=model,
+            dtype=dtype,
+            toolkens=toolkens,
+            tool_mode=tool_mode.value,
+            max_tokens=max_tokens,
+            parallel_tool_calls=parallel,
         )
         session = Session(chat, progress, batch_size)
         free = session.ask("calls", calls)
@@ -237,6 +245,7 @@ def main(
     settings = {
         "model": model,
         "tool_mode": tool_mode.value,
+        "parallel": parallel,
         "split": split,
         "seed": seed,
         "dtype": dtype,

@@ -26,7 +26,9 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.tools import BaseTool
 
 Kind = Literal["call", "plain", "follow-up", "two"]
-Outcome = Literal["right", "no call", "cut off", "wrong tool", "wrong value", "missing argument", "extra argument"]
+Outcome = Literal[
+    "right", "no call", "cut off", "wrong tool", "wrong value", "missing argument", "extra argument", "second call"
+]
 
 HERE = Path(__file__).parent
 
@@ -103,6 +105,8 @@ def grade_call(given: AIMessage, expected: ExpectedCall, tools: Sequence[BaseToo
         return "no call"
     if calls[0]["name"] != expected.tool:
         return "wrong tool"
+    if len(calls) > 1:
+        return "second call"
     if not given.tool_calls:
         return "cut off"
     call = given.tool_calls[0]

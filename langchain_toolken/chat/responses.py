@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
+from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata, add_usage
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 
 from langchain_toolken.chat.answers import Answer, Thought
 from langchain_toolken.chat.calls import DecodedCall
+from langchain_toolken.chat.parts import PartCall
 from langchain_toolken.decoding.engine import Completion, Judgement, Reasoning, TokenLogprob
 from langchain_toolken.prompts.thoughts import OPEN_KEY, THOUGHT_KEY
 
@@ -63,6 +65,26 @@ def response(answer: Answer, reasoning: Reasoning, call: DecodedCall | None, mod
     )
 
 
+def with_further_calls(message: AIMessage, further: Sequence[AIMessage], parts: Sequence[PartCall]) -> AIMessage:
+    """Return a message with the calls of further ones, their cost, and which parts of the request they answer."""
+    every = [message, *further]
+    usages = [each.usage_metadata for each in every if each.usage_metadata is not None]
+    called = [{"name": each.tool.tool, "probability": each.tool.probability, "part": each.text} for each in parts]
+    cut = next((each for each in every if each.response_metadata["finish_reason"] == "length"), message)
+    return message.model_copy(
+        update={
+            "tool_calls": [call for each in every for call in each.tool_calls],
+            "invalid_tool_calls": [call for each in every for call in each.invalid_tool_calls],
+            "usage_metadata": reduce(add_usage, usages),
+            "response_metadata": {
+                **message.response_metadata,
+                "finish_reason": cut.response_metadata["finish_reason"],
+                "parallel": called,
+            },
+        }
+    )
+
+
 def schema_response(completion: Completion, model_name: str) -> AIMessage:
     """Build the AIMessage of an answer that was decoded under a schema. Its text is the JSON."""
     return AIMessage(
@@ -81,16 +103,16 @@ def chunk_of(piece: str | Thought) -> AIMessageChunk:
 
 def closing_chunks(message: AIMessage) -> Iterator[AIMessageChunk]:
     """Yield what follows the text when `message` is streamed: its calls, then its usage and metadata."""
-    for call in message.tool_calls:
+    for number, call in enumerate(message.tool_calls):
         arguments = json.dumps(call["args"], ensure_ascii=False)
-        chunk = tool_call_chunk(name=call["name"], args=arguments, id=call["id"], index=0)
+        chunk = tool_call_chunk(name=call["name"], args=arguments, id=call["id"], index=number)
         yield AIMessageChunk(content="", tool_call_chunks=[chunk])
-    for cut in message.invalid_tool_calls:
+    for number, cut in enumerate(message.invalid_tool_calls, start=len(message.tool_calls)):
         # LangChain parses merged chunks leniently and would complete cut-off JSON into a call that the LM never
         # finished. As a JSON string without its closing quote it stays an invalid call, both there and in
         # stream_events(version="v3"), which takes all valid JSON for a call.
         unfinished = json.dumps(cut["args"]).removesuffix('"')
-        chunk = tool_call_chunk(name=cut["name"], args=unfinished, id=cut["id"], index=0)
+        chunk = tool_call_chunk(name=cut["name"], args=unfinished, id=cut["id"], index=number)
         yield AIMessageChunk(content="", tool_call_chunks=[chunk])
     left_open = {OPEN_KEY: True} if message.additional_kwargs.get(OPEN_KEY) else {}
     yield AIMessageChunk(

@@ -53,6 +53,9 @@ class GenerationSettings(BaseModel):
         backtrace: How many runners-up are tried, one after the other, if a call's arguments are cut off or fail the
             tool's own pydantic model. 0 (the default) reports the failed call and calls no other tool, because that one
             might do something that nobody wanted.
+        parallel_tool_calls: Make several calls in one message, where parts of the user's message ask for different
+            tools (`chat.parts`). It needs toolkens with a gate and results as tool messages (reinjection "turn"), and
+            reads messages of several parts once more. False (the default) makes one call at a time.
     """
 
     temperature: float = Field(default=0.0, ge=0)
@@ -68,6 +71,7 @@ class GenerationSettings(BaseModel):
     rerank_margin: float = Field(default=DEFAULT_MARGIN, ge=0, le=1)
     rerank_k: int = Field(default=MOST_CANDIDATES, ge=2, le=MOST_CANDIDATES)
     backtrace: int = Field(default=0, ge=0, lt=MOST_CANDIDATES)
+    parallel_tool_calls: bool = False
 
 
 GENERATION_FIELDS = tuple(GenerationSettings.model_fields)
@@ -77,8 +81,8 @@ _NONE_IS_A_VALUE = frozenset({"seed", "top_logprobs", "rerank"})
 
 _UNDERSTOOD = frozenset(GENERATION_FIELDS) | {
     *("tools", "tool_choice", "response_format", "argument_models", "model"),
-    # True of every call anyway: arguments match their schema, calls come one at a time, streams report their usage.
-    *("strict", "parallel_tool_calls", "stream_usage", "ls_structured_output_format"),
+    # True of every call anyway: arguments match their schema, streams report their usage.
+    *("strict", "stream_usage", "ls_structured_output_format"),
 }
 
 OF_HOSTED_MODELS = frozenset({"api_key", "base_url", "max_retries", "streaming", "timeout"})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
@@ -25,9 +25,10 @@ from langchain_toolken.chat.answers import (
     with_count,
 )
 from langchain_toolken.chat.backtracing import Validators, decode_first_valid
-from langchain_toolken.chat.calls import Prompt, decode_call, only_call, prompt_for, with_name
+from langchain_toolken.chat.calls import DecodedCall, Prompt, decode_call, only_call, prompt_for, with_name
+from langchain_toolken.chat.parts import PartCall, calls_of, parts_of
 from langchain_toolken.chat.repeats import RepeatGuard, answered_calls
-from langchain_toolken.chat.responses import chunk_of, closing_chunks, response, schema_response
+from langchain_toolken.chat.responses import chunk_of, closing_chunks, response, schema_response, with_further_calls
 from langchain_toolken.chat.settings import (
     CallOptions,
     GenerationSettings,
@@ -38,6 +39,7 @@ from langchain_toolken.chat.settings import (
 )
 from langchain_toolken.decoding.engine import Candidate, DecodingRequest, Engine, Reasoning, check_room
 from langchain_toolken.errors import ToolkenError
+from langchain_toolken.prompts.call_cards import Asked
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.handoffs import without_handoffs
@@ -204,21 +206,61 @@ def complete(turn: LaidOutTurn, reasoning: Reasoning, validators: Validators | N
         reasoning: What `reason` returned.
         validators: Pydantic models that arguments must pass.
     """
-    engine, generation = turn.setup.engine, turn.setup.generation
-    answer, call = answer_to(turn, reasoning), None
-    if reasoning.trigger is not None:
-        reasoning, call = decode_first_valid(
-            engine,
-            turn.prompt.followed_by(answer.text),
-            reasoning,
-            turn.tools,
-            turn.setup.toolkens.given,
-            max_tokens=generation.max_argument_tokens,
-            budget=generation.max_tokens - len(reasoning.token_ids),
-            runners_up=generation.backtrace,
-            validators=validators,
-        )
-    return response(answer, reasoning, call, engine.model_id)
+    model_id, answer = turn.setup.engine.model_id, answer_to(turn, reasoning)
+    if reasoning.trigger is None:
+        return response(answer, reasoning, None, model_id)
+    prompt = turn.prompt.followed_by(answer.text)
+    parts, read = _parts(turn, reasoning)
+    if not parts:
+        return response(answer, *_decoded(turn, prompt, reasoning, validators), model_id)
+    # What was read and written before the calls counts once.
+    first = replace(reasoning, prompt_tokens=reasoning.prompt_tokens + read, runners_up=())
+    later = replace(first, prompt_tokens=0, reused_tokens=0, judgements=())
+    messages: list[AIMessage] = []
+    for part in parts:
+        chosen = replace(later if messages else first, trigger=part.tool)
+        decoded = _decoded(turn, replace(prompt, asked=Asked(part.text)), chosen, validators)
+        messages.append(response(answer, *decoded, model_id))
+    return with_further_calls(messages[0], messages[1:], parts)
+
+
+def _decoded(
+    turn: LaidOutTurn, prompt: Prompt, reasoning: Reasoning, validators: Validators | None
+) -> tuple[Reasoning, DecodedCall]:
+    generation = turn.setup.generation
+    return decode_first_valid(
+        turn.setup.engine,
+        prompt,
+        reasoning,
+        turn.tools,
+        turn.setup.toolkens.given,
+        max_tokens=generation.max_argument_tokens,
+        budget=generation.max_tokens - len(reasoning.token_ids),
+        runners_up=generation.backtrace,
+        validators=validators,
+    )
+
+
+def _parts(turn: LaidOutTurn, reasoning: Reasoning) -> tuple[list[PartCall], int]:
+    """Find the calls that parts of the user's message ask for, if one answer may make several.
+
+    Returns:
+        The calls, none if it is one request; and how many tokens the LM read for that.
+    """
+    setup, asked = turn.setup, turn.messages[-1]
+    given = setup.toolkens.given
+    gate = None if given is None or given.evidence is None else given.evidence.gate
+    if not setup.generation.parallel_tool_calls or setup.prompt_format.reinjection != "turn" or gate is None:
+        return [], 0
+    if not isinstance(asked, HumanMessage) or reasoning.token_ids or reasoning.marker is not None:
+        return [], 0
+    parts = parts_of(asked.text)
+    if len(parts) < 2:
+        return [], 0
+    histories = [[*turn.messages[:-1], HumanMessage(part)] for part in parts]
+    rankings = rank(setup, histories, turn.prompt.by_toolken)
+    read = sum(len(setup.prompt(messages, ()).ids) for messages in histories)
+    return calls_of(parts, rankings, reasoning, gate.threshold), read
 
 
 def rank(
