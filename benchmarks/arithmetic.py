@@ -2,10 +2,13 @@
 
     python benchmarks/arithmetic.py --data-dir DATA --model MODEL
     python benchmarks/arithmetic.py --data-dir DATA --model MODEL --sets multi-hop,gsm8k-xl --questions 50 --show 20
+    python benchmarks/arithmetic.py --data-dir DATA --model MODEL --sets one-hop --fitted FOLDER --plain-card
 
 Toolkens are fitted with the package's defaults on FuncQA's train set (one-hop and multi-hop) or GSM8K-XL's (at most
-`--train` texts). A LangGraph agent then answers with real arithmetic tools. Final answers count as in the papers,
-within 0.1%. Wrong answers are counted by kind (`evaluation.runner.Error`):
+`--train` texts), and kept in the folder `--fitted`: with the same folder, a second run fits nothing. `--plain-card`
+then shows what the tools' cards with examples, and copying from the request, are worth. A LangGraph agent answers with
+real arithmetic tools. Final answers count as in the papers, within 0.1%. Wrong answers are counted by kind
+(`evaluation.runner.Error`):
 
 - no call; wrong tool; wrong arguments: what the first call was, against all calls that the question needs
 - later step: the first call was right, and no call has the right result
@@ -18,7 +21,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any, Literal
@@ -28,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 from shares import Share
 
-from langchain_toolken import ToolkenChat, fit_toolkens
+from langchain_toolken import ToolkenChat, fit
 from langchain_toolken.cli.progress_bars import progress_bars
 from langchain_toolken.evaluation.questions import (
     Question,
@@ -38,6 +41,8 @@ from langchain_toolken.evaluation.questions import (
 )
 from langchain_toolken.evaluation.runner import Graded, grade
 from langchain_toolken.nano.tools import MATH_TOOLS
+from langchain_toolken.toolkens.examples import Examples
+from langchain_toolken.toolkens.set import ToolkenSet
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,10 @@ def main(
     questions: Annotated[int, typer.Option(help="Most questions of a set: its first ones.")] = 200,
     train: Annotated[int, typer.Option(help="Most demonstrations, drawn by the seed.")] = 1000,
     calls_from: Annotated[
-        Literal["answer", "request"], typer.Option(help="Where calls are learned; see `fit`. request: one call each.")
-    ] = "answer",
+        Literal["auto", "answer", "request"], typer.Option(help="Where calls are learned; see `fit`.")
+    ] = "auto",
+    fitted: Annotated[Path | None, typer.Option(help="Folder to keep the toolkens in, or to take them from.")] = None,
+    plain_card: Annotated[bool, typer.Option("--plain-card", help="No examples on cards, and no copying.")] = False,
     style: Annotated[str | None, typer.Option(help="completion or chat. Default: what the toolkens ask for.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the fit and of what is drawn.")] = 0,
     dtype: Annotated[str, typer.Option(help="The weights' dtype.")] = "float32",
@@ -96,24 +103,32 @@ def main(
     console = Console(stderr=as_json)
     graded: dict[str, list[Graded]] = {}
     seconds: dict[str, float] = {}
-    fitted: dict[str, ToolkenChat] = {}
+    models: dict[str, ToolkenChat] = {}
     with progress_bars(console) as progress:
         for name in sets.split(","):
             one = SETS[name]
             tools = MATH_TOOLS[:4] if one.tools == 4 else MATH_TOOLS
-            if one.train not in fitted:
-                began = time.perf_counter()
-                rows = demonstrations(data_dir / one.train, train, seed)
-                toolkens = fit_toolkens(
-                    model, tools, rows, calls_from=calls_from, seed=seed, dtype=dtype, progress=progress
-                )
-                seconds[f"fit {one.train}"] = time.perf_counter() - began
-                fitted[one.train] = ToolkenChat(
+            if one.train not in models:
+                kept = None if fitted is None else fitted / Path(one.train).parent
+                if kept is None or not kept.exists():
+                    began = time.perf_counter()
+                    rows = demonstrations(data_dir / one.train, train, seed)
+                    result = fit(model, tools, rows, calls_from=calls_from, seed=seed, dtype=dtype, progress=progress)
+                    seconds[f"fit {one.train}"] = time.perf_counter() - began
+                    console.print(f"{one.train}: calls from {result.place or calls_from}", highlight=False)
+                    toolkens = result.toolkens
+                    if kept is not None:
+                        result.save(kept)
+                else:
+                    toolkens = ToolkenSet.load(kept)
+                if plain_card:
+                    toolkens = replace(toolkens, examples=Examples())
+                models[one.train] = ToolkenChat(
                     model=model, dtype=dtype, toolkens=toolkens, style=style, max_tokens=max_tokens
                 )
             began = time.perf_counter()
             graded[name] = grade(
-                fitted[one.train],
+                models[one.train],
                 tools,
                 one.read(data_dir / one.test)[:questions],
                 tolerance="0.001",

@@ -45,6 +45,7 @@ from langchain_toolken.training.features.processes import Processes
 from langchain_toolken.training.negatives import answered, negative_features
 from langchain_toolken.training.options import FitOptions
 from langchain_toolken.training.result import FitResult
+from langchain_toolken.training.solve.solver import solve_device
 from langchain_toolken.training.steps import (
     Gathered,
     Prepared,
@@ -53,7 +54,6 @@ from langchain_toolken.training.steps import (
     finish,
     prior_toolkens,
     solve_chosen,
-    solve_device,
 )
 
 CONSOLE = Console()

@@ -158,7 +158,7 @@ def measure(
     began = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ToolkenFitWarning)
-        fitted = fit(lm, data.tools, data.demonstrations, style="completion", progress=progress)
+        fitted = fit(lm, data.tools, data.demonstrations, style="completion", calls_from="answer", progress=progress)
     whole = time.perf_counter() - began
     assert fitted.selection is not None
     assert fitted.features is not None

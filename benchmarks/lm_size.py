@@ -60,7 +60,7 @@ def measure(name: str, lm: LanguageModel, data: ToolDataset, recipe_steps: int, 
     began = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fitted = fit(lm, data.tools, rows, style="completion", progress=progress)
+        fitted = fit(lm, data.tools, rows, style="completion", calls_from="answer", progress=progress)
     whole = time.perf_counter() - began
     assert fitted.selection is not None
     assert fitted.features is not None

@@ -52,7 +52,9 @@ def main(
     held_out = rows[4::5]
     training = [row for i, row in enumerate(rows) if i % 5 != 4]
     with progress_bars(console) as progress:
-        toolkens = fit(engine.lm, MATH_TOOLS, training, style="completion", progress=progress).toolkens
+        toolkens = fit(
+            engine.lm, MATH_TOOLS, training, style="completion", calls_from="answer", progress=progress
+        ).toolkens
 
     drawn = random.Random(seed)
     places: list[tuple[str, str | None]] = []

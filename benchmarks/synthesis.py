@@ -226,7 +226,7 @@ def judged(lm: LanguageModel, held_out: Features, specs: list[ToolSpec], demonst
     began = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ToolkenFitWarning)
-        fitted = fit(lm, MATH_TOOLS, demonstrations, style="completion")
+        fitted = fit(lm, MATH_TOOLS, demonstrations, style="completion", calls_from="answer")
     logits = held_out.hidden @ fitted.toolkens.matrix.T + fitted.toolkens.biases
     return _figures(held_out, logits, fitted.demonstrations, time.perf_counter() - began)
 

@@ -51,7 +51,7 @@ def fit(
     bias: fit_options.Bias = "auto",
     max_false_call_rate: fit_options.MaxFalseCallRate = None,
     negatives: fit_options.NegativesOption = "default",
-    calls_from: fit_options.CallsFromOption = "answer",
+    calls_from: fit_options.CallsFromOption = "auto",
     style: fit_options.StyleOption = None,
     recipe: fit_options.RecipeName = None,
     features: fit_options.FeaturesDir = None,

@@ -23,6 +23,7 @@ class FitFacts(BaseModel):
         toolkens: Number of toolkens.
         out: The folder they were saved in.
         tool_biases: Each tool's own bias; None if all share `bias`.
+        calls_from: Where the calls of texts were learned and why; None if that was not left to the fit.
         examples: Number of demonstrated calls that the set keeps for its tools' cards.
         card: What the card of a called tool shows.
         argument_accuracy: Share of held-out calls with all arguments right, the right tool being given; None if that
@@ -44,6 +45,7 @@ class FitFacts(BaseModel):
     bias: float
     tool_biases: dict[str, float] | None
     calibration: Calibration | None
+    calls_from: str | None
     examples: int
     card: str
     argument_accuracy: float | None
@@ -91,6 +93,7 @@ def fit_facts(
         bias=toolkens.bias,
         tool_biases=None if own is None else dict(zip(toolkens.names, own.tolist(), strict=True)),
         calibration=toolkens.calibration,
+        calls_from=report.calls_from or None,
         examples=len(toolkens.examples.calls),
         card=str(toolkens.examples.form),
         argument_accuracy=None if (settings := toolkens.examples.settings) is None else settings.accuracy,

@@ -50,7 +50,7 @@ StyleOption = Annotated[
 ]
 
 CallsFromOption = Annotated[
-    Literal["answer", "request"],
+    Literal["auto", "answer", "request"],
     typer.Option(
         help="Where calls of 'Q: … A: …' texts are learned: inside the answer, or right after the request.",
         rich_help_panel=_DATA,

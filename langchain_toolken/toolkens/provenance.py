@@ -30,6 +30,8 @@ class Provenance(BaseModel):
         package_version: The version of this package that made the set.
         reinjection: How results are put back in the demonstrations, which is how they should be put back later; None if
             the demonstrations don't tell, as in sets of earlier versions.
+        ends_answer: What ends an answer after a result in its sentence, because it never follows one in the
+            demonstrations: most LMs otherwise go on with calculations of their own.
         added: How the rows of tools added after the fit were made, by tool name ("prior …", "mapped …", "update …").
         backend: What ran the LM in the fit.
         sketch: A sketch of the hidden states that the toolkens were fitted on (`lm.sketch`); empty for rows that were
@@ -50,6 +52,7 @@ class Provenance(BaseModel):
     word_positions: int
     package_version: str
     reinjection: Reinjection | None = None
+    ends_answer: tuple[str, ...] = ()
     added: dict[str, str] = {}
     backend: Backend = "transformers"
     sketch: tuple[float, ...] = ()
@@ -66,6 +69,7 @@ class Provenance(BaseModel):
         tool_positions: int = 0,
         word_positions: int = 0,
         reinjection: Reinjection | None = None,
+        ends_answer: tuple[str, ...] = (),
         backend: Backend = "transformers",
         sketch: tuple[float, ...] = (),
     ) -> Self:
@@ -83,6 +87,7 @@ class Provenance(BaseModel):
             word_positions=word_positions,
             package_version=__version__,
             reinjection=reinjection,
+            ends_answer=ends_answer,
             backend=backend,
             sketch=sketch,
         )
@@ -90,7 +95,8 @@ class Provenance(BaseModel):
     def merged(self, other: Provenance) -> Provenance:
         """Return the provenance of this set and another one for the same LM and style, put together.
 
-        Counts are added up. A λ or a re-injection that differs becomes None; a prior that differs names both.
+        Counts are added up. A λ or a re-injection that differs becomes None; a prior that differs names both. An answer
+        ends as both sets say.
         """
         one, two = self.reinjection, other.reinjection
         return self.model_copy(
@@ -102,6 +108,7 @@ class Provenance(BaseModel):
                 "word_positions": self.word_positions + other.word_positions,
                 "package_version": __version__,
                 "reinjection": None if one and two and one != two else one or two,
+                "ends_answer": tuple(end for end in self.ends_answer if end in other.ends_answer),
                 "added": {**self.added, **other.added},
             }
         )

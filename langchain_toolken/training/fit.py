@@ -10,19 +10,12 @@ from langchain_toolken.prompts.call_cards import CardForm
 from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.training.call_places import fit_prepared
 from langchain_toolken.training.demonstrations.request_calls import CallsFrom
 from langchain_toolken.training.negatives import Negatives
 from langchain_toolken.training.options import Demonstrations, FitOptions, Model, Tools
 from langchain_toolken.training.result import FitResult
-from langchain_toolken.training.steps import (
-    choose,
-    finish,
-    prepare,
-    prior_toolkens,
-    solve_chosen,
-    solve_device,
-    toolkens_of_main_process,
-)
+from langchain_toolken.training.steps import prepare, prior_toolkens, toolkens_of_main_process
 
 
 def fit(
@@ -37,7 +30,7 @@ def fit(
     gate: bool = True,
     evidence: bool = True,
     negatives: Negatives = "default",
-    calls_from: CallsFrom = "answer",
+    calls_from: CallsFrom | Literal["auto"] = "auto",
     style: Style | None = None,
     reinjection: Reinjection | None = None,
     docstring_examples: bool = True,
@@ -83,9 +76,10 @@ def fit(
         negatives: Requests that need no tool, for the gate: "default" (the package's), "none", or a text file with one
             a line. The LM answers every fourth, once.
         calls_from: Where the calls of texts "Q: … A: …" are learned: "answer" (inside the answer, as in the papers), or
-            "request" (the first call of each, right after its question). From requests, an LM calls however it would
-            word the answer; steps that need a result can't be called so, and nothing shows what follows a result, so
-            that an LM may call again there. `reinjection` is then "inline" by default.
+            "request" (the first call of each right after its question, later ones after its result). From requests, an
+            LM calls however it would word the answer. `reinjection` is then "inline" by default. "auto" lets the LM
+            answer a few held-out questions, and fits from requests too where too few of them get the right call
+            (`call_places`).
         style: How demonstrations are laid out, and what `ToolkenChat` then does by default. None: "completion" if more
             than half of the demonstrations are "Q: … A: …" texts; else "chat" if the tokenizer has a chat template.
         reinjection: Where results are in chat histories, "turn" or "inline". None: "turn" in chat style, as chat LMs
@@ -129,7 +123,7 @@ def fit(
         gate=gate,
         evidence=evidence,
         negatives=negatives,
-        calls_from=calls_from,
+        calls_from="answer" if calls_from == "auto" else calls_from,
         style=style,
         reinjection=reinjection or ("inline" if calls_from == "request" else None),
         docstring_examples=docstring_examples,
@@ -145,15 +139,11 @@ def fit(
         progress=progress,
     )
     given = prepare(model, tools, demonstrations, options, load)
-    features = given.gathered.features
-    if features is None:
+    if given.gathered.features is None:
         return prior_toolkens(given, options)
     if not given.crew.main:
         return toolkens_of_main_process(given)
-    device = solve_device(given.lm)
-    chosen = choose(features, given.priors, options, device)
-    fitted = solve_chosen(features, chosen, options, device)
-    return finish(given, chosen, fitted, options)
+    return fit_prepared(given, options, calls_from)
 
 
 def fit_toolkens(model: Model, tools: Tools, demonstrations: Demonstrations = None, **options: Any) -> ToolkenSet:

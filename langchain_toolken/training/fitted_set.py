@@ -35,6 +35,7 @@ def toolken_set(
     lam: float | None = None,
     demonstrations: int = 0,
     features: Features | None = None,
+    ends_answer: tuple[str, ...] = (),
 ) -> ToolkenSet:
     """Build the set of fitted rows, without a calibration.
 
@@ -50,6 +51,7 @@ def toolken_set(
         lam: λ; None for rows that were not fitted.
         demonstrations: How many were fitted on.
         features: What was fitted on; None for rows that are the priors.
+        ends_answer: What ends an answer after a result; see `Provenance`.
     """
     return ToolkenSet(
         specs=tuple(specs),
@@ -66,6 +68,7 @@ def toolken_set(
             tool_positions=features.tool_positions if features else 0,
             word_positions=features.word_positions if features else 0,
             reinjection=reinjection,
+            ends_answer=ends_answer,
             backend=lm.backend,
             sketch=() if features is None else lm.sketch,
         ),

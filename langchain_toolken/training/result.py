@@ -11,6 +11,7 @@ from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.training.calibration import BiasChoice
 from langchain_toolken.training.calibration_temperature import TemperatureChoice
 from langchain_toolken.training.demonstrations.demonstration import DroppedRow
+from langchain_toolken.training.demonstrations.request_calls import PlaceChoice
 from langchain_toolken.training.evidence.gate import GateChoice
 from langchain_toolken.training.evidence.which import WhichChoice
 from langchain_toolken.training.features.compute import Features
@@ -40,6 +41,7 @@ class FitResult:
         temperature: How the calibration temperature was chosen on held-out positions; None if it was not.
         when: How gate and operating point were chosen on held-out requests; None if no gate was tried.
         which: How the sources of the choice among tools were weighed on held-out calls; None if they were not.
+        place: Where the calls of texts were learned, if that was left to the fit; else None.
     """
 
     toolkens: ToolkenSet
@@ -56,6 +58,7 @@ class FitResult:
     temperature: TemperatureChoice | None = None
     when: GateChoice | None = None
     which: WhichChoice | None = None
+    place: PlaceChoice | None = None
 
     @property
     def style(self) -> Style:
@@ -91,6 +94,7 @@ class FitResult:
             demonstrations=self.demonstrations,
             dropped=self.dropped,
             unseen=self.unseen,
+            place=self.place,
         )
 
     def save(self, folder: str | Path) -> FitReport:

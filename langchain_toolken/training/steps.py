@@ -34,7 +34,7 @@ from langchain_toolken.training.demonstrations.load import (
     gather_demonstrations,
 )
 from langchain_toolken.training.demonstrations.prompt_style import reinjection_of, style_of
-from langchain_toolken.training.demonstrations.request_calls import called_from
+from langchain_toolken.training.demonstrations.request_calls import called_from, endings
 from langchain_toolken.training.evidence.choose import EvidenceChoice, learn_evidence
 from langchain_toolken.training.evidence.untrained import untrained, untrained_priors
 from langchain_toolken.training.features.compute import Features, compute_features
@@ -141,7 +141,7 @@ def prepare(
         raise ValueError("there are no tools to fit toolkens for; give at least one")
     names = [spec.name for spec in specs]
     loaded = gather_demonstrations(demonstrations, made, docstrings=options.docstring_examples, strict=options.strict)
-    loaded = called_from(options.calls_from, loaded)
+    loaded = called_from(options.calls_from, loaded, options.reinjection)
     crew = join_processes()
     lm = the_lm(model, load)
     if options.prior == "auto" or options.prior.text != "description":
@@ -265,14 +265,6 @@ def solve_chosen(features: Features, chosen: Chosen, options: FitOptions, device
     return Fitted(solution.matrix, solution.seconds, solution)
 
 
-def solve_device(lm: LanguageModel) -> torch.device:
-    """Where to solve: on a CUDA device if the LM is on one, else on the CPU.
-
-    Other devices have no float64, or a slower one than the CPU's.
-    """
-    return lm.device if lm.device.type == "cuda" else torch.device("cpu")
-
-
 def prior_toolkens(given: Prepared, options: FitOptions) -> FitResult:
     """Make toolkens of names and descriptions, with a warning: for a fit without demonstrations."""
     warn_of_dropped(given.gathered.dropped)
@@ -314,6 +306,7 @@ def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions,
         lam=chosen.lam,
         demonstrations=given.gathered.used,
         features=given.gathered.features,
+        ends_answer=endings(given.gathered.demonstrations) if options.calls_from == "request" else (),
     )
     toolkens = with_examples(given.lm, toolkens, given.gathered.demonstrations, options)
     bias = temperature = None

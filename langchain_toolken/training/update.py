@@ -29,6 +29,7 @@ from langchain_toolken.training.fit_warnings import warn, warn_of_dropped, warn_
 from langchain_toolken.training.options import Demonstrations, FitOptions, Model, Tools
 from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.selection import Selection
+from langchain_toolken.training.solve.solver import solve_device
 from langchain_toolken.training.steps import (
     Chosen,
     Fitted,
@@ -39,7 +40,6 @@ from langchain_toolken.training.steps import (
     read_tools,
     run_lm_pass,
     solve_chosen,
-    solve_device,
     the_lm,
     with_examples,
 )

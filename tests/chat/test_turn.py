@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -49,6 +50,19 @@ def test_none_leaves_a_setting_what_it_is_unless_none_is_a_value_of_it() -> None
     assert (sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_tokens) == (0.5, 1.0, 3, 9)
     assert sampling.seed is None
     assert request.stop == ("\nQ:", "!")
+
+
+def test_what_never_follows_a_result_in_the_demonstrations_ends_the_answer_after_one() -> None:
+    toolkens = scripted_toolkens(tool_spec(lamp))
+    learned = toolkens.provenance.model_copy(update={"ends_answer": (" =",)})
+    engine = ScriptedEngine([reasoning(" a"), reasoning(" b"), reasoning(" c")])
+    chat = ToolkenChat.from_engine(engine, replace(toolkens, provenance=learned))
+    bound = chat.bind_tools([lamp])
+    called = [*QUESTION, AIMessage("", tool_calls=[CALL]), ToolMessage("7", tool_call_id="1")]
+    bound.invoke(QUESTION)
+    bound.invoke(called)
+    chat.invoke(called)  # without tools the LM answers alone
+    assert [" =" in request.stop for request in engine.requests] == [False, True, False]
 
 
 @pytest.mark.parametrize(

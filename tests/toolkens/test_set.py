@@ -162,3 +162,12 @@ def test_fingerprints_decide_whether_an_lm_fits_and_the_message_names_both() -> 
     assert "tokenizer" not in message
     with pytest.raises(ToolkenSetError, match="the tokenizer"):
         toolkens.check_fits(replace(toolkens.made_for, tokenizer_fingerprint="u"))
+
+
+def test_merged_sets_end_answers_only_where_both_do() -> None:
+    def ending(name: str, *ends: str) -> ToolkenSet:
+        made = make([name])
+        return replace(made, provenance=made.provenance.model_copy(update={"ends_answer": ends}))
+
+    assert ending("a", " =", "\n").merge(ending("b", "\n")).provenance.ends_answer == ("\n",)
+    assert ending("a", " =").merge(make(["b"])).provenance.ends_answer == ()

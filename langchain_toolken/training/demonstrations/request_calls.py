@@ -6,38 +6,116 @@ words its answer so. It also says that its question wants remainder(5572, 3241),
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from string import digits
 from typing import Literal
 
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
 
-from langchain_toolken.prompts.format import ANSWER
+from langchain_toolken.prompts.format import ANSWER, Reinjection
 from langchain_toolken.prompts.requests import question_of
-from langchain_toolken.training.demonstrations.demonstration import Demonstration
+from langchain_toolken.training.demonstrations.demonstration import Demonstration, result_end
 from langchain_toolken.training.demonstrations.load import LoadedDemonstrations
 
 CallsFrom = Literal["answer", "request"]
 """Where the calls of texts are learned: inside the answer, or right after the question."""
 
+LEAST = 40
+"""Texts with a question and a call, below which no place is tried against the other: too few are left to fit on."""
 
-def called_from(place: CallsFrom, loaded: LoadedDemonstrations) -> LoadedDemonstrations:
+# Beginnings of another sentence, of an aside and of a calculation, and the share of demonstrations that may have them.
+_SENTENCES = ("\n", ". ", "! ", "? ", ": ", "; ", ", ")
+_ENDINGS = (*_SENTENCES, *(space + sign for sign in "(=*×+/^" for space in (" ", "")), " - ")
+_RARE = 0.01
+# A number that an LM writes after a result was not calculated, and would pass for the answer.
+_RARE_NUMBERS = 0.05
+
+
+@dataclass(frozen=True)
+class PlaceChoice:
+    """Where calls are learned, and what that was decided on.
+
+    Attributes:
+        chosen: The place.
+        questions: How many held-out questions the LM answered; 0 if nothing was tried.
+        answer: From inside the answer, the share of these that get the right first call: the right tool, times the
+            share of exactly right arguments where the tool is right.
+        request: From the request, the same of all held-out calls; None if it was not tried.
+    """
+
+    chosen: CallsFrom
+    questions: int = 0
+    answer: float | None = None
+    request: float | None = None
+
+    def __str__(self) -> str:
+        if self.answer is None:
+            return f"{self.chosen} (not tried: under {LEAST} texts with a question and a call, or several processes)"
+        inside = f"{self.chosen} (right first call from inside the answer: {self.answer:.2f} of {self.questions}"
+        return f"{inside})" if self.request is None else f"{inside}; from the request: {self.request:.2f})"
+
+
+def called_from(
+    place: CallsFrom, loaded: LoadedDemonstrations, reinjection: Reinjection | None = "inline"
+) -> LoadedDemonstrations:
     """Return the demonstrations with their calls in this place.
 
-    From requests, only the first call of each text is kept: those after it follow from results that the question does
-    not tell. Message histories, and texts without a question, are returned as they are.
+    From requests, the first call of each text comes right after its question. What the text says after that call's
+    result becomes a demonstration of its own, with any further calls where they are in it: these need the results
+    before them, which the question does not tell. Message histories, and texts without a question, are returned as they
+    are.
+
+    Args:
+        place: The place.
+        loaded: The demonstrations.
+        reinjection: Where results are; in a turn of their own, the answer after it begins with the result.
     """
     if place == "answer":
         return loaded
-    return replace(loaded, demonstrations=tuple(map(_called_at_once, loaded.demonstrations)))
+    made = tuple(one for given in loaded.demonstrations for one in _called_at_once(given, reinjection))
+    return replace(loaded, demonstrations=made)
 
 
-def _called_at_once(demonstration: Demonstration) -> Demonstration:
+def endings(demonstrations: Iterable[Demonstration]) -> tuple[str, ...]:
+    """Return what ends an answer after a result: what (nearly) no demonstration has there.
+
+    Args:
+        demonstrations: Demonstrations that `called_from` returned.
+    """
+    rests = [one.text for one in demonstrations if one.before and isinstance(one.before[-1], ToolMessage)]
+    if len(rests) < LEAST:
+        return ()
+    ends = tuple(end for end in _ENDINGS if sum(end in rest for rest in rests) <= _RARE * len(rests))
+    with_number = sum(any(digit in rest for digit in digits) for rest in rests)
+    return (
+        (*ends, *(space + digit for digit in digits for space in (" ", "")))
+        if with_number <= _RARE_NUMBERS * len(rests)
+        else ends
+    )
+
+
+def _called_at_once(demonstration: Demonstration, reinjection: Reinjection | None) -> Iterator[Demonstration]:
     question = question_of(demonstration.text)
     if demonstration.before or question is None:
-        return demonstration
+        yield demonstration
+        return
     asked = HumanMessage(demonstration.text[slice(*question)])
     if not demonstration.calls:
         answer = demonstration.text[question[1] + len(ANSWER) :].strip()
-        return demonstration.model_copy(update={"text": answer, "before": (asked,)})
-    first = demonstration.calls[0].model_copy(update={"start": 0, "result": None})
-    return demonstration.model_copy(update={"text": "", "calls": (first,), "before": (asked,)})
+        yield demonstration.model_copy(update={"text": answer, "before": (asked,)})
+        return
+    first = demonstration.calls[0]
+    at_once = first.model_copy(update={"start": 0, "result": None})
+    yield demonstration.model_copy(update={"text": "", "calls": (at_once,), "before": (asked,)})
+    end = result_end(demonstration.text, first)
+    if end is None or not first.result or not first.result.strip():
+        return
+    result = first.result.strip()
+    end -= len(result) if reinjection == "turn" else 0
+    later = tuple(call.model_copy(update={"start": call.start - end}) for call in demonstration.calls[1:])
+    if all(call.start >= 0 for call in later):
+        made = ToolCall(name=first.tool, args=first.args if isinstance(first.args, dict) else {}, id="1")
+        answered = (asked, AIMessage("", tool_calls=[made]), ToolMessage(result, tool_call_id="1"))
+        rest = demonstration.text[end:].rstrip()
+        yield demonstration.model_copy(update={"text": rest, "calls": later, "before": answered})

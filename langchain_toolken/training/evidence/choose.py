@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import HumanMessage, ToolMessage
 from torch import Tensor
 
 from langchain_toolken.lm.model import LanguageModel
@@ -76,11 +76,11 @@ def calls_at_once(demonstrations: Sequence[Demonstration]) -> bool:
     """Tell whether most calls come straight after a request.
 
     Then whether to call is a question about the request, which a gate answers, and plain requests show the other side.
-    Where calls come inside of answers, the words of these answers show it.
+    Where calls come inside of answers, the words of these answers show it. Calls after a result tell neither.
     """
     straight = calling = 0
     for demonstration in demonstrations:
-        if demonstration.calls:
+        if demonstration.calls and not _answered(demonstration):
             question = question_of(demonstration.text)
             answer = 0 if question is None else question[1] + len("\nA:")
             asked = bool(demonstration.before) or question is not None
@@ -208,10 +208,11 @@ def _calls(features: Features, demonstrations: Sequence[Demonstration], logits: 
     )
 
 
-def _since_request(demonstration: Demonstration) -> Sequence[BaseMessage]:
-    """Return the messages after the user's last one."""
+def _answered(demonstration: Demonstration) -> bool:
+    """Tell whether a tool has answered since the user's last message."""
     before = demonstration.before
-    return before[max((i for i, said in enumerate(before) if isinstance(said, HumanMessage)), default=-1) + 1 :]
+    asked = max((i for i, said in enumerate(before) if isinstance(said, HumanMessage)), default=-1)
+    return any(isinstance(said, ToolMessage) for said in before[asked + 1 :])
 
 
 def _positions(
@@ -230,7 +231,7 @@ def _positions(
         share = torch.rand(count, generator=torch.Generator().manual_seed(seed)) < _MOST_POSITIONS / len(features)
         kept = kept[share[features.demonstration]]
     number = features.demonstration[kept]
-    answered = torch.tensor([any(isinstance(m, ToolMessage) for m in _since_request(one)) for one in demonstrations])
+    answered = torch.tensor([_answered(one) for one in demonstrations])
     lead = torch.full((len(kept),), float("nan"))
     if logits is not None:
         lead = logits[kept].amax(dim=1) - features.word_max[kept]

@@ -19,6 +19,7 @@ from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.training.calibration import BiasChoice
 from langchain_toolken.training.calibration_temperature import ReliabilityBin, reliability_of_calls
 from langchain_toolken.training.demonstrations.demonstration import DroppedRow
+from langchain_toolken.training.demonstrations.request_calls import PlaceChoice
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.report.neighbours import nearest_tools, nearest_words, toolken_map, word_text
 from langchain_toolken.training.report.records import (
@@ -51,6 +52,7 @@ def make_report(
     demonstrations: int,
     dropped: Sequence[DroppedRow],
     unseen: Sequence[str],
+    place: PlaceChoice | None,
 ) -> FitReport:
     """Gather the figures of a fit.
 
@@ -90,6 +92,7 @@ def make_report(
         calibration=toolkens.calibration,
         arguments=toolkens.examples.settings,
         examples=len(toolkens.examples.calls),
+        calls_from="" if place is None else str(place),
         reliability_before=_reliability(held_out.before),
         reliability_after=_reliability(held_out.after),
         confusions=held_out.confusions,

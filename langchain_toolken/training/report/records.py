@@ -137,6 +137,7 @@ class FitReport(_Record):
     Attributes:
         arguments: The form of the tools' cards and how it was chosen.
         examples: How many demonstrated calls the set keeps for its tools' cards.
+        calls_from: Where the calls of texts were learned and why, if that was left to the fit.
         dropped_count: All dropped demonstrations; `dropped` lists the first 1,000 of them.
         map_share: Share of the variance of the toolkens' directions that the map's two axes hold.
     """
@@ -165,6 +166,7 @@ class FitReport(_Record):
     calibration: Calibration | None
     arguments: ArgumentSettings | None = None
     examples: int = 0
+    calls_from: str = ""
     reliability_before: list[Reliability]
     reliability_after: list[Reliability]
     confusions: list[Confusion]

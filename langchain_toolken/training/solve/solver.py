@@ -29,6 +29,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.solve.lbfgs import CurvaturePairs, minimise
@@ -376,3 +377,11 @@ def _warn(after: str, norm: float, reference_norm: float, tolerance: float) -> N
         ConvergenceWarning,
         stacklevel=3,
     )
+
+
+def solve_device(lm: LanguageModel) -> torch.device:
+    """Where to solve: on a CUDA device if the LM is on one, else on the CPU.
+
+    Other devices have no float64, or a slower one than the CPU's.
+    """
+    return lm.device if lm.device.type == "cuda" else torch.device("cpu")

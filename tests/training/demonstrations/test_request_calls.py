@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.demonstrations.load import LoadedDemonstrations
-from langchain_toolken.training.demonstrations.request_calls import called_from
+from langchain_toolken.training.demonstrations.request_calls import called_from, endings
 from langchain_toolken.training.fit import fit
 from tests.support.tools import spec
 
@@ -16,19 +16,36 @@ def from_requests(*demonstrations: Demonstration) -> tuple[Demonstration, ...]:
     return called_from("request", LoadedDemonstrations(demonstrations, ())).demonstrations
 
 
-def test_the_first_call_of_a_text_comes_right_after_its_question() -> None:
+def test_the_first_call_of_a_text_comes_right_after_its_question_and_the_rest_after_its_result() -> None:
     text = "Q: How much is left?\nA: It is 7-3=4, and 4*2=8."
     calls = (
-        DemonstratedCall(start=text.index("4,"), tool="subtract", args=[7, 3], result="4"),
-        DemonstratedCall(start=text.index("8."), tool="multiply", args=[4, 2], result="8"),
+        DemonstratedCall(start=text.index("4,"), tool="subtract", args={"a": 7, "b": 3}, result="4"),
+        DemonstratedCall(start=text.index("8."), tool="multiply", args={"a": 4, "b": 2}, result="8"),
     )
-    (found,) = from_requests(Demonstration(text=text, calls=calls, line=3))
-    assert found == Demonstration(
+    asked, answered = from_requests(Demonstration(text=text, calls=calls, line=3))
+    assert asked == Demonstration(
         text="",
-        calls=(DemonstratedCall(start=0, tool="subtract", args=[7, 3]),),
+        calls=(DemonstratedCall(start=0, tool="subtract", args={"a": 7, "b": 3}),),
         before=(HumanMessage("How much is left?"),),
         line=3,
     )
+    called = [{"name": "subtract", "args": {"a": 7, "b": 3}, "id": "1"}]
+    assert answered == Demonstration(
+        text=", and 4*2=8.",
+        calls=(calls[1].model_copy(update={"start": len(", and 4*2=")}),),
+        before=(
+            HumanMessage("How much is left?"),
+            AIMessage("", tool_calls=called),
+            ToolMessage("4", tool_call_id="1"),
+        ),
+        line=3,
+    )
+
+
+def test_a_text_that_shows_no_result_does_not_show_what_follows_it() -> None:
+    text = "Q: How much is left?\nA: It is 7-3="
+    (asked,) = from_requests(Demonstration(text=text, calls=(DemonstratedCall(start=len(text), tool="subtract"),)))
+    assert asked.calls == (DemonstratedCall(start=0, tool="subtract"),)
 
 
 def test_a_text_without_a_call_is_a_request_that_is_answered_with_words() -> None:
@@ -41,6 +58,28 @@ def test_histories_and_texts_without_a_question_stay_as_they_are() -> None:
     history = Demonstration(text="It is 7", calls=(call,), before=(HumanMessage("Hi"), AIMessage("Hello")))
     plain = Demonstration(text="3+4= 7", calls=(call,))
     assert from_requests(history, plain) == (history, plain)
+
+
+def test_a_result_in_a_turn_of_its_own_is_said_again() -> None:
+    text = "Q: How much is left?\nA: It is 7-3=4 apples."
+    calls = (DemonstratedCall(start=text.index("4"), tool="subtract", result="4"),)
+    loaded = LoadedDemonstrations((Demonstration(text=text, calls=calls),), ())
+    _, answered = called_from("request", loaded, "turn").demonstrations
+    assert answered.text == "4 apples."
+
+
+def after_results(*rests: str, count: int = 50) -> list[Demonstration]:
+    said = (HumanMessage("?"), AIMessage("", tool_calls=[{"name": "add", "args": {}, "id": "1"}]))
+    before = (*said, ToolMessage("4", tool_call_id="1"))
+    return [Demonstration(text=rests[n % len(rests)], calls=(), before=before) for n in range(count)]
+
+
+def test_what_never_follows_a_result_ends_the_answer() -> None:
+    ends = endings(after_results(" apples.", " (red) apples, all in all."))
+    assert {"\n", ". ", " =", "7"} <= set(ends)
+    assert not {"(", ", ", "."} & set(ends)
+    assert not {"7", "\n", "="} & set(endings(after_results(" apples.\nSo 4+3= 7.")))
+    assert endings(after_results(" apples.", count=20)) == ()
 
 
 def test_a_fit_from_requests_calls_where_the_answer_begins_and_puts_results_into_the_sentence(
@@ -62,4 +101,5 @@ def test_a_fit_from_requests_calls_where_the_answer_begins_and_puts_results_into
     assert at_once.features.tool_positions == inside.features.tool_positions == 12
     assert at_once.features.word_positions < inside.features.word_positions
     assert at_once.toolkens.provenance.reinjection == "inline"
+    assert at_once.toolkens.provenance.ends_answer == inside.toolkens.provenance.ends_answer == ()  # of 12 texts
     assert {call.so_far for call in at_once.toolkens.examples.calls} == {""}

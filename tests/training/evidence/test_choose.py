@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.tools.spec import ToolSpec
@@ -36,6 +36,9 @@ def test_the_request_is_what_the_user_said_last() -> None:
 def test_calls_inside_of_answers_are_not_at_once() -> None:
     assert calls_at_once([AT_ONCE, AT_ONCE, INSIDE])
     assert not calls_at_once([AT_ONCE, INSIDE, INSIDE])
+    answered = (HumanMessage("?"), AIMessage("", tool_calls=[{"name": "rain", "args": {}, "id": "1"}]))
+    later = INSIDE.model_copy(update={"before": (*answered, ToolMessage("wet", tool_call_id="1"))})
+    assert calls_at_once([AT_ONCE, later, later])
     begins = Demonstration(text="Q: Rain?\nA: yes", calls=(DemonstratedCall(start=12, tool="rain"),))
     assert calls_at_once([begins])
 
