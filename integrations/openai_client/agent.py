@@ -13,7 +13,7 @@ import json
 from typing import Any
 
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from openai import OpenAI
+from openai import LengthFinishReasonError, OpenAI
 
 from langchain_toolken.tools.load import load_tools
 
@@ -27,7 +27,11 @@ def run(api: OpenAI, model: str, tools: dict[str, Any], messages: list[Any], mos
             for event in events:
                 if event.type == "content.delta":
                     print(event.delta, end="", flush=True)
-            message = events.get_final_completion().choices[0].message
+            try:
+                message = events.get_final_completion().choices[0].message
+            except LengthFinishReasonError as cut_off:  # by max_tokens, or at the end of the LM's context
+                print(" …")
+                return text + (cut_off.completion.choices[0].message.content or "")
         text += message.content or ""
         if not message.tool_calls:
             print()

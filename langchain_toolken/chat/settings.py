@@ -76,6 +76,8 @@ class GenerationSettings(BaseModel):
 
 GENERATION_FIELDS = tuple(GenerationSettings.model_fields)
 
+_LEAST_TEMPERATURE = 1e-4
+
 _NONE_IS_A_VALUE = frozenset({"seed", "top_logprobs", "rerank"})
 """For the other fields None means "not given", because callers often pass on settings that are unset."""
 
@@ -129,7 +131,8 @@ def changed_settings(settings: GenerationSettings, changes: Mapping[str, Any]) -
 def sampling_of(settings: GenerationSettings) -> Sampling:
     """Return the part of the settings that the engine samples by."""
     return Sampling(
-        temperature=settings.temperature,
+        # Logits divided by less overflow, and the likeliest token has all of the probability long before.
+        temperature=settings.temperature if settings.temperature >= _LEAST_TEMPERATURE else 0.0,
         top_p=settings.top_p,
         top_k=settings.top_k,
         seed=settings.seed,
@@ -231,7 +234,7 @@ def _answer_schema(response_format: object) -> ToolSpec | None:
     if response_format is None or response_format == {"type": "text"}:
         return None
     if isinstance(response_format, type):
-        return schema_spec(response_format)
+        return _schema_spec(response_format)
     given = response_format.get("json_schema") if isinstance(response_format, Mapping) else None
     if not isinstance(given, Mapping) or not isinstance(given.get("schema"), Mapping):
         raise InvalidRequestError(
@@ -239,4 +242,13 @@ def _answer_schema(response_format: object) -> ToolSpec | None:
             "{'name': ..., 'schema': {...}}}; the answer then matches the schema."
         )
     schema = {**given["schema"], "title": given.get("name") or given["schema"].get("title") or "answer"}
-    return schema_spec(schema)
+    return _schema_spec(schema)
+
+
+def _schema_spec(schema: object) -> ToolSpec:
+    try:
+        return schema_spec(schema)
+    except ToolkenError:
+        raise
+    except ValueError as error:
+        raise InvalidRequestError(f"response_format: {error}") from error

@@ -118,6 +118,13 @@ class ChatRequest(_Received):
             raise ValueError("is not supported: leave it out")
         return value
 
+    @field_validator("stop")
+    @classmethod
+    def _with_words(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise ValueError("a stop string is empty, which would end every answer at once")
+        return value
+
     @field_validator("functions", "function_call")
     @classmethod
     def _replaced(cls, value: object) -> object:

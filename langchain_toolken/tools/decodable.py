@@ -243,7 +243,8 @@ class Decodable:
                     kept["allOf"] = [{"properties": any_of_them, "additionalProperties": False}]
                 else:
                     listed_here = kept.get("properties", {})
-                    kept["properties"] = {**listed_here, **{n: True for n in any_of_them if n not in listed_here}}
+                    if isinstance(listed_here, Mapping):  # else the grammar says what is wrong with it
+                        kept["properties"] = {**listed_here, **{n: True for n in any_of_them if n not in listed_here}}
                     kept["additionalProperties"] = False
         if schema.get("unevaluatedProperties") is False and not closing:
             self._leave_out("unevaluatedProperties")

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel
 
-from langchain_toolken.chat.settings import choice_among, read_call_options
+from langchain_toolken.chat.settings import (
+    GenerationSettings,
+    InvalidRequestError,
+    choice_among,
+    read_call_options,
+    sampling_of,
+)
 from langchain_toolken.prompts.tool_cards import openai_tool
 from langchain_toolken.tools.spec import ToolSpec
 
@@ -70,3 +76,11 @@ def test_a_response_format_is_a_schema_and_nothing_looser() -> None:
         read_call_options({"response_format": {"type": "json_object"}})
     with pytest.raises(ValueError, match="one of them"):
         read_call_options({"response_format": given, "tools": TOOLS, "tool_choice": "any"})
+    array = {"type": "json_schema", "json_schema": {"name": "points", "schema": {"type": "array"}}}
+    with pytest.raises(InvalidRequestError, match="not the schema of an object"):
+        read_call_options({"response_format": array})
+
+
+def test_a_temperature_that_would_overflow_the_logits_is_greedy() -> None:
+    assert sampling_of(GenerationSettings(temperature=1e-300)).temperature == 0
+    assert sampling_of(GenerationSettings(temperature=0.01)).temperature == 0.01

@@ -113,6 +113,7 @@ async def test_settings_of_a_request_reach_the_engine() -> None:
         ({"functions": [{"name": "add"}]}, "functions"),
         ({"tools": [{"type": "function"}]}, "tools.0.function"),
         ({"seed": 10**400}, "seed"),
+        ({"stop": ["a", ""]}, "stop"),
     ],
 )
 async def test_a_bad_field_is_named(body: dict[str, Any], param: str) -> None:
@@ -129,6 +130,14 @@ async def test_a_bad_field_is_named(body: dict[str, Any], param: str) -> None:
         ({"tool_choice": "required"}, "no tools are bound"),
         ({"tools": [OPENAI_ADD], "tool_choice": "fly"}, "'fly'"),
         ({"response_format": {"type": "xml"}}, "response_format"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "array"}}}},
+            "not the schema of an object",
+        ),
+        (
+            {"tools": [{"type": "function", "function": {"name": "add", "parameters": {"properties": 5}}}]},
+            "properties must be an object",
+        ),
         ({"tools": [OPENAI_ADD, {**OPENAI_ADD, "function": {**OPENAI_ADD["function"], "description": "x"}}]}, "'add'"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "image"),
     ],
