@@ -52,9 +52,10 @@ from langchain_toolken.training.steps import (
     candidate_priors,
     choose,
     finish,
-    prior_toolkens,
     solve_chosen,
+    with_described,
 )
+from langchain_toolken.training.without_demonstrations import prior_toolkens
 
 CONSOLE = Console()
 BLOCKS = (0, 1, 2, 3, 6, 10, 15, 20)  # the LM pass is kept for demonstrations 0 to 1, 1 to 2, …
@@ -275,6 +276,7 @@ def fitted(given: Prepared, options: FitOptions) -> tuple[FitResult, dict[str, f
     if features is None:
         result = prior_toolkens(given, options)
         return result, {"all": time.process_time() - seconds[0]}
+    given = with_described(given, options)
     device = solve_device(given.lm)
     chosen = choose(features, given.priors, options, device)
     seconds.append(time.process_time())

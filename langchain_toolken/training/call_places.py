@@ -39,6 +39,7 @@ from langchain_toolken.training.steps import (
     finish,
     run_lm_pass,
     solve_chosen,
+    with_described,
 )
 
 QUESTIONS = 24
@@ -75,6 +76,7 @@ def fit_prepared(given: Prepared, options: FitOptions, place: CallsFrom | Litera
 
 
 def _fitted(given: Prepared, options: FitOptions) -> tuple[Chosen, FitResult]:
+    given = with_described(given, options)
     features, device = given.gathered.features, solve_device(given.lm)
     assert features is not None
     chosen = choose(features, given.priors, options, device)

@@ -15,7 +15,8 @@ from langchain_toolken.training.demonstrations.request_calls import CallsFrom
 from langchain_toolken.training.negatives import Negatives
 from langchain_toolken.training.options import Demonstrations, FitOptions, Model, Tools
 from langchain_toolken.training.result import FitResult
-from langchain_toolken.training.steps import prepare, prior_toolkens, toolkens_of_main_process
+from langchain_toolken.training.steps import prepare, toolkens_of_main_process
+from langchain_toolken.training.without_demonstrations import prior_toolkens
 
 
 def fit(

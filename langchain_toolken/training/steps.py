@@ -35,8 +35,8 @@ from langchain_toolken.training.demonstrations.load import (
 )
 from langchain_toolken.training.demonstrations.prompt_style import reinjection_of, style_of
 from langchain_toolken.training.demonstrations.request_calls import called_from, endings
-from langchain_toolken.training.evidence.choose import EvidenceChoice, learn_evidence
-from langchain_toolken.training.evidence.untrained import untrained, untrained_priors
+from langchain_toolken.training.evidence.choose import EvidenceChoice, ask, learn_evidence
+from langchain_toolken.training.evidence.untrained import Asked, described_rows, untrained_priors
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.features.processes import Processes, join_processes
 from langchain_toolken.training.fit_warnings import (
@@ -47,7 +47,7 @@ from langchain_toolken.training.fit_warnings import (
     warn_without_plain_requests,
 )
 from langchain_toolken.training.fitted_set import calibrate, share_toolkens, toolken_set
-from langchain_toolken.training.options import Demonstrations, FitOptions, Model, Tools
+from langchain_toolken.training.options import AUTO_PRIORS, Demonstrations, FitOptions, Model, Tools
 from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.selection import LAMS, Selection, select_lam
 from langchain_toolken.training.solve.solver import Solution, solve
@@ -84,6 +84,7 @@ class Prepared:
         reinjection: How results are put back in them; None if they don't tell.
         gathered: The demonstrations and their features.
         crew: The processes that fit together.
+        asked: What descriptions and plain requests say; None if nobody asked yet, or no demonstration is like them.
     """
 
     lm: LanguageModel
@@ -93,6 +94,7 @@ class Prepared:
     reinjection: Reinjection | None
     gathered: Gathered
     crew: Processes
+    asked: Asked | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,23 +267,19 @@ def solve_chosen(features: Features, chosen: Chosen, options: FitOptions, device
     return Fitted(solution.matrix, solution.seconds, solution)
 
 
-def prior_toolkens(given: Prepared, options: FitOptions) -> FitResult:
-    """Make toolkens of names and descriptions, with a warning: for a fit without demonstrations."""
-    warn_of_dropped(given.gathered.dropped)
-    warn("no demonstrations were given: these are prior toolkens, made from the tools' names or descriptions alone")
-    made = untrained(given.lm, given.specs, given.priors, given.style, options)
-    toolkens = toolken_set(
-        given.lm,
-        given.specs,
-        made.rows,
-        made.rows,
-        bias=options.fitted_bias,
-        style=given.style,
-        reinjection=given.reinjection,
-        prior=made.prior,
-    )
-    learned = EvidenceChoice(made.evidence, made.when)
-    return fit_result(given.lm, replace(toolkens, evidence=made.evidence), given.gathered, learned=learned)
+def with_described(given: Prepared, options: FitOptions) -> Prepared:
+    """Put the tools' descriptions to the LM as requests, and add the rows that they give to the priors to choose among.
+
+    Nothing is added for demonstrations whose calls come inside of answers, or for priors that the caller chose.
+    """
+    asked = ask(given.lm, given.specs, given.style, given.gathered.demonstrations, options)
+    if asked is None or not options.evidence or options.prior != "auto" or len(given.specs) < 2:
+        return replace(given, asked=asked)
+    first = next(iter(given.priors))
+    name = next((name for name in given.priors if name == str(AUTO_PRIORS[1])), first)
+    rows = described_rows(given.priors[name], asked)
+    # The first, which is used where there is too little data to choose.
+    return replace(given, asked=asked, priors={f"{name}, levelled": rows, **given.priors})
 
 
 def toolkens_of_main_process(given: Prepared) -> FitResult:
@@ -316,7 +314,7 @@ def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions,
             bias = choose_bias(selection.held_out, selection.logits, selection.folds, cap)
         toolkens, temperature = calibrate(toolkens, selection.held_out, selection.logits, bias, cap)
     gathered = given.gathered
-    learned = learn_evidence(given.lm, toolkens, gathered.features, gathered.demonstrations, selection, options)
+    learned = learn_evidence(toolkens, gathered.features, gathered.demonstrations, given.asked, selection, options)
     toolkens = replace(toolkens, bias=toolkens.bias + learned.bias, evidence=learned.evidence)
     return fit_result(
         given.lm,

@@ -187,7 +187,7 @@ def test_fit_shows_what_was_tried_and_keeps_to_what_was_given(tmp_path: Path) ->
 def test_fit_makes_the_priors_that_are_asked_for(tmp_path: Path, arguments: list[str], prior: str) -> None:
     result = run(app, ["fit", "--tools", TOOLS, "--out", str(tmp_path / "set"), *arguments, "--json"])
     assert json.loads(result.stdout)["prior"] == f"{prior}, levelled"
-    assert ToolkenSet.load(tmp_path / "set").provenance.prior == prior
+    assert ToolkenSet.load(tmp_path / "set").provenance.prior == f"{prior}, levelled"
 
 
 @pytest.mark.parametrize(

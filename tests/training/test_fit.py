@@ -76,7 +76,7 @@ def test_provenance_says_what_the_toolkens_were_fitted_on(tiny_llama: LanguageMo
 
 def test_without_demonstrations_the_toolkens_are_their_priors_and_that_is_said(tiny_llama: LanguageModel) -> None:
     with pytest.warns(ToolkenFitWarning, match="no demonstrations were given"):
-        result = fit(tiny_llama, SPECS)
+        result = fit(tiny_llama, SPECS, gate=False)
     assert torch.equal(result.toolkens.matrix, prior_rows(tiny_llama, SPECS, PriorConfig()))
     assert torch.equal(result.toolkens.matrix, result.toolkens.prior)
     assert result.lm_passes == 0
@@ -88,7 +88,7 @@ def test_without_demonstrations_the_toolkens_are_their_priors_and_that_is_said(t
 def test_names_that_say_nothing_are_warned_about_and_their_descriptions_used(tiny_llama: LanguageModel) -> None:
     coded = [replace_name(SPECS[0], "P12"), replace_name(SPECS[1], "multiply")]
     with pytest.warns(ToolkenFitWarning, match="the names P12 say nothing, so the descriptions"):
-        toolkens = fit(tiny_llama, coded, prior=PriorConfig()).toolkens
+        toolkens = fit(tiny_llama, coded, prior=PriorConfig(), gate=False).toolkens
     described = prior_rows(tiny_llama, SPECS[:1], PriorConfig(text="description"))
     torch.testing.assert_close(
         torch.nn.functional.normalize(toolkens.prior[:1]), torch.nn.functional.normalize(described)

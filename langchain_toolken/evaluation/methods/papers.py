@@ -45,9 +45,9 @@ from langchain_toolken.training.steps import (
     Fitted,
     finish,
     prepare,
-    prior_toolkens,
     toolkens_of_main_process,
 )
+from langchain_toolken.training.without_demonstrations import prior_toolkens
 
 _PROGRESS_EVERY = 64  # steps
 

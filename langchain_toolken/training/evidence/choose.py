@@ -10,13 +10,14 @@ from langchain_core.messages import HumanMessage, ToolMessage
 from torch import Tensor
 
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.prompts.format import Style
 from langchain_toolken.prompts.requests import question_of
 from langchain_toolken.prompts.turns import turns_of
 from langchain_toolken.toolkens.evidence import Evidence
 from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.cross_validation import assign_folds, position_logits
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
-from langchain_toolken.training.evidence.described import Described, described_states
 from langchain_toolken.training.evidence.gate import (
     ANSWERED,
     OWN,
@@ -26,9 +27,9 @@ from langchain_toolken.training.evidence.gate import (
     described_calls,
     plain_positions,
 )
+from langchain_toolken.training.evidence.untrained import Asked, asked_of
 from langchain_toolken.training.evidence.which import Calls, WhichChoice, choose_which
 from langchain_toolken.training.features.compute import Features
-from langchain_toolken.training.negatives import negative_features
 from langchain_toolken.training.options import FitOptions
 from langchain_toolken.training.selection import FOLDS, Selection
 
@@ -89,34 +90,41 @@ def calls_at_once(demonstrations: Sequence[Demonstration]) -> bool:
     return 2 * straight > calling
 
 
-def learn_evidence(
+def ask(
     lm: LanguageModel,
+    specs: Sequence[ToolSpec],
+    style: Style,
+    demonstrations: Sequence[Demonstration],
+    options: FitOptions,
+) -> Asked | None:
+    """Return what descriptions and plain requests say, for demonstrations whose calls come straight after requests."""
+    gate = options.gate and options.bias == "auto"
+    if not (gate or options.evidence) or not calls_at_once(demonstrations):
+        return None
+    return asked_of(lm, specs, style, options, gate=gate)
+
+
+def learn_evidence(
     toolkens: ToolkenSet,
     features: Features | None,
     demonstrations: Sequence[Demonstration],
+    asked: Asked | None,
     selection: Selection | None,
     options: FitOptions,
 ) -> EvidenceChoice:
     """Learn when to call and which tool besides the rows, as far as the options ask for it and it helps.
 
-    A bias that the caller gave says when, so there is no gate then. The other arguments are those of `choose_evidence`.
+    A bias that the caller gave says when, so there is no gate then. The arguments are those of `choose_evidence`.
     """
     gate = options.gate and options.bias == "auto"
     if features is None or not (gate or options.evidence):
         return EvidenceChoice()
-    negatives = described = None
-    if calls_at_once(demonstrations):
-        style, folder, progress = toolkens.provenance.style, options.features_dir, options.progress
-        if gate:
-            negatives = negative_features(lm, options.negatives, style, folder=folder, progress=progress)
-        described = described_states(lm, toolkens.specs, style, folder=folder, progress=progress)
     return choose_evidence(
         toolkens,
         features,
         demonstrations,
+        asked,
         selection,
-        negatives,
-        described,
         fitted_bias=options.fitted_bias,
         gate=gate,
         which=options.evidence,
@@ -130,9 +138,8 @@ def choose_evidence(
     toolkens: ToolkenSet,
     features: Features,
     demonstrations: Sequence[Demonstration],
+    asked: Asked | None,
     selection: Selection | None,
-    negatives: Features | None,
-    described: Described | None = None,
     *,
     fitted_bias: float,
     gate: bool = True,
@@ -147,9 +154,8 @@ def choose_evidence(
         toolkens: The set, with its biases chosen.
         features: What it was fitted on.
         demonstrations: The demonstrations of the features.
+        asked: What descriptions and plain requests say.
         selection: Held-out logits; None without a cross-validation.
-        negatives: Features of requests that need no tool.
-        described: The tools' descriptions put as requests.
         fitted_bias: The bias that the selection's logits contain.
         gate: Whether to try a gate.
         which: Whether to weigh further sources for the choice among tools.
@@ -166,15 +172,13 @@ def choose_evidence(
         calls = replace(
             _calls(features, demonstrations, logits, seed),
             keep_texts=keep_texts,
-            described=None if described is None else described.means(len(toolkens)).requests,
-            plain=None if negatives is None else negatives.requests,
+            described=None if asked is None else asked.described.means(len(toolkens)).requests,
+            plain=None if asked is None or asked.plain is None else asked.plain.requests,
         )
         chosen = choose_which(calls, toolkens.specs, final, seed)
     when = None
     if gate and features.requests is not None and at_once:
-        when = choose_gate(
-            _positions(features, demonstrations, logits, toolkens, negatives, described, seed), max_false_calls, seed
-        )
+        when = choose_gate(_positions(features, demonstrations, logits, toolkens, asked, seed), max_false_calls, seed)
     row = None if when is None else when.gate
     evidence = None
     # Inside an answer it is the words so far that tell the tool: without a measurement, the request is no guide there.
@@ -220,8 +224,7 @@ def _positions(
     demonstrations: Sequence[Demonstration],
     logits: Tensor | None,
     toolkens: ToolkenSet,
-    negatives: Features | None,
-    described: Described | None,
+    asked: Asked | None,
     seed: int,
 ) -> GatePositions:
     assert features.requests is not None
@@ -243,9 +246,12 @@ def _positions(
         group=torch.where(answered, ANSWERED, OWN)[number],
         today=lead,
     )
-    if described is not None and int(own.call.sum()) < _FEW_CALLS:
-        own = own.join(described_calls(described, count))
-        count += len(described.tool)
+    if asked is None:
+        return own
+    if int(own.call.sum()) < _FEW_CALLS:
+        own = own.join(described_calls(asked.described, count))
+        count += len(toolkens)
+    negatives = asked.plain
     if negatives is None or negatives.requests is None:
         return own
     best = position_logits(negatives, toolkens.matrix, toolkens.biases).amax(dim=1)

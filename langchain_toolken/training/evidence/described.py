@@ -27,7 +27,13 @@ from langchain_toolken.training.features.compute import compute_features
 
 # As many requests are made of the descriptions, if the wordings suffice: a gate needs more than a handful of calls.
 _ENOUGH = 24
-_WORDINGS = ("Can you {}?", "I need help with this: {}.", "Please {}.")
+_WORDINGS = (
+    "Can you {}?",
+    "I need help with this: {}.",
+    "Please {}.",
+    "Could you {} for me?",
+    "I would like you to {}.",
+)
 # A request is short; what follows in a long description is about arguments and results.
 _MOST_CHARACTERS = 300
 _THIRD_PERSON = re.compile("[A-Z][a-z]+s")
@@ -84,7 +90,7 @@ def described_states(
     folder: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Described:
-    """Run the LM over each tool's description as a request; over up to three wordings of it if the tools are few.
+    """Run the LM over each tool's description as a request; over up to five wordings of it if the tools are few.
 
     Args:
         lm: The LM.

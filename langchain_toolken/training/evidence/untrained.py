@@ -31,6 +31,19 @@ _RIDGE = 1.0
 
 
 @dataclass(frozen=True, eq=False)
+class Asked:
+    """What is known of requests without a demonstration.
+
+    Attributes:
+        described: The tools' descriptions put as requests.
+        plain: Requests that need no tool; None without any.
+    """
+
+    described: Described
+    plain: Features | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Untrained:
     """What a set without demonstrations is made of.
 
@@ -45,6 +58,15 @@ class Untrained:
     rows: Tensor
     evidence: Evidence | None
     when: GateChoice | None = None
+
+
+def asked_of(lm: LanguageModel, specs: Sequence[ToolSpec], style: Style, options: FitOptions, *, gate: bool) -> Asked:
+    """Run the LM over the descriptions and, for a gate, over the plain requests; both are kept with the features."""
+    folder, progress = options.features_dir, options.progress
+    described = described_states(lm, specs, style, folder=folder, progress=progress)
+    if not gate:
+        return Asked(described)
+    return Asked(described, negative_features(lm, options.negatives, style, folder=folder, progress=progress))
 
 
 def levelled(rows: Tensor, states: Tensor) -> Tensor:
@@ -83,12 +105,9 @@ def untrained(
     name, prior = next(iter(priors.items()))
     if not options.evidence:
         return Untrained(name, prior, None)
-    folder, progress = options.features_dir, options.progress
-    described = described_states(lm, specs, style, folder=folder, progress=progress)
-    plain = when = None
-    if _gated(options, style):
-        plain = negative_features(lm, options.negatives, style, folder=folder, progress=progress)
-    if plain is not None:
+    asked = asked_of(lm, specs, style, options, gate=_gated(options, style))
+    described, plain, when = asked.described, asked.plain, None
+    if plain is not None and len(specs) > 1:
         when = choose_gate(
             described_calls(described, 0).join(plain_positions(plain, len(specs))),
             options.max_false_call_rate,
@@ -109,13 +128,14 @@ def untrained(
     if gate is None:
         return Untrained(name, prior, assumed_which(calls, specs).evidence)
     name, prior = list(priors.items())[-1]
-    rows = _rows(prior, said, plain)
+    rows = described_rows(prior, asked)
     evidence = assumed_which(calls, specs, said.states @ rows.T).evidence
     return Untrained(f"{name}, levelled", rows, replace(evidence, gate=gate), when)
 
 
-def _rows(prior: Tensor, said: Described, plain: Features | None) -> Tensor:
+def described_rows(prior: Tensor, asked: Asked) -> Tensor:
     """Add the levelled prior and rows for the descriptions' last states, as long together as the prior's rows."""
+    said, plain = asked.described.means(len(prior)), asked.plain
     first = None if plain is None else plain.hidden[_beginnings(plain)]
     shown = request_rows(said.states, said.tool, len(prior), _RIDGE, plain=first)
     parts = [levelled(prior, said.states), shown]

@@ -7,6 +7,7 @@ import torch
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.evidence.choose import calls_at_once, request_text
@@ -56,12 +57,19 @@ def demonstrations(count: int) -> list[Demonstration]:
 
 
 def test_a_fit_learns_when_and_which_from_the_request(tiny_llama: LanguageModel) -> None:
-    result = fit(tiny_llama, SPECS, demonstrations(16), style="chat", negatives="none", prior="auto")
+    result = fit(tiny_llama, SPECS, demonstrations(16), style="chat", negatives="none", prior=PriorConfig())
     assert result.when is not None
     assert result.which is not None
     assert not result.which.assumed
     plain = fit(
-        tiny_llama, SPECS, demonstrations(16), style="chat", negatives="none", gate=False, evidence=False, prior="auto"
+        tiny_llama,
+        SPECS,
+        demonstrations(16),
+        style="chat",
+        negatives="none",
+        gate=False,
+        evidence=False,
+        prior=PriorConfig(),
     )
     assert plain.toolkens.evidence is None
     assert plain.when is plain.which is None

@@ -35,7 +35,7 @@ def test_a_description_is_worded_as_a_task(description: str, task: str) -> None:
 
 def test_a_few_tools_get_several_wordings_and_many_one(tiny_llama: LanguageModel, tmp_path: Path) -> None:
     few = described_states(tiny_llama, [spec("Adds.", "add"), spec("Books.", "book")], "chat", folder=tmp_path)
-    assert few.tool.tolist() == [0, 1] * 3
+    assert few.tool.tolist() == [0, 1] * 5
     again = described_states(tiny_llama, [spec("Adds.", "add"), spec("Cooks.", "book")], "chat", folder=tmp_path)
     torch.testing.assert_close(again.states[0], few.states[0], msg="another description has features of its own")
     assert not torch.equal(again.states[1], few.states[1])
