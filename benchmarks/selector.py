@@ -6,8 +6,8 @@
 `--data metatool` (199 plugin tools, requests as people write them; dev.jsonl) or `stquestions` (SimpleToolQuestions,
 1,836 relations; test.jsonl). Ways:
 
-- toolkens, N demonstrations a tool: what `ToolkenSelectorMiddleware` ranks by, `ToolkenChat.rank_tools`; 0 is
-  `toolkens=None`, the tools' descriptions alone;
+- toolkens, N demonstrations a tool: what `ToolkenSelectorMiddleware` ranks by, `ToolkenChat.rank_tools`, fitted with
+  the package's defaults but no gate; the fitted sets are kept in --cache; and `toolkens=None`, where nothing is fitted;
 - BM25 with the descriptions;
 - encoder: the nearest of "name: description" in LangGraph's InMemoryStore, which is how langgraph-bigtool searches,
   with the request itself as the query (there the chat model writes the query, in a call of its own); and with the
@@ -142,16 +142,23 @@ def read(folder: Path, most: int, tools: int | None, seed: int) -> Data:
     return Data(specs, demonstrations, tuple(random.Random(seed).sample(asked, min(most, len(asked)))))
 
 
-def with_toolkens(lm: LanguageModel, data: Data, shots: int, cache: Path) -> Way:
-    toolkens: ToolkenSet | None = None
-    if shots:
+def fitted(lm: LanguageModel, data: Data, shots: int, cache: Path) -> ToolkenSet:
+    """Fit a set, or load the one that was fitted before."""
+    kept = cache / f"toolkens-{shots}"
+    if not kept.exists():
         demonstrations = [
             Demonstration(text="", calls=(DemonstratedCall(start=0, tool=name),), before=(HumanMessage(text),))
             for name, texts in data.demonstrations.items()
             for text in texts[:shots]
         ]
         settings: dict[str, Any] = {"gate": False, "negatives": "none", "features_dir": cache / f"shots-{shots}"}
-        toolkens = fit(lm, data.specs, demonstrations, style="chat", **settings).toolkens
+        fit(lm, data.specs, demonstrations, style="chat", **settings).toolkens.save(kept)
+    return ToolkenSet.load(kept)
+
+
+def with_toolkens(lm: LanguageModel, data: Data, shots: int | None, cache: Path) -> Way:
+    """Rank by toolkens; None for shots fits nothing."""
+    toolkens = None if shots is None else fitted(lm, data, shots, cache)
     chat = ToolkenChat.from_engine(TransformersEngine(lm), toolkens, style="chat")
 
     def select(texts: Sequence[str]) -> list[list[str]]:
@@ -161,7 +168,7 @@ def with_toolkens(lm: LanguageModel, data: Data, shots: int, cache: Path) -> Way
     def reads(text: str) -> int:
         return chat.get_num_tokens_from_messages([HumanMessage(text)])
 
-    return Way(f"toolkens, {shots} demonstrations" if shots else "toolkens, descriptions alone", select, reads)
+    return Way("toolkens, nothing fitted" if shots is None else f"toolkens, {shots} demonstrations", select, reads)
 
 
 def nothing(text: str) -> int:
@@ -271,7 +278,8 @@ def main(
     if encoder is not None:
         encoding = Encoder(encoder)
         makers += [lambda count=count: with_encoder(encoding, given, count) for count in shots]  # type: ignore[misc]
-    makers += [lambda count=count: with_toolkens(lm, given, count, cache / data) for count in shots]  # type: ignore[misc]
+    kept = cache / data
+    makers += [lambda count=count: with_toolkens(lm, given, count, kept) for count in (None, *shots)]  # type: ignore[misc]
     if llm:
         makers += [lambda told=told: with_llm(lm, given, bound, llm, described=told) for told in (False, True)]  # type: ignore[misc]
     sizes = [len(lm.tokenizer.encode(json.dumps(openai_tool(spec)))) for spec in given.specs]

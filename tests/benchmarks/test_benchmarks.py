@@ -51,12 +51,12 @@ def test_selectors_are_compared_on_the_same_requests(tmp_path: Path) -> None:
     facts = run(
         "selector.py",
         *("--data-dir", str(tmp_path), "--data", "data", "--model", "nano", "--cache", str(tmp_path / "cache")),
-        *("--shots", "0", "--shots", "3", "--llm", "1", "--timed", "1"),
+        *("--shots", "3", "--llm", "1", "--timed", "1"),
     )
     ways = facts["ways"]
     assert isinstance(ways, dict)
     assert list(ways) == [
-        *("BM25 with descriptions", "toolkens, descriptions alone", "toolkens, 3 demonstrations"),
+        *("BM25 with descriptions", "toolkens, nothing fitted", "toolkens, 3 demonstrations"),
         *("LLMToolSelectorMiddleware", "LLMToolSelectorMiddleware, descriptions in the prompt"),
     ]
     assert [way["recall"]["10"]["of"] for way in ways.values()] == [6, 6, 6, 1, 1]
