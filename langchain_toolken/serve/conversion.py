@@ -20,6 +20,7 @@ from langchain_toolken.serve.errors import RequestError
 from langchain_toolken.serve.protocol import ChatRequest, Message, Tool, ToolCall, Usage
 from langchain_toolken.tools.spec import ToolSpec, tool_spec
 
+_PASSED_ON = ("temperature", "top_p", "top_k", "seed", "logprobs", "top_logprobs", "parallel_tool_calls")
 _KEPT_LENGTH = 8_000  # characters; a tool with a longer schema is read anew each time
 
 
@@ -84,7 +85,7 @@ def call_settings(body: ChatRequest) -> dict[str, Any]:
     """Return the settings of a ToolkenChat's call: only those that the request gives."""
     most = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     given = {
-        **{name: getattr(body, name) for name in ("temperature", "top_p", "top_k", "seed", "logprobs", "top_logprobs")},
+        **{name: getattr(body, name) for name in _PASSED_ON},
         "max_tokens": most,
         "response_format": body.response_format,
         "stop": [body.stop] if isinstance(body.stop, str) else body.stop,
@@ -116,9 +117,16 @@ def openai_delta(chunk: AIMessageChunk, *, first: bool) -> dict[str, Any]:
 
 
 def openai_call_deltas(message: AIMessage) -> list[dict[str, Any]]:
-    """Return the calls of a whole answer as pieces of a stream: each call's name, then its arguments."""
+    """Return the calls of a streamed answer as pieces of a stream: each call's name, then its arguments.
+
+    Args:
+        message: The answer's chunks, put together. In them, a call that was cut off has its arguments as a JSON string
+            without the closing quote (`chat.responses.closing_chunks` says why).
+    """
+    cut = [{**call, "args": json.loads(f'{call["args"]}"')} for call in message.invalid_tool_calls]
+    whole = AIMessage(content="", tool_calls=message.tool_calls, invalid_tool_calls=cut)
     deltas = []
-    for index, call in enumerate(openai_message(message).get("tool_calls", ())):
+    for index, call in enumerate(openai_message(whole).get("tool_calls", ())):
         named = {**call, "index": index, "function": {"name": call["function"]["name"], "arguments": ""}}
         rest = {"index": index, "function": {"arguments": call["function"]["arguments"]}}
         deltas += [{"tool_calls": [named]}, {"tool_calls": [rest]}]

@@ -218,6 +218,14 @@ async def test_a_stream_has_the_answer_in_pieces() -> None:
     assert len({piece["id"] for piece in (*pieces, end, used)}) == 1
 
 
+async def test_a_streamed_call_that_was_cut_off_has_the_arguments_as_far_as_they_go() -> None:
+    cut = completion('{"a":3,"note":"\\"x', None)
+    *pieces, end = events((await ask(engine(CALL, completions=[cut]), tools=[OPENAI_ADD], stream=True)).text)
+    calls = [call for piece in pieces for call in piece["choices"][0]["delta"].get("tool_calls", ())]
+    assert "".join(call["function"]["arguments"] for call in calls) == '{"a":3,"note":"\\"x'
+    assert end["choices"][0]["finish_reason"] == "length"
+
+
 async def test_a_stream_that_cannot_begin_is_an_error_with_its_status() -> None:
     answer = await ask(engine(), stream=True, tools=[OPENAI_ADD], tool_choice="fly")
     assert answer.status_code == 400

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 
-from langchain_toolken.serve.conversion import langchain_messages, openai_message
-from langchain_toolken.serve.protocol import Message
+from langchain_toolken.chat.responses import closing_chunks
+from langchain_toolken.serve.conversion import call_settings, langchain_messages, openai_call_deltas, openai_message
+from langchain_toolken.serve.protocol import ChatRequest, Message
 
 
 def messages(*given: dict[str, object]) -> list[Message]:
@@ -51,3 +52,20 @@ def test_an_answer_comes_back_as_it_was() -> None:
     assert again.additional_kwargs["reasoning_content"] == "First"
     assert again.additional_kwargs["reasoning_open"]
     assert answered == ToolMessage("7", tool_call_id="c1")
+
+
+def test_several_calls_are_streamed_one_after_the_other() -> None:
+    calls = [{"name": name, "args": {"a": 1}, "id": name, "type": "tool_call"} for name in ("lamp", "door")]
+    pieces = sum(closing_chunks(AIMessage("", tool_calls=calls)), AIMessageChunk(content=""))
+    deltas = [delta["tool_calls"][0] for delta in openai_call_deltas(pieces)]
+    assert [delta["index"] for delta in deltas] == [0, 0, 1, 1]
+    assert [delta["function"]["name"] for delta in deltas[::2]] == ["lamp", "door"]
+    assert {delta["function"]["arguments"] for delta in deltas[1::2]} == {'{"a": 1}'}
+
+
+def test_only_the_settings_that_are_given_are_passed_on() -> None:
+    asked = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+    assert call_settings(ChatRequest.model_validate(asked)) == {}
+    given = {"parallel_tool_calls": True, "max_tokens": 5, "max_completion_tokens": 7, "temperature": 0}
+    settings = call_settings(ChatRequest.model_validate({**asked, **given}))
+    assert settings == {"parallel_tool_calls": True, "max_tokens": 7, "temperature": 0}
