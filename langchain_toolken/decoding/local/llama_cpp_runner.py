@@ -136,13 +136,13 @@ class LlamaCppRunner:
 
     def _run(self, rows: list[Row]) -> Due:
         """Run all pending tokens of rows, with their states; together, as far as they fit."""
-        last: list[torch.Tensor] = [torch.empty(0)] * len(rows)
-        words: list[torch.Tensor] = [torch.empty(0)] * len(rows)
+        hidden: list[torch.Tensor] = []
+        words: list[torch.Tensor] = []
         sums: dict[Row, torch.Tensor] = {}
         for pack in self._packs(rows):
             parts = [(rows[i], rows[i].ids[start:stop], start) for i, start, stop in pack]
             states, logits = self._states(parts)
-            at = 0
+            at, last = 0, []
             for i, start, stop in pack:
                 row = rows[i]
                 if row.span is not None and row.mean is None and start < row.span[1]:
@@ -151,11 +151,14 @@ class LlamaCppRunner:
                 row.fed = stop
                 at += stop - start
                 if not row.pending:
-                    last[i], words[i] = states[at - 1].clone(), logits[at - 1].clone()
+                    last.append(at - 1)
+            # Copied, since llama.cpp writes over them; in the order of the rows, which is that of the packs.
+            hidden.append(states[last])
+            words.append(logits[last])
         for row, total in sums.items():
             assert row.span is not None
             row.mean = total / (row.span[1] - row.span[0])
-        return Due(rows, torch.stack(last), torch.stack(words))
+        return Due(rows, torch.cat(hidden), torch.cat(words)) if len(words) > 1 else Due(rows, hidden[0], words[0])
 
     def _packs(self, rows: Sequence[Row]) -> list[list[tuple[int, int, int]]]:
         """Divide the rows' pending tokens, as (row, start, stop), into parts that run together."""

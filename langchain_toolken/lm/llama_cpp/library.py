@@ -179,6 +179,7 @@ class Context:
         sequences: How many sequences there may be.
 
     Attributes:
+        cells: How many tokens all sequences may have together.
         most_states: Most tokens that `states` takes at once.
 
     Raises:
@@ -187,6 +188,7 @@ class Context:
 
     def __init__(self, weights: Weights, settings: LlamaCppSettings, cells: int, sequences: int) -> None:
         self._api = api = library()
+        self.cells = cells
         self._weights = weights  # which must live longer
         self._vocabulary = int(api.llama_vocab_n_tokens(weights.vocab))
         self._size = int(api.llama_model_n_embd_out(weights.pointer))

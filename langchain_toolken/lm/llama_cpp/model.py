@@ -21,6 +21,8 @@ from langchain_toolken.lm.llama_cpp.settings import LlamaCppSettings
 from langchain_toolken.lm.model import UnsupportedModelError
 from langchain_toolken.lm.sketch import sketch_of, sketched_ids
 
+_READ = 512  # tokens that a context for reading has at least; most demonstrations are shorter
+
 
 class LlamaCppModel:
     """A frozen LM in a GGUF file, run by llama.cpp with its weights as they are packed.
@@ -50,6 +52,7 @@ class LlamaCppModel:
         self._file = GgufFile(path)
         self._weights = load_weights(path, settings)
         self._lock = threading.Lock()
+        self._reader: Context | None = None
         self._check_vocabulary()
 
     @property
@@ -182,23 +185,22 @@ class LlamaCppModel:
 
     def _run(self, ids: list[int]) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Run one text; yield states and word logits part by part, each with where it starts."""
-        with self._reading() as context:
+        with self._reading(len(ids)) as context:
             for start in range(0, len(ids), context.most_states):
                 yield start, *context.states([(0, ids[start : start + context.most_states], start)])
 
     @contextmanager
-    def _reading(self) -> Iterator[Context]:
-        """Return a context for one text at a time; others wait for it."""
+    def _reading(self, length: int) -> Iterator[Context]:
+        """Return a context for one text of `length` tokens; others wait for it."""
         with self._lock:
+            if self._reader is None or self._reader.cells < length:
+                self._reader = None  # frees its memory first
+                self._reader = self.context(1, cells=max(_READ, 1 << (length - 1).bit_length()))
             context = self._reader
             try:
                 yield context
             finally:
                 context.crop(0, 0)
-
-    @cached_property
-    def _reader(self) -> Context:
-        return self.context(1)
 
     def _check_vocabulary(self) -> None:
         """Raise an UnsupportedModelError if an id means one word in llama.cpp and another in the tokenizer."""
