@@ -60,8 +60,8 @@ def test_selectors_are_compared_on_the_same_requests(tmp_path: Path) -> None:
         *("LLMToolSelectorMiddleware", "LLMToolSelectorMiddleware, descriptions in the prompt"),
     ]
     assert [way["recall"]["10"]["of"] for way in ways.values()] == [6, 6, 6, 1, 1]
-    for name in list(ways)[:3]:
-        assert ways[name]["recall"]["1"]["share"] == 1.0, name
+    assert ways["BM25 with descriptions"]["recall"]["1"]["share"] == 1.0
+    for name in list(ways)[:3]:  # all six tools are among the first ten
         assert ways[name]["recall"]["10"]["share"] == 1.0, name
     assert ways["BM25 with descriptions"]["tokens read"] == 0 < ways["toolkens, 3 demonstrations"]["tokens read"]
 
