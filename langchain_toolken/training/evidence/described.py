@@ -25,15 +25,10 @@ from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.features.compute import compute_features
 
-# As many requests are made of the descriptions, if the wordings suffice: a gate needs more than a handful of calls.
-_ENOUGH = 24
-_WORDINGS = (
-    "Can you {}?",
-    "I need help with this: {}.",
-    "Please {}.",
-    "Could you {} for me?",
-    "I would like you to {}.",
-)
+# As many requests are made of the descriptions, if the wordings suffice: requests come in many forms, and a gate that
+# has seen a few of one form takes the form for the request.
+_ENOUGH = 60
+_WORDINGS = ("Can you {}?", "{}", "please {}", "{} for me", "I want to {}")
 # A request is short; what follows in a long description is about arguments and results.
 _MOST_CHARACTERS = 300
 _THIRD_PERSON = re.compile("[A-Z][a-z]+s")

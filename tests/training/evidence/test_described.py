@@ -39,8 +39,8 @@ def test_a_few_tools_get_several_wordings_and_many_one(tiny_llama: LanguageModel
     again = described_states(tiny_llama, [spec("Adds.", "add"), spec("Cooks.", "book")], "chat", folder=tmp_path)
     torch.testing.assert_close(again.states[0], few.states[0], msg="another description has features of its own")
     assert not torch.equal(again.states[1], few.states[1])
-    many = described_states(tiny_llama, [spec("Adds.", f"add{i}") for i in range(30)], "completion")
-    assert many.tool.tolist() == list(range(30))
+    many = described_states(tiny_llama, [spec("Adds.", f"add{i}") for i in range(60)], "completion")
+    assert many.tool.tolist() == list(range(60))
 
 
 def test_a_tools_wordings_are_averaged_and_one_without_counts_as_the_average() -> None:
