@@ -147,6 +147,14 @@ def plain_pool(lm: LanguageModel, specs: Sequence[ToolSpec], folder: Path, cache
     return Pool([str(one[0].content) for one in histories], loaded, replace(features, hidden=features.hidden[:]))
 
 
+def priors_of(lm: LanguageModel, specs: Sequence[ToolSpec], options: FitOptions, kept: Path) -> dict[str, Tensor]:
+    """The priors to choose among: some are states, so they are kept like the LM pass."""
+    if not kept.exists():
+        torch.save(candidate_priors(lm, specs, options.priors), kept)
+    found: dict[str, Tensor] = torch.load(kept)
+    return found
+
+
 def drawn(tools: Sequence[str], shots: int, seed: int) -> list[int]:
     """Which demonstrations: `shots` of each tool, the first ones for seed 0, others by chance."""
     by_tool: dict[str, list[int]] = {}
@@ -318,7 +326,7 @@ def main(
         pool = pool.join(part)
     texts = plain_pool(lm, specs, folder, cache) if with_plain else None
     options = FitOptions(features_dir=cache / "fit", style="chat", docstring_examples=False)
-    every = candidate_priors(lm, specs, options.priors)
+    every = priors_of(lm, specs, options, cache / "priors.pt")
     compared = None if encoder is None else Encoder(encoder, cache / "encoder.pt")
     results = []
     for number in shots:

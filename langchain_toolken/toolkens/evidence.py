@@ -189,6 +189,10 @@ class Evidence:
         """Take over changed descriptions, tool by tool."""
         return replace(self, lexical=tuple(match.describe(old, new) for match in self.lexical))
 
+    def show(self, requests: Sequence[Sequence[str]]) -> Evidence:
+        """Add requests that the tools were demonstrated with, those of each tool."""
+        return replace(self, lexical=tuple(match.show(requests) for match in self.lexical))
+
     def saved(self) -> tuple[str, dict[str, Tensor]]:
         """Return the evidence as JSON, and the tensors that belong to it by name."""
         tensors: dict[str, Tensor] = {}

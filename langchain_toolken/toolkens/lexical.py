@@ -114,6 +114,13 @@ class LexicalMatch:
             changed.append(description_document(after) + rest if document.startswith(said) else document)
         return replace(self, documents=tuple(changed))
 
+    def show(self, requests: Sequence[Sequence[str]]) -> LexicalMatch:
+        """Add requests that the tools were demonstrated with, to the texts that are made of demonstrations."""
+        if self.kind != "demonstrations":
+            return self
+        shown = ("\n".join((text, *more)) for text, more in zip(self.documents, requests, strict=True))
+        return replace(self, documents=tuple(shown))
+
     def join(self, other: WordEvidence, weight: float) -> LexicalMatch:
         """Put the texts of two sets of tools together, with a new weight. `other` is of the same kind."""
         assert isinstance(other, LexicalMatch)
@@ -192,6 +199,10 @@ class WordClassifier:
 
     def describe(self, old: Sequence[ToolSpec], new: Sequence[ToolSpec]) -> WordClassifier:
         """Return the classifier unchanged: descriptions have no part in it."""
+        return self
+
+    def show(self, requests: Sequence[Sequence[str]]) -> WordClassifier:
+        """Return the classifier unchanged: it is fitted to all requests at once."""
         return self
 
     def join(self, other: WordEvidence, weight: float) -> WordClassifier:

@@ -7,7 +7,7 @@ as a function of the new rows alone, for the same solver.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -23,7 +23,9 @@ from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec, tool_specs
 from langchain_toolken.training.cross_validation import position_logits
+from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
+from langchain_toolken.training.evidence.choose import request_text
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.fit_warnings import warn, warn_of_dropped, warn_of_unseen
 from langchain_toolken.training.options import Demonstrations, FitOptions, Model, Tools
@@ -96,8 +98,9 @@ def update(
 
     Tools that `add_tools` put into the set count as not held: nobody trained them, so they are fitted now. New tools
     get the set's bias, and the set keeps its calibration, because both were chosen on data that is not available here.
-    They are fitted with the bias that the set was fitted with. Without demonstrations the new tools get what
-    `add_tools` gives.
+    They are fitted with the bias that the set was fitted with. The set's evidence stays, gate and weights included: the
+    new tools' descriptions and, with `keep_demonstrations`, their demonstrations join its texts. Without demonstrations
+    the new tools get what `add_tools` gives.
 
     Args:
         model: The LM that the set was fitted for; see `fit`.
@@ -181,6 +184,9 @@ def update(
     selection = None if chosen.selection is None else _over_all_tools(chosen.selection, features, toolkens, biases)
     updated = _with_fitted(toolkens, new, chosen, fitted, gathered.used, features)
     updated = with_examples(lm, updated, gathered.demonstrations, options)
+    if updated.evidence is not None and keep_demonstrations:
+        requests = _requests(gathered.demonstrations, {spec.name for spec in new}, updated)
+        updated = replace(updated, evidence=updated.evidence.show(requests))
     return fit_result(lm, updated, gathered, fitted=fitted, selection=selection)
 
 
@@ -202,6 +208,15 @@ def _over_all_tools(selection: Selection, features: Features, toolkens: ToolkenS
     held_out = replace(features.subset(selection.positions), weight=selection.held_out.weight)
     frozen_logits = position_logits(held_out, toolkens.matrix, biases)
     return replace(selection, held_out=held_out, logits=torch.cat([frozen_logits, selection.logits], dim=1))
+
+
+def _requests(demonstrations: Sequence[Demonstration], new: Collection[str], toolkens: ToolkenSet) -> list[list[str]]:
+    """Return what the new tools' demonstrations ask, by tool: the evidence knows the other tools' own."""
+    found: dict[str, dict[str, None]] = {name: {} for name in toolkens.names}
+    for one in demonstrations:
+        for name in {call.tool for call in one.calls} & set(new):
+            found[name][request_text(one)] = None
+    return [list(texts) for texts in found.values()]
 
 
 def _with_fitted(

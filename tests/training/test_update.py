@@ -11,6 +11,8 @@ import torch
 
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.errors import ToolkenSetError
+from langchain_toolken.toolkens.evidence import Evidence
+from langchain_toolken.toolkens.lexical import LexicalMatch
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
@@ -148,3 +150,24 @@ def test_tools_that_were_only_added_before_are_fitted_by_an_update(
 def test_a_set_of_another_lm_is_refused_with_both_named(tiny_lm, old_set: ToolkenSet) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ToolkenSetError, match="differ in the output head"):
         update(tiny_lm("cohere"), old_set, ALL, rows("divide"))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_requests_of_new_tools_join_the_evidence(
+    tiny_llama: LanguageModel, old_set: ToolkenSet, keep: bool
+) -> None:
+    matches = LexicalMatch("description", 0.5, old_set.names), LexicalMatch("demonstrations", 0.5, old_set.names)
+    told = replace(old_set, evidence=Evidence(scale=0.25, lexical=matches))
+    updated = update(
+        tiny_llama, told, ALL[:3], rows("divide"), lam=1e-3, prior=PriorConfig(), keep_demonstrations=keep
+    ).toolkens
+    assert updated.evidence is not None
+    assert updated.evidence.scale == 0.25
+    by_kind = {match.kind: match for match in updated.evidence.lexical}
+    shown, described = by_kind["demonstrations"], by_kind["description"]
+    assert isinstance(shown, LexicalMatch)
+    assert isinstance(described, LexicalMatch)
+    assert shown.documents[:2] == old_set.names, "the old tools' demonstrations are not known again"
+    asked = shown.documents[updated.index("divide")]
+    assert (len(asked.splitlines()) > 1) == keep
+    assert len(described.documents[updated.index("divide")].splitlines()) == 1
