@@ -1,7 +1,7 @@
 """Measure what a user of an MCP server gets at once: 20 tools, with no demonstrations and with 2 a tool.
 
     python benchmarks/mcp_trial.py --model MODEL
-    python benchmarks/mcp_trial.py --model MODEL --show
+    python benchmarks/mcp_trial.py --model MODEL --only 2 --show
 
 The server is `integrations/mcp/server.py`, run for real; its demonstrations are beside it. The 20 requests and 10 plain
 ones are in `mcp_trial.jsonl`. They share no wording or value with the demonstrations, and no setting was chosen by
@@ -67,6 +67,7 @@ def trial(llm: ToolkenChat, tools: list[Any], console: Console | None) -> list[S
 
 def main(
     model: Annotated[str, typer.Option(help="The LM, as `toolken fit --model` takes it.")],
+    only: Annotated[int | None, typer.Option(help="Only with this many demonstrations a tool: 0 or 2.")] = None,
     show: Annotated[bool, typer.Option("--show", help="Print every answer.")] = False,
 ) -> None:
     """Run the trial with and without demonstrations."""
@@ -75,15 +76,17 @@ def main(
     servers = {"mcpServers": {"office": {"command": sys.executable, "args": [str(SERVER)]}}}
     warnings.simplefilter("ignore")
     with mcp(servers) as tools:
-        for name, demonstrations in (("0", None), ("2", DEMONSTRATIONS)):
+        for count, demonstrations in ((0, None), (2, DEMONSTRATIONS)):
+            if only not in (None, count):
+                continue
             started = time.perf_counter()
             toolkens = fit_toolkens(model, tools=tools, demonstrations=demonstrations)
             seconds = time.perf_counter() - started
             if show:
-                console.print(f"{name} demonstrations a tool")
-            llm = ToolkenChat(model=model, toolkens=toolkens, max_tokens=64)
+                console.print(f"{count} demonstrations a tool")
+            llm = ToolkenChat(model=model, toolkens=toolkens, max_tokens=40)
             shares = trial(llm, list(tools), console if show else None)
-            table.add_row(name, *map(str, shares), f"{seconds:.0f}")
+            table.add_row(str(count), *map(str, shares), f"{seconds:.0f}")
     console.print(table)
 
 

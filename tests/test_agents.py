@@ -183,5 +183,5 @@ def test_the_whole_loop_runs_on_a_real_lm(lm: LanguageModel) -> None:
 
 def test_its_input_and_output_have_json_schemas() -> None:
     agent = agent_of(one_call())
-    assert set(agent.get_input_jsonschema()["properties"]) == {"messages", "text", "steps", "reasoning"}
+    assert set(agent.get_input_jsonschema()["properties"]) == {"messages", "text", "steps", "reasoning", "ending"}
     assert "steps" in agent.get_output_jsonschema()["properties"]

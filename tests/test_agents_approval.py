@@ -80,6 +80,25 @@ def test_a_rejected_call_does_not_run_and_the_ending_says_why() -> None:
     assert made.invoke({"messages": [("user", "Bye")]}, THREAD)["messages"][-1].content
 
 
+def test_of_several_calls_each_is_decided_and_one_that_is_rejected_stops_them_all() -> None:
+    def two_calls(**decisions: Any) -> dict[str, Any]:
+        made, _ = agent(approve=lambda tool: tool.name == "multiply", interrupt_after=["complete"])
+        stopped = made.invoke(QUESTION, THREAD)
+        message = stopped["messages"][-1]
+        first = message.tool_calls[0]
+        calls = [{**first, "name": "divide", "args": {"a": 4, "b": 2}, "id": "0"}, first]
+        made.update_state(THREAD, {"messages": [message.model_copy(update={"tool_calls": calls})]})
+        asked = made.invoke(None, THREAD)["__interrupt__"][0].value
+        assert [each["name"] for each in asked["action_requests"]] == ["multiply"]
+        return decide(made, **decisions)
+
+    edited = two_calls(type="edit", edited_action={"name": "multiply", "args": {"a": 3, "b": 27}})
+    assert [m.content for m in edited["messages"] if isinstance(m, ToolMessage)] == ["2.0", "81"]
+    rejected = two_calls(type="reject")
+    assert [m.status for m in rejected["messages"] if isinstance(m, ToolMessage)] == ["error", "error"]
+    assert rejected["ending"] == "not_approved"
+
+
 def test_only_the_tools_it_names_are_asked_about() -> None:
     made, _ = agent(approve=lambda tool: tool.name == "divide")
     assert made.invoke(QUESTION, THREAD)["text"] == "They hold 2*27=54 pens in total."
