@@ -1,0 +1,242 @@
+"""Compare llama.cpp with transformers on the same GGUF file: what they answer, how fast, and with how much memory.
+
+    python benchmarks/backends.py agree --model FILE.gguf --backend llama_cpp --data-dir DATA --out FOLDER
+    python benchmarks/backends.py agree --model FILE.gguf --backend transformers --data-dir DATA --out FOLDER
+    python benchmarks/backends.py speed --model FILE.gguf --backend plain|llama_cpp|transformers [--dtype bfloat16]
+
+`agree` takes the everyday dev requests and some of metatool's dev requests, a hundred in all. llama.cpp answers each
+greedily (run it first); transformers reads these answers, and wherever its own choice is another word, the two logits'
+difference is kept: an answer without any is the one that it would have written. Both rank the everyday tools by prior
+toolkens, so nothing is fitted, and both write the arguments of forced calls. It goes on from where it was stopped.
+`speed` needs one process for each backend, since it reports the process's memory; it prints seconds of the clock and of
+the CPU, since other processes may be running.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from everyday.requests import read_requests
+from everyday.tools import TOOLS
+from langchain_core.messages import BaseMessage, HumanMessage
+from rich.console import Console
+
+from langchain_toolken import ToolkenChat
+from langchain_toolken.decoding.engine import DecodingRequest, Sampling
+from langchain_toolken.decoding.local.engine import local_engine
+from langchain_toolken.lm.identity import Backend
+from langchain_toolken.lm.load import load_language_model
+from langchain_toolken.lm.model import LanguageModel
+
+CONSOLE = Console()
+BACKENDS: tuple[Backend, ...] = ("transformers", "llama_cpp")
+PROMPT = "Tell me about the history of the railways in Switzerland, and what they are known for today."
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+def hundred(data_dir: Path) -> list[list[BaseMessage]]:
+    messages = [list(request.messages) for request in read_requests("dev", TOOLS)]
+    rows = (data_dir / "metatool" / "dev.jsonl").read_text(encoding="utf-8").splitlines()
+    questions = [json.loads(row)["question"] for row in rows[:: len(rows) // (100 - len(messages))]]
+    return [*messages, *([HumanMessage(question)] for question in questions)][:100]
+
+
+class Kept:
+    """Results in a JSON file, each computed once."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+    def get(self, name: str, compute: Callable[[], Any]) -> Any:
+        if name not in self.found:
+            self.found[name] = compute()
+            self.file.write_text(json.dumps(self.found, indent=1, ensure_ascii=False), encoding="utf-8")
+        return self.found[name]
+
+
+def read_again(lm: LanguageModel, prompt: Sequence[int], answer: Sequence[int]) -> list[list[Any]]:
+    """Return where transformers would have written another word: [place, its word, the logits' difference]."""
+    with torch.inference_mode():
+        states = lm.hidden_states(torch.tensor([[*prompt, *answer]]))[0, len(prompt) - 1 : -1]
+        logits = lm.head.word_logits(states)
+    best = logits.argmax(dim=-1)
+    lead = logits.amax(dim=-1) - logits.gather(1, torch.tensor(answer)[:, None])[:, 0]
+    places = (best != torch.tensor(answer)).nonzero()[:, 0].tolist()
+    return [[place, lm.tokenizer.decode([int(best[place])]), round(float(lead[place]), 3)] for place in places]
+
+
+@app.command()
+def agree(
+    model: Annotated[str, typer.Option(help="The GGUF file.")],
+    backend: Annotated[str, typer.Option(help="llama_cpp first, then transformers.")],
+    data_dir: Annotated[Path, typer.Option(help="Folder with the datasets; `metatool` is read.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 24,
+    calls: Annotated[int, typer.Option(help="How many requests a call is forced for.")] = 40,
+) -> None:
+    """Answer, rank and call for a hundred requests on one backend; print what differs once both have."""
+    warnings.simplefilter("ignore")
+    out.mkdir(parents=True, exist_ok=True)
+    other = "transformers" if backend == "llama_cpp" else "llama_cpp"
+    kept, written = Kept(out / f"{backend}.json"), Kept(out / "llama_cpp.json").found
+    chat = ToolkenChat(model=model, backend=backend, max_tokens=tokens, cache=False)
+    requests = hundred(data_dir)
+
+    def texted(number: int, messages: list[BaseMessage]) -> Any:
+        prompt = chat.decoding_setup().lay_out(messages, []).prompt.ids
+        if backend == "llama_cpp":
+            (found,) = chat.engine.reason([prompt], DecodingRequest(Sampling(max_tokens=tokens)))
+            ended = found.finish_reason == "stop"
+            return {
+                "ids": [*found.token_ids, *([int(chat.engine.tokenizer.eos_token_id)] if ended else [])],
+                "text": found.text,
+            }
+        return read_again(chat.engine.lm, prompt, written[f"text {number}"]["ids"])  # type: ignore[attr-defined]
+
+    def ranked(messages: list[BaseMessage]) -> Any:
+        return [[each.tool, round(each.probability, 4)] for each in chat.rank_tools(messages, 3, tools=TOOLS)]
+
+    def called(messages: list[BaseMessage]) -> Any:
+        message = chat.bind_tools(TOOLS, tool_choice="any", max_tokens=96).invoke(messages)
+        return [[call["name"], call["args"]] for call in (*message.tool_calls, *message.invalid_tool_calls)]
+
+    for number, messages in enumerate(requests):
+        if backend == "transformers" and f"text {number}" not in written:
+            continue
+        kept.get(f"text {number}", partial(texted, number, messages))
+    for number, messages in enumerate(requests):
+        kept.get(f"rank {number}", partial(ranked, messages))
+    for number, messages in enumerate(requests[:calls]):
+        kept.get(f"call {number}", partial(called, messages))
+    one, two = kept.found, Kept(out / f"{other}.json").found
+    for kind in ("rank", "call"):
+        both = [name for name in one if name.startswith(kind) and name in two]
+        different = [name for name in both if one[name][0] != two[name][0]]
+        if kind == "rank":
+            different = [name for name in both if one[name][0][0] != two[name][0][0]]
+        CONSOLE.print(f"{kind}: {len(different)} of {len(both)} differ")
+        for name in different:
+            CONSOLE.print(requests[int(name.split()[1])][-1].text, one[name], two[name], markup=False, highlight=False)
+    if backend == "transformers":
+        unlike = [name for name in one if name.startswith("text") and one[name]]
+        CONSOLE.print(f"text: {len(unlike)} of {sum(name.startswith('text') for name in one)} differ")
+        for name in unlike:
+            CONSOLE.print(repr(two[name]["text"]), one[name][0], markup=False, highlight=False)
+
+
+@app.command()
+def speed(
+    model: Annotated[str, typer.Option(help="The GGUF file.")],
+    backend: Annotated[str, typer.Option(help="plain (llama.cpp alone), llama_cpp or transformers.")],
+    dtype: Annotated[str | None, typer.Option(help="For transformers.")] = None,
+    tokens: Annotated[int, typer.Option(help="Tokens of each answer.")] = 128,
+    threads: Annotated[int, typer.Option(help="Threads.")] = 2,
+    rounds: Annotated[int, typer.Option(help="Times that all is measured; the best counts.")] = 3,
+    calls: Annotated[int, typer.Option(help="Forced calls of the everyday tools that are timed.")] = 8,
+) -> None:
+    """Print tokens a second, alone and 16 at once, seconds to a call, and memory."""
+    warnings.simplefilter("ignore")
+    facts: dict[str, Any] = {"backend": backend, "dtype": dtype, "threads": threads, "load": os.getloadavg()[0]}
+    if backend == "plain":
+        facts |= _plain(model, tokens, threads, rounds)
+    else:
+        facts |= _ours(model, backend, dtype, tokens, threads, rounds, calls)
+    facts["peak memory (MB)"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(json.dumps(facts))
+
+
+def _timed(run: Any, rounds: int) -> dict[str, float]:
+    best: dict[str, float] = {}
+    for _ in range(rounds):
+        began, worked = time.perf_counter(), time.process_time()
+        count = run()
+        seconds, cpu = time.perf_counter() - began, time.process_time() - worked
+        if not best or count / seconds > best["a second"]:
+            best = {"a second": count / seconds, "a CPU second": count / cpu}
+    return {name: round(value, 2) for name, value in best.items()}
+
+
+def _plain(model: str, tokens: int, threads: int, rounds: int) -> dict[str, Any]:
+    """llama.cpp's own C API, greedy, with nothing but words."""
+    from llama_cpp import llama_cpp as api
+
+    api.llama_log_set(silent := api.llama_log_callback(lambda *_: None), ctypes.c_void_p(0))
+    api.llama_backend_init()
+    how = api.llama_model_default_params()
+    how.use_extra_bufts = b"AMX_INT8 = 1" not in api.llama_print_system_info()  # as in lm.llama_cpp.library
+    loaded = api.llama_model_load_from_file(model.encode(), how)
+    vocab, params = api.llama_model_get_vocab(loaded), api.llama_context_default_params()
+    params.n_ctx, params.n_threads, params.n_threads_batch = 2048, threads, threads
+    context, words = api.llama_init_from_model(loaded, params), api.llama_vocab_n_tokens(vocab)
+    text = PROMPT.encode()
+    prompt = (ctypes.c_int32 * 256)()
+    prompt = list(prompt[: api.llama_tokenize(vocab, text, len(text), prompt, 256, False, False)])
+
+    def following(ids: list[int]) -> int:
+        held = (ctypes.c_int32 * len(ids))(*ids)  # the batch only points to it
+        assert api.llama_decode(context, api.llama_batch_get_one(held, len(ids))) == 0
+        return int(np.ctypeslib.as_array(api.llama_get_logits_ith(context, -1), (words,)).argmax())
+
+    def run() -> int:
+        api.llama_memory_clear(api.llama_get_memory(context), True)
+        token = following(prompt)
+        for _ in range(tokens - 1):
+            token = following([token])
+        return tokens
+
+    run()
+    found = {"alone": _timed(run, rounds)}
+    del silent
+    return found
+
+
+def _ours(
+    model: str, backend: str, dtype: str | None, tokens: int, threads: int, rounds: int, calls: int
+) -> dict[str, Any]:
+    torch.set_num_threads(threads)
+    given = {"n_threads": threads} if backend == "llama_cpp" else {"dtype": dtype or "float32"}
+    engine = local_engine(load_language_model(model, backend=backend, **given), cached_prefixes=4)  # type: ignore[arg-type]
+    prompt = engine.tokenizer(PROMPT).input_ids
+    # Never the end of the text, so that all answers have the same number of tokens.
+    request = DecodingRequest(Sampling(max_tokens=tokens))
+    engine.lm.__dict__["eos_ids"] = frozenset()
+
+    def alone() -> int:
+        return len(engine.reason([prompt], request)[0].token_ids)
+
+    def together() -> int:
+        with ThreadPoolExecutor(16) as pool:
+            found = pool.map(lambda i: engine.reason([[*prompt, 100 + i]], request)[0], range(16))
+            return sum(len(one.token_ids) for one in found)
+
+    alone()
+    facts: dict[str, Any] = {"alone": _timed(alone, rounds), "16 at once": _timed(together, rounds)}
+    del engine.lm.__dict__["eos_ids"]
+    chat = ToolkenChat.from_engine(engine, max_tokens=96, cache=False)
+    bound = chat.bind_tools(TOOLS, tool_choice="any")
+    requests = [request for request in read_requests("dev", TOOLS) if request.kind == "call"][:calls]
+    bound.invoke("Hello")  # compiles grammars, makes prior toolkens
+    began, worked = time.perf_counter(), time.process_time()
+    for one in requests:
+        bound.invoke(one.messages)
+    seconds, cpu = time.perf_counter() - began, time.process_time() - worked
+    facts["a call"] = {"seconds": round(seconds / len(requests), 2), "cpu seconds": round(cpu / len(requests), 2)}
+    return facts
+
+
+if __name__ == "__main__":
+    app()
