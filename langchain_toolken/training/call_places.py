@@ -2,8 +2,8 @@
 
 A text "Q: … A: The number left is 5572 mod 3241=2331" can teach both (`demonstrations.request_calls`). From inside the
 answer, as in the papers, an LM calls only if it words its answer as the texts do: that is tried on held-out questions,
-by letting it answer some. Only where too few of them come to the right call are the toolkens fitted a second time,
-from the requests, and kept if more held-out questions then get it.
+by letting it answer some. Only where too few of them come to the right tool are toolkens fitted from the requests, and
+kept if more held-out questions get the right tool and the right arguments then.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ from langchain_toolken.prompts.messages import render
 from langchain_toolken.prompts.requests import question_of, request_of
 from langchain_toolken.prompts.turns import turns_of
 from langchain_toolken.training.arguments import BATCH
+from langchain_toolken.training.calibration import choose_bias
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.demonstrations.load import LoadedDemonstrations
 from langchain_toolken.training.demonstrations.prompt_style import reinjection_of, style_of
 from langchain_toolken.training.demonstrations.request_calls import LEAST, CallsFrom, PlaceChoice, called_from
-from langchain_toolken.training.evidence.choose import request_text
+from langchain_toolken.training.evidence.choose import calls_at_once, request_text
+from langchain_toolken.training.features.compute import Features
+from langchain_toolken.training.fitted_set import toolken_set
 from langchain_toolken.training.options import FitOptions
 from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.solve.solver import solve_device
@@ -46,7 +49,7 @@ QUESTIONS = 24
 """Held-out questions that the LM answers."""
 
 GOOD = 0.8
-"""Share of these questions with the right first call, from which on calls stay inside the answer."""
+"""Share of these questions whose first call is of the right tool, from which on calls stay inside the answer."""
 
 _LONGEST_ANSWER = 64  # tokens up to the first call; answers of the papers' texts come to it within 40
 _LONGEST_QUESTION = 512  # tokens; longer ones would take most of the time
@@ -54,33 +57,35 @@ _LONGEST_QUESTION = 512  # tokens; longer ones would take most of the time
 
 def fit_prepared(given: Prepared, options: FitOptions, place: CallsFrom | Literal["auto"]) -> FitResult:
     """Choose λ and prior, solve, and finish; with "auto", in the better of the two places."""
-    chosen, result = _fitted(given, options)
-    if place != "auto":
-        return result
-    texts = [i for i, one in enumerate(given.gathered.demonstrations) if _is_question(one)]
-    if not texts:
-        return result
-    if len(texts) < LEAST or given.crew.count > 1:
-        return replace(result, place=PlaceChoice("answer"))
-    tools = _tools_from_answers(given, chosen, result, options, _sample(texts, options.seed))
-    answer = sum(tools) / len(tools) * _argument_accuracy(result)
-    if answer >= GOOD:
-        return replace(result, place=PlaceChoice("answer", len(tools), answer))
-    _, other = _fitted(*_from_requests(given, options))
-    request = _share_from_requests(other)
-    # By more than one standard error: what the texts show as it is written has the benefit of the doubt.
-    error = sqrt(max(answer * (1 - answer), 0.25 / len(tools)) / len(tools))
-    better = request > answer + error
-    made = PlaceChoice("request" if better else "answer", len(tools), answer, request)
-    return replace(other if better else result, place=made)
-
-
-def _fitted(given: Prepared, options: FitOptions) -> tuple[Chosen, FitResult]:
-    given = with_described(given, options)
-    features, device = given.gathered.features, solve_device(given.lm)
+    as_read, given = given, with_described(given, options)
+    features = given.gathered.features
     assert features is not None
-    chosen = choose(features, given.priors, options, device)
-    return chosen, finish(given, chosen, solve_chosen(features, chosen, options, device), options)
+    chosen = choose(features, given.priors, options, solve_device(given.lm))
+    texts = [i for i, one in enumerate(given.gathered.demonstrations) if _is_question(one)]
+    if place != "auto" or not texts or calls_at_once(given.gathered.demonstrations):
+        return _finished(given, features, chosen, options)
+    if len(texts) < LEAST or given.crew.count > 1:
+        return replace(_finished(given, features, chosen, options), place=PlaceChoice("answer"))
+    tools = _tools_from_answers(given, features, chosen, options, _sample(texts, options.seed))
+    made = PlaceChoice("answer", len(tools), sum(tools) / len(tools))
+    if made.answer is not None and made.answer < GOOD:
+        other = fit_prepared(*_from_requests(as_read, options), place="request")
+        made = _better(made, _share_from_requests(other))
+        if made.chosen == "request":
+            return replace(other, place=made)
+    return replace(_finished(given, features, chosen, options), place=made)
+
+
+def _finished(given: Prepared, features: Features, chosen: Chosen, options: FitOptions) -> FitResult:
+    solved = solve_chosen(features, chosen, options, solve_device(given.lm))
+    return finish(given, chosen, solved, options)
+
+
+def _better(tried: PlaceChoice, request: float) -> PlaceChoice:
+    """Choose requests if they are better by more than one standard error: texts are first taken as they are written."""
+    answer, count = tried.answer or 0.0, tried.questions
+    error = sqrt(max(answer * (1 - answer), 0.25 / count) / count)
+    return replace(tried, chosen="request" if request > answer + error else "answer", request=request)
 
 
 def _is_question(demonstration: Demonstration) -> bool:
@@ -93,22 +98,33 @@ def _sample(texts: Sequence[int], seed: int) -> list[int]:
 
 
 def _tools_from_answers(
-    given: Prepared, chosen: Chosen, result: FitResult, options: FitOptions, sample: Sequence[int]
+    given: Prepared, features: Features, chosen: Chosen, options: FitOptions, sample: Sequence[int]
 ) -> list[bool]:
     """Let the LM answer the questions, with rows that were not fitted to them, and tell where it calls the right tool.
 
     Args:
-        given: What was fitted on.
-        chosen: The fit's prior and λ.
-        result: The fit.
-        options: Its options.
+        given: What is fitted on.
+        features: Its features.
+        chosen: Prior and λ.
+        options: The fit's options.
         sample: The questions' demonstrations.
     """
-    features = given.gathered.features
-    assert features is not None
     rest = ~torch.isin(features.demonstration, torch.tensor(sample))
     rows = solve_chosen(features.subset(rest), replace(chosen, selection=None), options, solve_device(given.lm)).matrix
-    toolkens = replace(result.toolkens, matrix=rows.to(torch.float32).cpu())
+    toolkens = toolken_set(
+        given.lm,
+        given.specs,
+        rows,
+        chosen.rows,
+        bias=options.fitted_bias,
+        style=given.style,
+        reinjection=given.reinjection,
+        prior=chosen.prior,
+    )
+    known = chosen.selection
+    if options.bias == "auto" and known is not None and known.logits is not None and known.held_out is not None:
+        bias = choose_bias(known.held_out, known.logits, known.folds, options.max_false_call_rate)
+        toolkens = replace(toolkens, bias=toolkens.bias + bias.bias, tool_biases=bias.tool_biases)
     engine = local_engine(given.lm, max_batch_size=BATCH)
     layout = PromptFormat(given.style, "inline")
     found = []
@@ -148,10 +164,6 @@ def _share_from_requests(result: FitResult) -> float:
     if result.when is None or result.which is None or result.which.assumed:
         return 0.0
     when = result.when.without if result.when.gate is None else result.when.with_gate
-    return when.recall * result.which.top1[1] * _argument_accuracy(result)
-
-
-def _argument_accuracy(result: FitResult) -> float:
     settings = result.toolkens.examples.settings
-    accuracy = None if settings is None else settings.accuracy
-    return 1.0 if accuracy is None else accuracy
+    arguments = None if settings is None else settings.accuracy
+    return when.recall * result.which.top1[1] * (1.0 if arguments is None else arguments)

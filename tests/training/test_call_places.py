@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.training import call_places
 from langchain_toolken.training.fit import fit
 from langchain_toolken.training.result import FitResult
 from tests.support.tools import spec
 
+WORDY = " As everybody in this town knows, it is "
 TOOLS = [spec("noon"), spec("midnight")]
 
 
@@ -27,18 +31,18 @@ def fitted(lm: LanguageModel, rows: list[dict[str, Any]], **options: Any) -> Fit
     return fit(lm, TOOLS, rows, lam=1e-3, negatives="none", **options)
 
 
-def test_calls_stay_inside_answers_where_the_lm_comes_to_them(tiny_llama: LanguageModel) -> None:
-    result = fitted(tiny_llama, texts(" "))
+def test_calls_stay_inside_answers_where_the_lm_comes_to_them(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call_places, "GOOD", 0.0)
+    result = fitted(tiny_llama, texts(WORDY))
     assert result.place is not None
-    assert (result.place.chosen, result.place.request) == ("answer", None)
-    assert result.place.questions == 12
-    assert result.place.answer is not None
-    assert result.place.answer > 0.8
+    assert (result.place.chosen, result.place.questions, result.place.request) == ("answer", 12, None)
     assert result.style == "completion"
 
 
 def test_calls_come_from_requests_where_the_lm_words_its_answers_otherwise(tiny_llama: LanguageModel) -> None:
-    result = fitted(tiny_llama, [*texts(" As everybody in this town knows, it is "), *plain()])
+    result = fitted(tiny_llama, [*texts(WORDY), *plain()])
     assert result.place is not None
     assert result.place.chosen == "request"
     assert result.place.answer is not None
@@ -54,12 +58,13 @@ def plain() -> list[dict[str, Any]]:
 
 
 def test_with_few_texts_nothing_is_tried(tiny_llama: LanguageModel) -> None:
-    result = fitted(tiny_llama, texts(" ", 16))
+    result = fitted(tiny_llama, texts(WORDY, 16))
     assert result.place is not None
     assert (result.place.chosen, result.place.questions) == ("answer", 0)
 
 
-def test_without_texts_there_is_nothing_to_choose(tiny_llama: LanguageModel) -> None:
+def test_without_calls_inside_of_answers_there_is_nothing_to_choose(tiny_llama: LanguageModel) -> None:
+    assert fitted(tiny_llama, texts(" ")).place is None
     rows = [
         {"text": f"{word} {n:02}", "calls": [{"start": len(word) + 1, "tool": tool}]}
         for n in range(10)
@@ -69,4 +74,4 @@ def test_without_texts_there_is_nothing_to_choose(tiny_llama: LanguageModel) -> 
 
 
 def test_a_place_that_the_caller_names_is_not_chosen(tiny_llama: LanguageModel) -> None:
-    assert fitted(tiny_llama, texts(" "), calls_from="answer").place is None
+    assert fitted(tiny_llama, texts(WORDY), calls_from="answer").place is None

@@ -39,9 +39,9 @@ class PlaceChoice:
     Attributes:
         chosen: The place.
         questions: How many held-out questions the LM answered; 0 if nothing was tried.
-        answer: From inside the answer, the share of these that get the right first call: the right tool, times the
-            share of exactly right arguments where the tool is right.
-        request: From the request, the same of all held-out calls; None if it was not tried.
+        answer: Share of these whose first call is of the right tool, from inside the answer.
+        request: From the request, the share of the held-out calls with the right tool and the right arguments; None if
+            it was not tried.
     """
 
     chosen: CallsFrom
@@ -52,8 +52,8 @@ class PlaceChoice:
     def __str__(self) -> str:
         if self.answer is None:
             return f"{self.chosen} (not tried: under {LEAST} texts with a question and a call, or several processes)"
-        inside = f"{self.chosen} (right first call from inside the answer: {self.answer:.2f} of {self.questions}"
-        return f"{inside})" if self.request is None else f"{inside}; from the request: {self.request:.2f})"
+        inside = f"{self.chosen} (right tool from inside the answer: {self.answer:.2f} of {self.questions}"
+        return f"{inside})" if self.request is None else f"{inside}; right call from the request: {self.request:.2f})"
 
 
 def called_from(
