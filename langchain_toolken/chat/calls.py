@@ -206,8 +206,7 @@ def decode_call(
     ids = [*prompt.ids, *reasoning.token_ids]
     most = _within(budget, 1, max_tokens)
     card = _card(engine, spec, toolkens, prompt.asked, used=len(ids), most=most)
-    settings = None if toolkens is None else toolkens.examples.settings
-    copying = [copy_source(spec, settings, prompt.asked)]
+    copying = [copy_source(spec, NO_EXAMPLES if toolkens is None else toolkens.examples, prompt.asked)]
     (completion,) = engine.complete([[*ids, *card]], [spec], max_tokens=most, copying=copying)
     read = len(card) if completion.completion_tokens else 0
     return DecodedCall(completion, read, written_tokens=1, error=_error(spec, completion))

@@ -153,7 +153,7 @@ def _facts(report: FitReport) -> list[tuple[str, str]]:
         facts.append(("card of a called tool", str(report.arguments.form)))
         facts += [
             (
-                f"  {tried.form}" + (", copying preferred" if tried.copy_nats else ""),
+                f"  {tried.form}{tried.copying}",
                 f"all arguments right in {tried.right} of {tried.asked} held-out calls",
             )
             for tried in report.arguments.tried

@@ -52,6 +52,11 @@ class Asked:
     request: str
     so_far: str = ""
 
+    @property
+    def text(self) -> str:
+        """Both, one after the other."""
+        return f"{self.request}\n{self.so_far}".strip()
+
 
 class CallExample(BaseModel):
     """A call that a demonstration makes.

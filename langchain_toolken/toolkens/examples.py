@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -23,7 +23,11 @@ from langchain_toolken.tools.schemas import fields_of
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from langchain_toolken.toolkens.slots import Slots
     from langchain_toolken.tools.spec import ToolSpec
+
+EXAMPLES_FILE = "examples.jsonl"
+SLOTS_FILE = "slots.safetensors"
 
 MOST_OF_A_TOOL = 64
 """Most examples kept of a tool. A card shows 16 at most; the others are there to be nearer to some request."""
@@ -53,6 +57,7 @@ class FormTried(BaseModel):
     Attributes:
         form: The form.
         copy_nats: How much copying from the request was preferred, in nats, for parameters whose values are copied.
+        slots: Whether slots said which spans to copy.
         right: How many calls were right in every argument.
         asked: How many calls were tried.
         tokens: Mean length of the card.
@@ -62,9 +67,17 @@ class FormTried(BaseModel):
 
     form: CardForm
     copy_nats: float = Field(default=0.0, ge=0)
+    slots: bool = False
     right: int = Field(ge=0)
     asked: int = Field(ge=1)
     tokens: float = Field(ge=0)
+
+    @property
+    def copying(self) -> str:
+        """What is told of copying after the form; "" without it."""
+        if not self.copy_nats:
+            return ""
+        return ", copying preferred" + (", the spans found by slots" if self.slots else "")
 
 
 class ArgumentSettings(BaseModel):
@@ -115,10 +128,12 @@ class Examples:
     Attributes:
         calls: Demonstrated calls.
         settings: The form of the cards; None in sets of versions that did not choose it.
+        slots: Where in a request the values of copied parameters are; None where copying is not preferred.
     """
 
     calls: tuple[CallExample, ...] = ()
     settings: ArgumentSettings | None = None
+    slots: Slots | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "calls", tuple(self.calls))
@@ -131,29 +146,86 @@ class Examples:
     @property
     def fingerprint(self) -> str:
         """The sha256 of all that decoding reads."""
-        return hashlib.sha256(f"{self.form}\n".encode() + self.saved()).hexdigest()
+        copying = None if self.settings is None else (self.settings.copy_nats, self.settings.copied)
+        own = hashlib.sha256(f"{self.form} {copying}\n".encode())
+        for content in self.files().values():
+            own.update(content)
+        return own.hexdigest()
 
-    def check(self, names: Collection[str]) -> None:
-        """Raise a ToolkenSetError if a call is of a tool that is not in `names`."""
+    def check(self, names: Collection[str], hidden_size: int) -> None:
+        """Raise a ToolkenSetError if a call is of a tool that is not in `names`, or a slot is for another LM."""
         for number, call in enumerate(self.calls, start=1):
             if call.tool not in names:
                 raise ToolkenSetError(f"example {number} calls {call.tool!r}, which has no toolken here")
+        if self.slots is not None:
+            self.slots.check(hidden_size)
 
     def select(self, names: Collection[str]) -> Examples:
         """Keep the calls and figures of these tools."""
         calls = tuple(call for call in self.calls if call.tool in names)
-        return Examples(calls, None if self.settings is None else self.settings.of(names))
+        settings = None if self.settings is None else self.settings.of(names)
+        return Examples(calls, settings, None if self.slots is None else self.slots.select(names))
+
+    def extended(self, learnt: Examples) -> Examples:
+        """Add what was learnt of more calls for the same set. Figures and slots of a tool that has both are the later.
+
+        What was tried for a set that had no calls yet is what the set was chosen by; later trials only measure.
+        """
+        settings, slots = learnt.settings, learnt.slots
+        if self.settings is not None and settings is not None:
+            kept = {
+                "tools": {**self.settings.tools, **settings.tools},
+                "copied": {**self.settings.copied, **settings.copied},
+                "tried": self.settings.tried,
+            }
+            settings = settings.model_copy(update=kept)
+        if self.slots is not None:
+            slots = self.slots if slots is None else slots.merged(self.slots)
+        return Examples(chosen_examples((*self.calls, *learnt.calls)), settings, slots)
 
     def merged(self, other: Examples) -> Examples:
         """Put the examples of two sets together, as many as a set keeps."""
         settings = self.settings or other.settings
         if self.settings is not None and other.settings is not None:
             settings = self.settings.merged(other.settings)
-        return Examples(chosen_examples((*self.calls, *other.calls)), settings)
+        slots = self.slots or other.slots
+        if self.slots is not None and other.slots is not None:
+            slots = self.slots.merged(other.slots)
+        return Examples(chosen_examples((*self.calls, *other.calls)), settings, slots)
 
-    def saved(self) -> bytes:
-        """Return what `examples.jsonl` holds: nothing without calls."""
-        return "".join(f"{_line(call)}\n" for call in self.calls).encode()
+    def files(self) -> dict[str, bytes]:
+        """Return the files of a saved set that hold the calls and the slots, by name."""
+        found = {}
+        if self.calls:
+            found[EXAMPLES_FILE] = "".join(f"{_line(call)}\n" for call in self.calls).encode()
+        if self.slots:
+            found[SLOTS_FILE] = self.slots.saved
+        return found
+
+    @classmethod
+    def of_files(
+        cls, files: Mapping[str, bytes], settings: ArgumentSettings | None, names: Collection[str], folder: Path
+    ) -> Self:
+        """Read what `files` gave.
+
+        Args:
+            files: The files of a saved set, by name.
+            settings: The settings, which are saved with the set's own.
+            names: The set's tools.
+            folder: Where the files are, for messages.
+
+        Raises:
+            ToolkenSetError: A file is damaged, or is of other tools. The message names it.
+        """
+        calls = read_calls(files.get(EXAMPLES_FILE, b""), names, folder / EXAMPLES_FILE)
+        if SLOTS_FILE not in files:
+            return cls(calls, settings)
+        from langchain_toolken.toolkens.slots import Slots  # loads torch
+
+        try:
+            return cls(calls, settings, Slots.of_saved(files[SLOTS_FILE], names))
+        except ToolkenSetError as error:
+            raise ToolkenSetError(f"{folder / SLOTS_FILE}: {error}. Fit anew") from error
 
 
 NO_EXAMPLES = Examples()

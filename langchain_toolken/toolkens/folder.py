@@ -31,14 +31,13 @@ from langchain_toolken._version import __version__
 from langchain_toolken.disk.reading import parse_json, read_file, sha256_of
 from langchain_toolken.disk.sealed_json import intact, sealed
 from langchain_toolken.toolkens.errors import ToolkenSetError, ToolkenSetWarning
-from langchain_toolken.toolkens.examples import ArgumentSettings
+from langchain_toolken.toolkens.examples import EXAMPLES_FILE, ArgumentSettings
 from langchain_toolken.toolkens.folder_swap import place_of_new, read_settled, swap_in, tidy, turn
 from langchain_toolken.toolkens.provenance import Calibration, Provenance
 from langchain_toolken.tools.spec import ToolSpec
 
 TENSORS_FILE = "toolkens.safetensors"
 SETTINGS_FILE = "toolkens.json"
-EXAMPLES_FILE = "examples.jsonl"
 FORMAT = "langchain-toolken toolkens"
 # Version 2 added `tool_biases` and the calibration, version 3 `call_states`, version 4 the list of files, the
 # checksum of toolkens.json, the evidence, the examples and `arguments`. A reader of an older version would take them

@@ -16,8 +16,8 @@ from torch import Tensor
 from langchain_toolken.lm.identity import LMIdentity
 from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.evidence import Evidence, is_evidence, merged
-from langchain_toolken.toolkens.examples import NO_EXAMPLES, Examples, read_calls
-from langchain_toolken.toolkens.folder import EXAMPLES_FILE, TENSORS_FILE, SavedSettings, read_folder, write_folder
+from langchain_toolken.toolkens.examples import NO_EXAMPLES, Examples
+from langchain_toolken.toolkens.folder import TENSORS_FILE, SavedSettings, read_folder, write_folder
 from langchain_toolken.toolkens.provenance import Calibration, Provenance
 from langchain_toolken.tools.spec import ToolSpec
 
@@ -96,7 +96,7 @@ class ToolkenSet:
         if len(set(self.names)) != len(self.specs):
             twice = next(name for name in self.names if self.names.count(name) > 1)
             raise ToolkenSetError(f"two toolkens are named {twice!r}: remove one of the two tools")
-        self.examples.check(set(self.names))
+        self.examples.check(set(self.names), self.hidden_size)
         if self.evidence is not None:
             self.evidence.check(len(self.specs), self.hidden_size)
 
@@ -293,7 +293,7 @@ class ToolkenSet:
         for name in _OPTIONAL_TENSORS:
             if (tensor := getattr(self, name)) is not None:
                 tensors[name] = tensor
-        own_files = {EXAMPLES_FILE: self.examples.saved()} if self.examples.calls else {}
+        own_files = self.examples.files()
         if self.evidence is not None:
             text, more = self.evidence.saved()
             own_files[EVIDENCE_FILE] = text.encode(errors="replace")
@@ -333,7 +333,7 @@ class ToolkenSet:
             except ToolkenSetError as error:
                 raise ToolkenSetError(f"{file.with_name(EVIDENCE_FILE)}: {error}. Fit anew") from error
         names = {spec.name for spec in settings.specs}
-        calls = read_calls(saved.files.get(EXAMPLES_FILE, b""), names, file.with_name(EXAMPLES_FILE))
+        examples = Examples.of_files(saved.files, settings.arguments, names, Path(folder))
         try:
             return cls(
                 specs=tuple(settings.specs),
@@ -343,7 +343,7 @@ class ToolkenSet:
                 provenance=settings.provenance,
                 calibration=settings.calibration,
                 evidence=evidence,
-                examples=Examples(calls, settings.arguments),
+                examples=examples,
                 **{name: tensors.get(name) for name in _OPTIONAL_TENSORS},
             )
         except ToolkenSetError as error:

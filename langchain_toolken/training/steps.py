@@ -19,12 +19,11 @@ from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import Reinjection, Style
-from langchain_toolken.toolkens.examples import Examples, chosen_examples
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.load import load_tools
 from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_specs
-from langchain_toolken.training.arguments import BATCH, FORMS, argument_calls, choose_arguments, copied_parameters
+from langchain_toolken.training.arguments import BATCH, FORMS, Way, choose_arguments
 from langchain_toolken.training.calibration import BiasChoice, choose_bias
 from langchain_toolken.training.calibration_temperature import TemperatureChoice
 from langchain_toolken.training.demonstrations.demonstration import Demonstration, DemonstrationError, DroppedRow
@@ -47,9 +46,11 @@ from langchain_toolken.training.fit_warnings import (
     warn_without_plain_requests,
 )
 from langchain_toolken.training.fitted_set import calibrate, share_toolkens, toolken_set
+from langchain_toolken.training.held_out_calls import argument_calls
 from langchain_toolken.training.options import AUTO_PRIORS, Demonstrations, FitOptions, Model, Tools
 from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.selection import LAMS, Selection, select_lam
+from langchain_toolken.training.slots import slot_examples
 from langchain_toolken.training.solve.solver import Solution, solve
 
 
@@ -340,23 +341,22 @@ def with_examples(
     style = toolkens.provenance.style
     reinjection = options.reinjection or ("turn" if style == "chat" else "inline")
     calls = argument_calls(demonstrations, toolkens.specs, reinjection, keep=options.keep_demonstrations)
-    usable = [form for form in FORMS if options.keep_demonstrations or not form.examples]
-    forms = usable if options.card == "auto" else [options.card]
-    old = toolkens.examples.settings
-    if old is not None and options.card == "auto":
-        forms = [old.form]
-    engine = local_engine(lm, max_batch_size=BATCH)
-    settings = choose_arguments(engine, calls, forms, style, reinjection, progress=options.progress)
-    if old is not None:
-        kept: dict[str, Any] = {
-            "tried": old.tried,
-            "tools": {**old.tools, **settings.tools},
-            "copy_nats": old.copy_nats,
-        }
-        kept["copied"] = {**old.copied, **copied_parameters(calls.examples)} if old.copy_nats else {}
-        settings = settings.model_copy(update=kept)
-    examples = chosen_examples((*toolkens.examples.calls, *calls.examples))
-    return replace(toolkens, examples=Examples(examples, settings))
+    forms = [form for form in FORMS if options.keep_demonstrations or not form.examples]
+    old, settled = toolkens.examples, None
+    if old.settings is not None:
+        form = old.form if options.card == "auto" else options.card
+        settled = Way(form, old.settings.copy_nats, old.slots is not None)
+    learnt = choose_arguments(
+        local_engine(lm, max_batch_size=BATCH),
+        calls,
+        forms if options.card == "auto" else [options.card],
+        style,
+        reinjection,
+        slot_examples=slot_examples(lm, calls.examples, calls.copied, options.progress),
+        settled=settled,
+        progress=options.progress,
+    )
+    return replace(toolkens, examples=old.extended(learnt))
 
 
 def fit_result(

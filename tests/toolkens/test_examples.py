@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from langchain_toolken.disk.sealed_json import sealed
 from langchain_toolken.prompts.call_cards import PLAIN, Asked, CallExample, CardForm
@@ -24,6 +25,7 @@ from langchain_toolken.toolkens.examples import (
 )
 from langchain_toolken.toolkens.folder import EXAMPLES_FILE, SETTINGS_FILE
 from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.toolkens.slots import Slot, Slots
 from tests.support.tiny import make_tokenizer
 from tests.support.toolken_sets import make, same, spec
 
@@ -58,6 +60,33 @@ def test_a_set_keeps_its_examples_and_settings_over_save_and_load(tmp_path: Path
     assert len((tmp_path / "set" / EXAMPLES_FILE).read_text().removesuffix("\n").split("\n")) == 3
     replace(loaded, examples=Examples()).save(tmp_path / "set")
     assert not (tmp_path / "set" / EXAMPLES_FILE).exists()
+
+
+def test_slots_are_kept_over_save_and_load_and_follow_their_tools(tmp_path: Path) -> None:
+    toolkens = with_examples()
+    d = toolkens.hidden_size
+    slots = Slots({name: {"x": Slot(torch.ones(3, 2 * d), torch.zeros(3))} for name in ("a", "b")})
+    toolkens = replace(toolkens, examples=replace(toolkens.examples, slots=slots))
+    toolkens.save(tmp_path / "set")
+    assert toolkens.fingerprint == ToolkenSet.load(tmp_path / "set").fingerprint != with_examples().fingerprint
+    (only_b,) = (toolkens.select(["b"]).examples.slots,)
+    assert only_b is not None
+    assert set(only_b.of_tool) == {"b"}
+    merged = toolkens.select(["a"]).merge(toolkens.select(["b"])).examples.slots
+    assert merged is not None
+    assert set(merged.of_tool) == {"a", "b"}
+    with pytest.raises(ToolkenSetError, match="two hidden states of this LM"):
+        replace(make(["a"]), examples=Examples(slots=Slots({"a": {"x": Slot(torch.ones(3, 2), torch.zeros(3))}})))
+
+
+def test_what_is_learnt_later_is_added_and_the_way_of_the_set_stays() -> None:
+    first = Examples((example("a", "One?"),), SETTINGS)
+    later = ArgumentSettings(form=FORM, copied={"c": ("x",)}, copy_nats=3, tools={"c": ToolAccuracy(right=1, asked=1)})
+    both = first.extended(Examples((example("c", "New?"),), later))
+    assert [call.tool for call in both.calls] == ["a", "c"]
+    assert both.settings is not None
+    assert both.settings.tried == SETTINGS.tried
+    assert set(both.settings.tools) == {"a", "b", "c"}
 
 
 def test_examples_follow_their_tools_through_select_remove_add_and_merge() -> None:

@@ -8,26 +8,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import HumanMessage
 
 from langchain_toolken.decoding.engine import Completion
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.prompts.call_cards import PLAIN, Asked, CallExample, CardForm
+from langchain_toolken.prompts.call_cards import PLAIN, CallExample, CardForm
+from langchain_toolken.toolkens.examples import ArgumentSettings
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.arguments import (
     BATCH,
-    CALLS_TRIED,
     COPY_NATS,
     DEFAULT_FORM,
     FORMS,
-    argument_calls,
-    asked_of,
     choose_arguments,
-    copied_parameters,
-    same_arguments,
 )
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.fit import fit
+from langchain_toolken.training.held_out_calls import CALLS_TRIED, ArgumentCalls, argument_calls
 from langchain_toolken.training.update import update
 from tests.support.scripted_engine import ScriptedEngine, completion
 
@@ -86,13 +83,19 @@ class ToyEngine(ScriptedEngine):
 TOOLS = [tool("double"), tool("triple")]
 
 
+def chosen(
+    engine: ToyEngine, calls: ArgumentCalls, forms: Sequence[CardForm] = FORMS, **options: Any
+) -> ArgumentSettings:
+    settings = choose_arguments(engine, calls, forms, "completion", "inline", **options).settings
+    assert settings is not None
+    return settings
+
+
 @pytest.mark.parametrize("form", [FOUR, EIGHT])
 def test_the_form_that_is_exactly_right_is_chosen_and_its_figures_are_kept_by_tool(form: CardForm) -> None:
     engine, seen = ToyEngine(needed=form.examples), []
     calls = argument_calls(demonstrations(30), TOOLS, "inline")
-    settings = choose_arguments(
-        engine, calls, FORMS, "completion", "inline", progress=lambda *told: seen.append(told[:2])
-    )
+    settings = chosen(engine, calls, progress=lambda *told: seen.append(told[:2]))
     assert settings.form == form
     assert settings.accuracy == 1
     assert {name: (one.right, one.asked) for name, one in settings.tools.items()} == {
@@ -107,12 +110,12 @@ def test_the_form_that_is_exactly_right_is_chosen_and_its_figures_are_kept_by_to
 
 def test_equal_forms_are_chosen_by_the_shorter_card() -> None:
     calls = argument_calls(demonstrations(30), TOOLS, "inline")
-    assert choose_arguments(ToyEngine(needed=99), calls, FORMS, "completion", "inline").form == PLAIN
+    assert chosen(ToyEngine(needed=99), calls).form == PLAIN
 
 
 def test_copying_is_preferred_where_it_makes_more_held_out_calls_right() -> None:
     calls = argument_calls(demonstrations(30), TOOLS, "inline")
-    settings = choose_arguments(ToyEngine(needed=99, copies=True), calls, FORMS, "completion", "inline")
+    settings = chosen(ToyEngine(needed=99, copies=True), calls)
     assert (settings.copy_nats, settings.copied) == (COPY_NATS, {"double": ("x",), "triple": ("x",)})
     assert settings.accuracy == 1
     assert [(one.copy_nats, one.right) for one in settings.tried][-2:] == [(0, 0), (COPY_NATS, 30)]
@@ -121,20 +124,8 @@ def test_copying_is_preferred_where_it_makes_more_held_out_calls_right() -> None
 @pytest.mark.parametrize("engine", [ToyEngine(needed=4), ToyEngine(needed=4, copies=True), ToyEngine(needed=99)])
 def test_copying_is_not_preferred_where_it_makes_no_more_right(engine: ToyEngine) -> None:
     calls = argument_calls(demonstrations(30), TOOLS, "inline")
-    settings = choose_arguments(engine, calls, FORMS, "completion", "inline")
+    settings = chosen(engine, calls)
     assert (settings.copy_nats, settings.copied) == (0, {})
-
-
-def test_a_parameter_is_copied_if_most_of_three_values_or_more_stand_in_what_was_asked() -> None:
-    def call(tool: str, request: str, **arguments: Any) -> CallExample:
-        return CallExample(tool=tool, request=request, arguments=arguments)
-
-    examples = [
-        *(call("weather", f"weather in {city}", city=city, unit="celsius") for city in ("Lima", "Oslo", "Rome")),
-        call("weather", "weather in the Big Apple", city="New York", unit="celsius"),
-        *(call("timer", f"{n} minutes", minutes=n) for n in (1, 2)),
-    ]
-    assert copied_parameters(examples) == {"weather": ("city",)}
 
 
 def test_a_call_is_never_among_its_own_examples_nor_is_another_of_the_same_request() -> None:
@@ -159,7 +150,7 @@ def test_the_work_is_bounded_and_spread_over_the_tools() -> None:
 def test_a_first_form_that_is_always_right_is_compared_with_no_other() -> None:
     engine = ToyEngine(needed=4)
     calls = argument_calls(demonstrations(30), TOOLS, "inline")
-    settings = choose_arguments(engine, calls, [FOUR, EIGHT], "completion", "inline")
+    settings = chosen(engine, calls, [FOUR, EIGHT])
     assert [one.form for one in settings.tried] == [FOUR]
     assert sum(engine.batches) == 30
 
@@ -167,7 +158,7 @@ def test_a_first_form_that_is_always_right_is_compared_with_no_other() -> None:
 @pytest.mark.parametrize(("needed", "form"), [(2, FORMS[1]), (99, DEFAULT_FORM)])
 def test_a_few_calls_choose_the_form_that_is_ever_right_or_else_the_default(needed: int, form: CardForm) -> None:
     calls = argument_calls(demonstrations(6), TOOLS, "inline")
-    assert choose_arguments(ToyEngine(needed=needed), calls, FORMS, "completion", "inline").form == form
+    assert chosen(ToyEngine(needed=needed), calls).form == form
 
 
 @pytest.mark.parametrize(("right", "form"), [(True, PLAIN), (False, DEFAULT_FORM)])
@@ -178,7 +169,7 @@ def test_with_one_call_a_tool_the_plain_card_stays_only_where_it_is_right(
     calls = argument_calls(demonstrations(2), TOOLS, "inline")
     answers = [completion("", {"x": one.example.arguments["x"] if right else -1}) for one in calls.held_out]
     monkeypatch.setattr(engine, "complete", lambda prompts, specs, **_: answers)
-    settings = choose_arguments(engine, calls, FORMS, "completion", "inline")
+    settings = chosen(engine, calls)
     assert settings.form == form
     assert [one.form for one in settings.tried] == [PLAIN]
 
@@ -186,28 +177,7 @@ def test_with_one_call_a_tool_the_plain_card_stays_only_where_it_is_right(
 def test_long_conversations_are_not_measured_on() -> None:
     long = [d.model_copy(update={"before": (HumanMessage("word " * 3000),)}) for d in demonstrations(20)]
     engine = ToyEngine()
-    assert choose_arguments(engine, argument_calls(long, TOOLS, "inline"), FORMS, "completion", "inline").tried == ()
-
-
-def test_what_a_call_in_a_text_answers_is_the_question_and_the_sentence_so_far() -> None:
-    text = "Q: How much?\nA: It is 3+4=7."
-    call = DemonstratedCall(start=text.index("7."), tool="double")
-    assert asked_of(Demonstration(text=text, calls=(call,)), call, "inline") == Asked("How much?", " It is 3+4=")
-    bare = DemonstratedCall(start=4, tool="double")
-    assert asked_of(Demonstration(text="3+4=7", calls=(bare,)), bare, "inline") == Asked("", "3+4=")
-    chat = Demonstration(text="It is 7", calls=(bare,), before=(HumanMessage("How much?"), AIMessage("First, ")))
-    assert asked_of(chat, bare, "inline") == Asked("How much?", "First, It i")
-
-
-def test_calls_without_arguments_carry_nothing() -> None:
-    bare = Demonstration(text="3+4=7", calls=(DemonstratedCall(start=4, tool="double", result="7"),))
-    assert argument_calls([bare], TOOLS, "inline").examples == ()
-
-
-def test_an_argument_that_has_its_default_is_the_same_as_none() -> None:
-    assert same_arguments(TOOLS[0], {"x": 1, "step": 1}, {"x": 1})
-    assert not same_arguments(TOOLS[0], {"x": 1, "step": 2}, {"x": 1})
-    assert not same_arguments(TOOLS[0], {"x": 1}, {})
+    assert chosen(engine, argument_calls(long, TOOLS, "inline")).tried == ()
 
 
 def test_a_fit_keeps_demonstrated_calls_and_an_update_adds_to_them(tiny_llama: LanguageModel) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from langchain_toolken.decoding.copy_source import CopySource
 from langchain_toolken.decoding.engine import Completion
-from langchain_toolken.decoding.local.copying import Copier
+from langchain_toolken.decoding.local.copying import Copier, SlotReading
 from langchain_toolken.decoding.local.grammar import ArgumentGrammars, ArgumentMatcher
 from langchain_toolken.tools.spec import ToolSpec
 
@@ -26,6 +26,7 @@ class Completer:
         room: Returns how many tokens may follow a prompt.
         grammars: Compiles the tools' grammars.
         copying: What each row's arguments are likely copied from.
+        readings: What slots say of these sources.
 
     Attributes:
         prompts: The rows for the LM, with the tokens that their grammars force first.
@@ -43,15 +44,18 @@ class Completer:
         *,
         room: Callable[[Sequence[int]], int],
         grammars: ArgumentGrammars,
-        copying: Sequence[CopySource | None] | None = None,
+        copying: Sequence[CopySource | None],
+        readings: Sequence[SlotReading | None],
     ) -> None:
         if max_tokens < 1:
             raise ValueError(f"max_tokens must be 1 or more, got {max_tokens}")
         self._lengths = [len(prompt) for prompt in prompts]
         self._limits = [min(max_tokens, room(prompt)) for prompt in prompts]
         self._matchers: list[ArgumentMatcher] = [grammars.matcher(spec) for spec in specs]
-        sources = copying or [None] * len(prompts)
-        self._copiers = [None if source is None else Copier(source, grammars.tokens_by_text) for source in sources]
+        self._copiers = [
+            None if source is None else Copier(source, grammars.tokens_by_text, reading)
+            for source, reading in zip(copying, readings, strict=True)
+        ]
         forced = [matcher.force() for matcher in self._matchers]
         # The scheduler gets only these rows: its row i is the prompt at open_rows[i].
         self._open_rows = [row for row in range(len(prompts)) if not self._over(row)]
@@ -64,8 +68,8 @@ class Completer:
         allowed = logits.masked_fill(~masks, float("-inf"))
         for i, row in enumerate(rows):
             if (copier := self._copiers[self._open_rows[row]]) is not None:
-                nats, favoured = copier.favoured(matchers[i].text())
-                allowed[i, favoured] += nats
+                bonus = copier.favoured(matchers[i].text())
+                allowed[i, list(bonus)] += torch.tensor(list(bonus.values()), device=logits.device)
         tokens: list[int] = allowed.argmax(dim=-1).tolist()
         chosen = []
         for row, matcher, token in zip(rows, matchers, tokens, strict=True):

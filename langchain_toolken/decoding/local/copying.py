@@ -3,6 +3,8 @@
 Most values stand in the request word for word, and a small LM garbles them: it writes "Lisbon" for Lissabon, or drops a
 digit. Where a parameter's values are known to be copied (`CopySource.nats`), the logits of tokens that continue such a
 span get a bonus. It is a preference and not a constraint: the LM can still write anything that the grammar allows.
+
+Where a parameter has a slot (`toolkens.slots`), spans that look less like its values than the best one does get less.
 """
 
 from __future__ import annotations
@@ -10,22 +12,25 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from llguidance import LLTokenizer
 
 from langchain_toolken.decoding.copy_source import CopySource
 from langchain_toolken.decoding.local.json_cursor import JsonCursor, Value
+from langchain_toolken.toolkens.slots import SlotScores
 
 # "13,289" is one number, "1,2,3" are three. The minus of "5-3" is none.
 _NUMBER = re.compile(r"(?<![\w.])-?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d])|(?<![\w.])-?\d+(?:\.\d+)?|\d+(?:\.\d+)?")
+_WORD_AFTER = re.compile(r"\s*(?:\w+|[^\w\s]+)")
 _AFTER_NUMBER = (",", "}", "]")
 _OTHER_VALUES = ("n", "t", "f", "[", "{")
-# Longer tokens than this are continued piece by piece.
-_LONGEST_TOKEN = 24
-# Only the end of a longer text is copied from, so that a step takes no time that can be noticed.
-_LONGEST_SOURCE = 8_000
+# What a nat of the slot's score costs of the bonus: a slot is fitted to few words, and surer than it should be.
+_SLOT_SHARE = 0.5
+_NO_WORD = -1e9  # the score of a span that is none in the slot's words
+_WORDS_KEPT = 4096  # of which the first token is kept
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,40 @@ def numbers_in(text: str) -> list[Span]:
     return found
 
 
+@dataclass(frozen=True)
+class SlotReading:
+    """What slots say of a source.
+
+    Attributes:
+        words: Where the source's words start and stop.
+        scores: For each parameter that has a slot, the scores of these words.
+    """
+
+    words: Sequence[tuple[int, int]]
+    scores: Mapping[str, SlotScores]
+
+    @property
+    def has_value(self) -> dict[str, bool]:
+        """Whether the call has a parameter, for the optional ones whose slot can tell."""
+        return {name: has for name, slot in self.scores.items() if (has := slot.has_value) is not None}
+
+
+def value_spans(value: object, text: str) -> list[tuple[int, int]]:
+    """Return where a string or number, or each of a list of them, stands in `text`; nothing for those that don't.
+
+    One that stands there more than once is taken where it stands first.
+    """
+    if isinstance(value, list):
+        return [span for item in value for span in value_spans(item, text)]
+    if isinstance(value, bool):
+        return []
+    if isinstance(value, int | float):
+        return [(span.start, span.end) for span in numbers_in(text) if float(span.text) == value][:1]
+    if not isinstance(value, str) or not value:
+        return []
+    return list(_occurrences(text, value, whole=True))[:1]
+
+
 def is_copied(value: object, text: str) -> bool:
     """Return whether a string or number, or all of a list of them, stands in `text` word for word, case aside."""
     if isinstance(value, bool):
@@ -68,9 +107,11 @@ class TokensByText:
     """
 
     def __init__(self, tokenizer: LLTokenizer, vocab_size: int) -> None:
-        ids: defaultdict[str, list[int]] = defaultdict(list)
+        self._tokenizer = tokenizer
+        self._size = min(vocab_size, tokenizer.vocab_size)
         first: defaultdict[str, list[int]] = defaultdict(list)
-        for token in range(min(vocab_size, tokenizer.vocab_size)):
+        texts: dict[int, str] = {}
+        for token in range(self._size):
             if tokenizer.is_special_token(token):
                 continue
             try:
@@ -78,15 +119,26 @@ class TokensByText:
             except UnicodeDecodeError:  # a part of a character
                 continue
             if text:
-                ids[text].append(token)
                 first[text[0]].append(token)
-        self._ids = dict(ids)
+                texts[token] = text
         self._first = dict(first)
+        self._texts = texts
+        self._written: dict[str, list[int]] = {}
 
-    def continuing(self, text: str) -> Iterator[int]:
-        """Yield the tokens that `text` begins with, of any length."""
-        for length in range(1, min(len(text), _LONGEST_TOKEN) + 1):
-            yield from self._ids.get(text[:length], ())
+    def beginning(self, text: str) -> list[int]:
+        """Return the token that the tokenizer begins `text` with; none if the head has no row for it.
+
+        Other tokens that begin so would lead to spellings that the LM has rarely read, and goes on wrongly from.
+        """
+        if text not in self._written:
+            if len(self._written) >= _WORDS_KEPT:
+                self._written.clear()
+            self._written[text] = [token for token in self._tokenizer.tokenize_str(text)[:1] if token < self._size]
+        return self._written[text]
+
+    def text(self, token: int) -> str:
+        """Return a token's text; "" if it is special, or a part of a character."""
+        return self._texts.get(token, "")
 
     def beginning_with(self, character: str) -> list[int]:
         """Return the tokens whose text begins with `character`."""
@@ -99,23 +151,35 @@ class Copier:
     Args:
         source: Where values may come from, and how much copying is preferred.
         tokens: The vocabulary.
+        reading: How the slots of the source's parameters score its words; None without slots.
     """
 
-    def __init__(self, source: CopySource, tokens: TokensByText) -> None:
-        text = source.text[-_LONGEST_SOURCE:]
+    def __init__(self, source: CopySource, tokens: TokensByText, reading: SlotReading | None = None) -> None:
         self._nats = source.nats
         self._tokens = tokens
         self._cursor = JsonCursor()
         self._read = 0
-        self._numbers = numbers_in(text)
+        self._numbers = numbers_in(source.text)
         # Compared as JSON writes it, since that is what is being written.
-        self._text = json.dumps(text, ensure_ascii=False)[1:-1]
+        written = [json.dumps(character, ensure_ascii=False)[1:-1] for character in source.text]
+        self._text = "".join(written)
+        at = [0, *accumulate(map(len, written))]
+        words = reading.words if reading else ()
+        self._slots = reading.scores if reading else {}
+        self._words = [(at[start], at[stop]) for start, stop in words]
+        self._word_at = {start: word for word, (start, _) in enumerate(self._words)}
+        self._word_of_number = {
+            span: word
+            for span in self._numbers
+            for word, (start, stop) in enumerate(words)
+            if start <= span.start < stop
+        }
         self._used_numbers: list[Span] = []
         self._used_text: list[Span] = []
         self._finished = 0
 
-    def favoured(self, written: str) -> tuple[float, list[int]]:
-        """Return the bonus in nats, and the tokens that get it after the JSON `written` so far."""
+    def favoured(self, written: str) -> dict[int, float]:
+        """Return the tokens that get a bonus after the JSON `written` so far, and how many nats each gets."""
         self._cursor.feed(written[self._read :])
         self._read = len(written)
         for complete in self._cursor.finished[self._finished :]:
@@ -124,38 +188,83 @@ class Copier:
         value = self._cursor.value
         nats = 0.0 if value is None else self._nats.get(value.parameter, 0.0)
         if value is None or not nats:
-            return 0.0, []
-        found: set[int] = set()
-        if value.kind != "string":
-            found |= self._number_tokens(value.written)
-        if value.kind != "number":
-            found |= self._text_tokens(value.written, opening='"' if value.kind == "start" else "")
+            return {}
+        slot = self._slots.get(value.parameter)
+        found: list[_Option] = []
+        if value.kind == "listed":
+            if slot is None:
+                return {}
+            found.append(_Option(self._tokens.beginning_with("," if self._more(slot, None) else "]"), 0.0))
+        if value.kind in ("start", "number"):
+            found += self._number_options(value.written, slot)
+        if value.kind in ("start", "string"):
+            found += self._text_options(value, slot)
+        best = max((option.score for option in found), default=0.0)
+        bonus: dict[int, float] = {}
+        for option in found:
+            worth = nats - _SLOT_SHARE * (best - option.score)
+            for token in option.tokens if worth > 0 else ():
+                bonus[token] = max(worth, bonus.get(token, 0.0))
         if value.kind == "start":
             # Whether a value is null, say, is not decided by copying.
             for character in _OTHER_VALUES:
-                found.update(self._tokens.beginning_with(character))
-        return nats, sorted(found)
+                bonus |= dict.fromkeys(self._tokens.beginning_with(character), nats)
+        return bonus
 
-    def _number_tokens(self, written: str) -> set[int]:
-        found: set[int] = set()
+    def _number_options(self, written: str, slot: SlotScores | None) -> Iterator[_Option]:
         for span in self._numbers:
-            if span not in self._used_numbers and span.text.startswith(written):
-                found.update(self._tokens.continuing(span.text[len(written) :]))
-                if span.text == written:
-                    for character in _AFTER_NUMBER:
-                        found.update(self._tokens.beginning_with(character))
-        return found
+            if span in self._used_numbers or not span.text.startswith(written):
+                continue
+            word = self._word_of_number.get(span)
+            score = slot.spans_from(word)[0] if slot and word is not None else 0.0
+            yield _Option(self._tokens.beginning(span.text[len(written) :]), score)
+            if span.text == written:
+                for character in _AFTER_NUMBER:
+                    yield _Option(self._tokens.beginning_with(character), score)
 
-    def _text_tokens(self, written: str, opening: str) -> set[int]:
-        found: set[int] = set()
-        for start, end in _occurrences(self._text, written, whole=False):
+    def _text_options(self, value: Value, slot: SlotScores | None) -> Iterator[_Option]:
+        opening = '"' if value.kind == "start" else ""
+        for start, end in _occurrences(self._text, value.written, whole=False):
             if any(used.start <= start < used.end for used in self._used_text):
                 continue
-            found.update(self._tokens.continuing(opening + self._text[end : end + _LONGEST_TOKEN]))
-            if written and _ends_word(self._text, end):
+            going_on, ending = self._span_scores(start, end, slot)
+            following = _WORD_AFTER.match(self._text, end)
+            if following:
+                word = following[0]
+                # A value begins as it stands there or with a capital: an LM hardly writes "sydney".
+                for text in (word,) if value.written else dict.fromkeys((word, word[:1].upper() + word[1:])):
+                    yield _Option(self._tokens.beginning(opening + text), going_on)
+            if value.written and _ends_word(self._text, end):
                 # Where a word of the span ends, the value may end too: without this the bonus would make values longer.
-                found.update(self._tokens.beginning_with('"'))
-        return found
+                tokens = self._tokens.beginning_with('"')
+                if value.in_list and slot is not None:
+                    wrong = '"]' if self._more(slot, Span(start, end, value.written)) else '",'
+                    tokens = [token for token in tokens if not self._tokens.text(token).startswith(wrong)]
+                yield _Option(tokens, ending)
+
+    def _more(self, slot: SlotScores, current: Span | None) -> bool:
+        """Whether words that look like values of a list are not used yet, by those before or by the current one."""
+        used = self._used_text if current is None else [*self._used_text, current]
+        return any(
+            score > 0 and not any(one.start < stop and start < one.end for one in used)
+            for (start, stop), score in zip(self._words, slot.inside, strict=True)
+        )
+
+    def _span_scores(self, start: int, end: int, slot: SlotScores | None) -> tuple[float, float]:
+        """Return how likely the slot finds it that a value from `start` goes on after `end`, and that it ends there."""
+        word = self._word_at.get(start)
+        if slot is None:
+            return 0.0, 0.0
+        if word is None:
+            return _NO_WORD, _NO_WORD
+        going_on = ending = _NO_WORD
+        for last, score in enumerate(slot.spans_from(word), start=word):
+            stop = self._words[last][1]
+            if stop > end:
+                going_on = max(going_on, score)
+            elif stop == end:
+                ending = score
+        return going_on, ending
 
     def _use_up(self, value: Value) -> None:
         """Take the span that a value was copied from out of those that later values may come from."""
@@ -168,6 +277,19 @@ class Copier:
                 if span not in self._used_text:
                     self._used_text.append(span)
                     break
+
+
+@dataclass(frozen=True)
+class _Option:
+    """A way to go on with a span.
+
+    Attributes:
+        tokens: The tokens that do so.
+        score: The best score that a slot gives to a span which begins so; 0 without a slot.
+    """
+
+    tokens: list[int]
+    score: float
 
 
 def _occurrences(text: str, part: str, *, whole: bool) -> Iterator[tuple[int, int]]:

@@ -22,6 +22,7 @@ from langchain_toolken.decoding.engine import (
 )
 from langchain_toolken.decoding.local.call_evidence import CallEvidence
 from langchain_toolken.decoding.local.completer import Completer
+from langchain_toolken.decoding.local.copying import SlotReading
 from langchain_toolken.decoding.local.grammar import ArgumentGrammars
 from langchain_toolken.decoding.local.job import Job
 from langchain_toolken.decoding.local.llama_cpp_runner import LlamaCppRunner
@@ -34,9 +35,12 @@ from langchain_toolken.decoding.local.scheduler import Scheduler
 from langchain_toolken.decoding.local.transformers_runner import TransformersRunner
 from langchain_toolken.lm.llama_cpp.model import LlamaCppModel
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.lm.states import text_states
 from langchain_toolken.lm.transformers_model import TransformersModel
 from langchain_toolken.prompts.requests import Request
 from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.toolkens.slots import LONGEST_SLOT_TEXT, SlotText
+from langchain_toolken.tools.narrowing import narrowed
 from langchain_toolken.tools.spec import ToolSpec
 
 
@@ -156,7 +160,15 @@ class LocalEngine:
             raise ValueError(f"{len(prompts)} prompts, but {len(specs)} tools to complete")
         if copying is not None and len(copying) != len(prompts):
             raise ValueError(f"{len(prompts)} prompts, but {len(copying)} sources to copy from")
-        completer = Completer(prompts, specs, max_tokens, room=self.room, grammars=self.grammars, copying=copying)
+        copying = copying or [None] * len(prompts)
+        readings = self._readings(copying)
+        specs = [
+            spec if reading is None else narrowed(spec, reading.has_value)
+            for spec, reading in zip(specs, readings, strict=True)
+        ]
+        completer = Completer(
+            prompts, specs, max_tokens, room=self.room, grammars=self.grammars, copying=copying, readings=readings
+        )
         job = Job(completer.prompts, completer.choose, None)
         self._scheduler.run(job)
         return completer.results(job.reused)
@@ -221,6 +233,22 @@ class LocalEngine:
         if active is not None:
             mask = torch.tensor([name in active for name in toolkens.names], device=matrix.device)
         return PlacedToolkens(toolkens.names, matrix, biases, mask, toolkens.calibration, evidence)
+
+    def _readings(self, copying: Sequence[CopySource | None]) -> list[SlotReading | None]:
+        """Read the sources that have slots. All run through the LM together, apart from the prompts."""
+        texts = {
+            row: SlotText.of(self.tokenizer, source.text)
+            for row, source in enumerate(copying)
+            if source is not None and source.slots and len(source.text) <= LONGEST_SLOT_TEXT
+        }
+        states = dict(zip(texts, text_states(self.lm, [text.ids for text in texts.values()]), strict=True))
+        readings: list[SlotReading | None] = [None] * len(copying)
+        for row, source in enumerate(copying):
+            if source is not None and row in texts:
+                features = texts[row].features(states[row])
+                scores = {name: slot.scores(features) for name, slot in source.slots.items()}
+                readings[row] = SlotReading(texts[row].words, scores)
+        return readings
 
     def _evidence(
         self, prompts: Sequence[Sequence[int]], placed: PlacedToolkens | None, requests: Sequence[Request]

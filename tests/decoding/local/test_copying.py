@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from langchain_toolken.decoding.copy_source import CopySource
-from langchain_toolken.decoding.local.copying import Copier, is_copied, numbers_in
+from langchain_toolken.decoding.local.copying import Copier, SlotReading, is_copied, numbers_in, value_spans
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.toolkens.slots import Slot, SlotScores
 from tests.support.decoding import PROMPTS
 from tests.support.tools import spec
 
@@ -69,6 +70,12 @@ def test_a_value_is_copied_if_it_stands_in_the_text_word_for_word(value: object,
     assert is_copied(value, text) is expected
 
 
+def test_the_spans_of_a_value_are_where_it_stands_word_for_word() -> None:
+    assert value_spans("York", "New York or york") == [(4, 8)]
+    assert value_spans([6, "tea"], "tea for 6") == [(8, 9), (0, 3)]
+    assert value_spans(True, "1 True") == value_spans("", "a") == value_spans(None, "None") == []
+
+
 def test_a_preferred_copy_is_a_span_of_the_request_and_ends_where_a_word_ends(tiny_llama: LanguageModel) -> None:
     engine = TransformersEngine(tiny_llama)
     text = 'say "it is 4" to anna'
@@ -90,9 +97,9 @@ def test_a_number_with_thousands_separators_is_copied_as_one(tiny_llama: Languag
 def test_a_span_that_an_earlier_argument_used_up_is_not_copied_again(tiny_llama: LanguageModel) -> None:
     engine = TransformersEngine(tiny_llama)
     copier = Copier(CopySource("5 times 57", {"a": 1.0, "b": 1.0}), engine.grammars.tokens_by_text)
-    _, first = copier.favoured('{"a":')
+    first = copier.favoured('{"a":')
     assert texts(tiny_llama, first) >= {"5"}
-    _, second = copier.favoured('{"a":5,"b":5')
+    second = copier.favoured('{"a":5,"b":5')
     pieces = texts(tiny_llama, second)
     assert "7" in pieces
     assert not any(piece.startswith(("}", ",")) for piece in pieces)
@@ -107,6 +114,77 @@ def test_parameters_without_nats_and_requests_without_a_source_are_decoded_as_be
     assert [completion.text for completion in after] == before
 
 
+WORDS = [(0, 4), (5, 8), (9, 13)]  # of "from new york"
+
+
+def reading(best: int, last: int) -> SlotReading:
+    """The words from `best` to `last` are the value, by far."""
+    return SlotReading(
+        WORDS,
+        {
+            "city": SlotScores(
+                begins=[20.0 if word == best else -20.0 for word in range(3)],
+                inside=[20.0 if best <= word <= last else -20.0 for word in range(3)],
+                ends=[20.0 if word == last else -20.0 for word in range(3)],
+            )
+        },
+    )
+
+
+@pytest.mark.parametrize(("best", "last"), [(0, 0), (1, 1), (1, 2), (2, 2), (0, 2)])
+def test_a_slot_decides_which_span_is_preferred_and_where_it_ends(
+    tiny_llama: LanguageModel, best: int, last: int
+) -> None:
+    text, tokens = "from new york", TransformersEngine(tiny_llama).grammars.tokens_by_text
+    copier = Copier(CopySource(text, {"city": 1.0}), tokens, reading(best, last))
+    span, written = text[WORDS[best][0] : WORDS[last][1]], ""
+    while written != span:
+        favoured = copier.favoured('{"city":"' + written)
+        assert favoured
+        begun = [tiny_llama.tokenizer.decode([token]).replace("▁", " ") for token in favoured]
+        assert all(span[len(written) :].casefold().startswith(piece.casefold()) for piece in begun), (written, begun)
+        written = span[: len(written) + max(map(len, begun))]
+    closing = [tiny_llama.tokenizer.decode([token]) for token in copier.favoured('{"city":"' + written)]
+    assert all(piece.startswith('"') for piece in closing)
+    assert closing
+
+
+def test_spans_that_a_slot_finds_alike_are_all_preferred(tiny_llama: LanguageModel) -> None:
+    flat = SlotReading(WORDS, {"city": SlotScores([0.0] * 3, [0.0] * 3, [0.0] * 3)})
+    tokens = TransformersEngine(tiny_llama).grammars.tokens_by_text
+    favoured = Copier(CopySource("from new york", {"city": 1.0}), tokens, flat).favoured('{"city":"')
+    firsts = {tiny_llama.tokenizer.decode([token])[:1].casefold() for token in favoured}
+    assert firsts == {"f", "n", "y"}
+
+
+def test_a_list_goes_on_while_words_that_look_like_its_values_are_left(tiny_llama: LanguageModel) -> None:
+    text = "milk and tea"
+    scores = SlotScores([5.0, -5.0, 5.0], [5.0, -5.0, 5.0], [5.0, -5.0, 5.0])
+    read = SlotReading([(0, 4), (5, 8), (9, 12)], {"items": scores})
+    tokens = TransformersEngine(tiny_llama).grammars.tokens_by_text
+    copier = Copier(CopySource(text, {"items": 1.0}), tokens, read)
+
+    def favoured(written: str) -> set[str]:
+        return {tokens.text(token) for token in copier.favoured(written)}
+
+    assert not any(piece.startswith('"]') for piece in favoured('{"items":["milk'))
+    assert {piece[0] for piece in favoured('{"items":["milk"')} == {","}
+    assert not any(piece.startswith('",') for piece in favoured('{"items":["milk","tea'))
+    assert {piece[0] for piece in favoured('{"items":["milk","tea"')} == {"]"}
+
+
+def test_an_optional_parameter_is_left_out_where_its_slot_says_so(tiny_llama: LanguageModel) -> None:
+    engine, d = TransformersEngine(tiny_llama), tiny_llama.hidden_size
+    tool = spec(city={"type": "string", "maxLength": 4}, day={"type": "string", "maxLength": 4, "optional": True})
+    arguments = []
+    for bias in (50.0, -50.0):
+        slot = Slot(torch.zeros(3, 2 * d), torch.full((3,), bias), optional=True)
+        source = CopySource("rome", {"day": 1.0}, {"day": slot})
+        (completion,) = engine.complete([PROMPTS[0]], [tool], copying=[source])
+        arguments.append(completion.arguments)
+    assert [set(one or ()) for one in arguments] == [{"city", "day"}, {"city"}]
+
+
 def test_the_grammar_still_holds(tiny_llama: LanguageModel) -> None:
     engine = TransformersEngine(tiny_llama)
     unit = {"enum": ["metre", "mile"]}
@@ -117,7 +195,7 @@ def test_the_grammar_still_holds(tiny_llama: LanguageModel) -> None:
 def test_text_with_quotes_and_backslashes_is_copied_as_json_writes_it(tiny_llama: LanguageModel) -> None:
     engine = TransformersEngine(tiny_llama)
     copier = Copier(CopySource('a\\b "c" d', {"x": 1.0}), engine.grammars.tokens_by_text)
-    _, tokens = copier.favoured('{"x":' + json.dumps('a\\b "c')[:-1])
+    tokens = copier.favoured('{"x":' + json.dumps('a\\b "c')[:-1])
     pieces = texts(tiny_llama, tokens)
     assert any(piece.startswith(("\\", '"')) for piece in pieces)
 

@@ -22,17 +22,17 @@ OBJECTS = st.dictionaries(
 )
 
 
-def written(value: Any, parameter: str) -> list[Value]:
+def written(value: Any, parameter: str, in_list: bool = False) -> list[Value]:
     """The strings and numbers of a value, in order, as the cursor names them."""
     if isinstance(value, dict):
         return [found for item in value.values() for found in written(item, parameter)]
     if isinstance(value, list):
-        return [found for item in value for found in written(item, parameter)]
+        return [found for item in value for found in written(item, parameter, in_list=True)]
     if isinstance(value, str):
-        return [Value(parameter, "string", json.dumps(value, ensure_ascii=False)[1:-1])]
+        return [Value(parameter, "string", json.dumps(value, ensure_ascii=False)[1:-1], in_list)]
     if value is None or isinstance(value, bool):
         return []
-    return [Value(parameter, "number", json.dumps(value))]
+    return [Value(parameter, "number", json.dumps(value), in_list)]
 
 
 @given(OBJECTS)
@@ -44,6 +44,16 @@ def test_the_strings_and_numbers_of_an_object_are_found_with_their_parameters(va
     ]
     assert cursor.finished == expected
     assert cursor.value is None
+
+
+def test_between_the_values_of_a_list_a_comma_or_a_bracket_is_next() -> None:
+    cursor = JsonCursor()
+    seen = []
+    for piece in ('{"items":["milk"', ',"tea', '"', "]"):
+        cursor.feed(piece)
+        seen.append(cursor.value)
+    listed = Value("items", "listed", in_list=True)
+    assert seen == [listed, Value("items", "string", "tea", in_list=True), listed, None]
 
 
 @given(OBJECTS)
@@ -69,10 +79,10 @@ def test_a_value_is_named_while_it_is_written_and_a_key_is_not() -> None:
         Value("city", "string", "Par"),
         None,
         Value("days", "start"),
-        Value("days", "start"),
-        Value("days", "number", "1"),
-        Value("days", "number", "12"),
-        None,
+        Value("days", "start", in_list=True),
+        Value("days", "number", "1", in_list=True),
+        Value("days", "number", "12", in_list=True),
+        Value("days", "listed", in_list=True),
         None,
         Value("on", "start"),
         None,
