@@ -40,6 +40,7 @@ import torch
 import typer
 from langchain.agents.middleware import LLMToolSelectorMiddleware
 from langchain.agents.middleware.types import ModelRequest, ModelResponse
+from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.store.memory import InMemoryStore
@@ -240,7 +241,11 @@ def with_llm(lm: LanguageModel, data: Data, tools: Sequence[BaseTool], most: int
             return ModelResponse([AIMessage("")])
 
         for text in texts:
-            selector.wrap_model_call(ModelRequest(model=chat, messages=[HumanMessage(text)], tools=list(tools)), given)
+            request = ModelRequest(model=chat, messages=[HumanMessage(text)], tools=list(tools))
+            try:
+                selector.wrap_model_call(request, given)
+            except OutputParserException:  # a list that the LM did not end
+                found.append([])
         return found
 
     names = "".join(f"'{spec.name}' | " for spec in data.specs)
