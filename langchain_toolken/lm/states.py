@@ -15,7 +15,9 @@ _BATCH = 16
 
 
 @torch.inference_mode()
-def text_states(lm: LanguageModel, ids: Sequence[list[int]], progress: Progress | None = None) -> list[Tensor]:
+def text_states(
+    lm: LanguageModel, ids: Sequence[list[int]], progress: Progress | None = None, what: str = "prior"
+) -> list[Tensor]:
     """Run the LM over texts and return the hidden states of their tokens.
 
     The LM's bos token precedes each text and is not in the result: its state is the same for all texts, and often huge.
@@ -24,6 +26,7 @@ def text_states(lm: LanguageModel, ids: Sequence[list[int]], progress: Progress 
         lm: The LM.
         ids: Token ids of each text, without special tokens.
         progress: Called after each batch.
+        what: What the texts are read for, for `progress`.
 
     Returns:
         For each text a tensor (n, d), float32 on the CPU.
@@ -42,5 +45,5 @@ def text_states(lm: LanguageModel, ids: Sequence[list[int]], progress: Progress 
         for row, i in enumerate(batch):
             states[i] = hidden[row, len(bos) : len(texts[i])].float().cpu()
         if progress is not None:
-            progress(start + len(batch), len(order), "prior")
+            progress(start + len(batch), len(order), what)
     return states

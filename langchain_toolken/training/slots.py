@@ -60,7 +60,7 @@ def slot_examples(
             of_tool[call.tool] += 1
             chosen.append((call, SlotText.of(lm.tokenizer, text)))
     chosen = chosen[:_MOST]
-    states = text_states(lm, [text.ids for _, text in chosen], progress)
+    states = text_states(lm, [text.ids for _, text in chosen], progress, "read requests for slots")
     return [SlotExample(call, text, text.features(read)) for (call, text), read in zip(chosen, states, strict=True)]
 
 
