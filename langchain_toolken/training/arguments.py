@@ -121,7 +121,10 @@ def choose_arguments(
         for start in range(0, asked, BATCH):
             left = trial.run(start, left, "complete held-out calls with copying preferred")
             left = [way for way in left if trial.right(way) >= max(map(trial.right, left)) - _CLOSE]
-        best = max([best, *left], key=trial.right)
+        for way in left:
+            # Of equals slots are taken: those of the set are fitted to all calls, those of the trial to fewer.
+            more = trial.right(way) - trial.right(best)
+            best = way if more > 0 or (more == 0 and way.slots and best.copy_nats) else best
     slots = fit_slots(slot_examples, calls.copied) if best.slots else None
     return Examples(calls.examples, trial.settings(best), slots)
 

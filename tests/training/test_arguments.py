@@ -20,11 +20,14 @@ from langchain_toolken.training.arguments import (
     COPY_NATS,
     DEFAULT_FORM,
     FORMS,
+    SLOT_NATS,
+    Way,
     choose_arguments,
 )
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.fit import fit
 from langchain_toolken.training.held_out_calls import CALLS_TRIED, ArgumentCalls, argument_calls
+from langchain_toolken.training.slots import slot_examples
 from langchain_toolken.training.update import update
 from tests.support.scripted_engine import ScriptedEngine, completion
 
@@ -119,6 +122,33 @@ def test_copying_is_preferred_where_it_makes_more_held_out_calls_right() -> None
     assert (settings.copy_nats, settings.copied) == (COPY_NATS, {"double": ("x",), "triple": ("x",)})
     assert settings.accuracy == 1
     assert [(one.copy_nats, one.right) for one in settings.tried][-2:] == [(0, 0), (COPY_NATS, 30)]
+
+
+def test_of_equal_ways_to_copy_the_one_with_slots_is_kept(tiny_llama: LanguageModel) -> None:
+    not_there = DemonstratedCall(start=0, tool="double", args={"x": 999})
+    odd = Demonstration(text="", calls=(not_there,), before=(HumanMessage("add 30"),))
+    calls = argument_calls([*demonstrations(30), odd], TOOLS, "inline")
+    read = slot_examples(tiny_llama, calls.examples, calls.copied)
+    engine = ToyEngine(needed=99, copies=True)
+    learnt = choose_arguments(engine, calls, FORMS, "completion", "inline", slot_examples=read)
+    assert learnt.settings is not None
+    assert [(one.copying, one.right) for one in learnt.settings.tried][-2:] == [
+        (", copying preferred", 30),
+        (", copying preferred, the spans found by slots", 30),
+    ]
+    assert learnt.settings.copy_nats == SLOT_NATS
+    assert learnt.slots is not None
+    assert set(learnt.slots.of_tool) == {"double", "triple"}
+
+
+def test_a_way_that_was_settled_is_measured_and_kept(tiny_llama: LanguageModel) -> None:
+    calls = argument_calls(demonstrations(30), TOOLS, "inline")
+    read = slot_examples(tiny_llama, calls.examples, calls.copied)
+    engine, settled = ToyEngine(needed=99, copies=True), Way(PLAIN, COPY_NATS)
+    learnt = choose_arguments(engine, calls, FORMS, "completion", "inline", slot_examples=read, settled=settled)
+    assert learnt.settings is not None
+    assert [(one.copying, one.right) for one in learnt.settings.tried] == [(", copying preferred", 30)]
+    assert learnt.slots is None
 
 
 @pytest.mark.parametrize("engine", [ToyEngine(needed=4), ToyEngine(needed=4, copies=True), ToyEngine(needed=99)])
