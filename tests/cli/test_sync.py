@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,9 @@ def test_chat_answers_with_the_servers_tools(place: Path) -> None:
 def test_watching_ends_with_ctrl_c(place: Path) -> None:
     command = [sys.executable, "-m", "langchain_toolken.cli", "sync", "--watch"]
     command += ["--toolkens", str(place / "set"), "--mcp", str(place / "servers.json")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    # As in a terminal. Where the tests run in the background, their shell has Ctrl-C ignored, which is inherited.
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heeding)
     assert process.stdout is not None
     said = ""
     while "watching" not in said:

@@ -75,6 +75,6 @@ def test_a_request_is_called_for_with_its_arguments_and_a_greeting_is_not(
 
 def test_a_saved_set_finds_its_lm(real_lm_file: Path, toolkens: ToolkenSet, tmp_path: Path) -> None:
     toolkens.save(tmp_path / "toolkens")
-    chat = ToolkenChat(toolkens=tmp_path / "toolkens", max_tokens=8)
+    chat = ToolkenChat(toolkens=tmp_path / "toolkens", max_tokens=8, backend="transformers")
     assert chat.model == str(real_lm_file)
     assert chat.rank_tools([HumanMessage("Play a record by Ella Fitzgerald.")], 1)[0].tool == "play_music"
