@@ -28,6 +28,8 @@ import torch
 import typer
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from rich.console import Console
+from safetensors.torch import load_file, save_file
+from sentence_encoder import SentenceEncoder
 from shares import Share
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -150,9 +152,10 @@ def plain_pool(lm: LanguageModel, specs: Sequence[ToolSpec], folder: Path, cache
 def priors_of(lm: LanguageModel, specs: Sequence[ToolSpec], options: FitOptions, kept: Path) -> dict[str, Tensor]:
     """The priors to choose among: some are states, so they are kept like the LM pass."""
     if not kept.exists():
-        torch.save(candidate_priors(lm, specs, options.priors), kept)
-    found: dict[str, Tensor] = torch.load(kept)
-    return found
+        found = candidate_priors(lm, specs, options.priors)
+        # Numbered: the file is sorted by name, and the first prior is the one that is taken where none can be chosen.
+        save_file({f"{number:02} {name}": found[name].contiguous() for number, name in enumerate(found)}, kept)
+    return {name.partition(" ")[2]: rows for name, rows in sorted(load_file(kept).items())}
 
 
 def drawn(tools: Sequence[str], shots: int, seed: int) -> list[int]:
@@ -208,7 +211,7 @@ def measured(result: FitResult, dev: Pool, no_call: Features) -> dict[str, Tenso
     }
 
 
-def others(specs: Sequence[ToolSpec], shown: Pool, dev: Pool, encoder: Encoder | None) -> dict[str, Tensor]:
+def others(specs: Sequence[ToolSpec], shown: Pool, dev: Pool, encoder: SentenceEncoder | None) -> dict[str, Tensor]:
     """The right tool's place by methods that see the same demonstrations and no LM."""
     tool = shown.features.target[shown.features.demonstration.argsort()]
     due = dev.features.target[dev.features.demonstration.argsort()]
@@ -251,31 +254,6 @@ def regression(features: Any, tool: Tensor, asked: Any, tools: int) -> Tensor:
     scores = torch.full((asked.shape[0], tools), float("-inf"))
     scores[:, torch.tensor(choice.classes_)] = torch.from_numpy(choice.predict_proba(asked)).float()
     return scores
-
-
-class Encoder:
-    """A sentence encoder: the mean of its states, scaled to length 1. What it said of a text is kept in a file."""
-
-    def __init__(self, folder: str, kept: Path) -> None:
-        from transformers import AutoModel, AutoTokenizer
-
-        self._tokenizer = AutoTokenizer.from_pretrained(folder)
-        self._model = AutoModel.from_pretrained(folder).eval()
-        self._kept = kept
-        self._known: dict[str, Tensor] = torch.load(kept) if kept.exists() else {}
-
-    @torch.inference_mode()
-    def __call__(self, texts: Sequence[str]) -> Tensor:
-        new = sorted({text for text in texts if text not in self._known}, key=len)
-        for start in range(0, len(new), 64):
-            part = new[start : start + 64]
-            batch = self._tokenizer(part, padding=True, truncation=True, max_length=256, return_tensors="pt")
-            states, mask = self._model(**batch).last_hidden_state, batch["attention_mask"][..., None].float()
-            means = normalize((states * mask).sum(dim=1) / mask.sum(dim=1), dim=1)
-            self._known.update(zip(part, means.unbind(), strict=True))
-        if new:
-            torch.save(self._known, self._kept)
-        return torch.stack([self._known[text] for text in texts])
 
 
 def fitted(given: Prepared, options: FitOptions) -> tuple[FitResult, dict[str, float]]:
@@ -326,8 +304,8 @@ def main(
         pool = pool.join(part)
     texts = plain_pool(lm, specs, folder, cache) if with_plain else None
     options = FitOptions(features_dir=cache / "fit", style="chat", docstring_examples=False)
-    every = priors_of(lm, specs, options, cache / "priors.pt")
-    compared = None if encoder is None else Encoder(encoder, cache / "encoder.pt")
+    every = priors_of(lm, specs, options, cache / "priors.safetensors")
+    compared = None if encoder is None else SentenceEncoder(encoder, cache / "encoder.safetensors")
     results = []
     for number in shots:
         for seed in range(seeds if number else 1):

@@ -36,7 +36,6 @@ from typing import Annotated, Any
 
 import bm25s
 import numpy as np
-import torch
 import typer
 from langchain.agents.middleware import LLMToolSelectorMiddleware
 from langchain.agents.middleware.types import ModelRequest, ModelResponse
@@ -46,8 +45,8 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.store.memory import InMemoryStore
 from rich.console import Console
 from rich.table import Table
+from sentence_encoder import SentenceEncoder
 from shares import Share
-from transformers import AutoModel, AutoTokenizer
 
 from langchain_toolken import ToolkenChat, fit, load_language_model
 from langchain_toolken.decoding.local.engine import TransformersEngine
@@ -188,27 +187,11 @@ def with_bm25(data: Data) -> Way:
     return Way("BM25 with descriptions", select, nothing)
 
 
-class Encoder:
-    """A sentence encoder with mean pooling."""
-
-    def __init__(self, folder: Path) -> None:
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModel.from_pretrained(folder).eval()
-
-    @torch.inference_mode()
-    def __call__(self, texts: Sequence[str]) -> list[list[float]]:
-        found = []
-        for start in range(0, len(texts), 64):
-            some = list(texts[start : start + 64])
-            batch = self.tokenizer(some, padding=True, truncation=True, max_length=256, return_tensors="pt")
-            states, mask = self.model(**batch).last_hidden_state, batch["attention_mask"][..., None]
-            found.append(torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=1))
-        return [vector for part in found for vector in part.tolist()]
-
-
-def with_encoder(encoder: Encoder, data: Data, shots: int) -> Way:
+def with_encoder(encoder: SentenceEncoder, data: Data, shots: int) -> Way:
     """Search a store as langgraph-bigtool does, a text a tool, or with the demonstrations as further texts."""
-    store = InMemoryStore(index={"embed": encoder, "dims": encoder.model.config.hidden_size, "fields": ["text"]})
+    store = InMemoryStore(
+        index={"embed": lambda texts: encoder(texts).tolist(), "dims": encoder.size, "fields": ["text"]}
+    )
     for spec in data.specs:
         store.put(("tools", spec.name), "description", {"text": f"{spec.name}: {spec.description}"})
         for number, text in enumerate(data.demonstrations[spec.name][:shots]):
@@ -281,7 +264,7 @@ def main(
     ]
     makers: list[Callable[[], Way]] = [lambda: with_bm25(given)]
     if encoder is not None:
-        encoding = Encoder(encoder)
+        encoding = SentenceEncoder(encoder)
         makers += [lambda count=count: with_encoder(encoding, given, count) for count in shots]  # type: ignore[misc]
     kept = cache / data
     makers += [lambda count=count: with_toolkens(lm, given, count, kept) for count in (None, *shots)]  # type: ignore[misc]
