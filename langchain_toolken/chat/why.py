@@ -147,7 +147,7 @@ def look(setup: DecodingSetup, messages: Sequence[BaseMessage], *, max_tokens: i
 
 
 def explain(looked: Looked, tools: int = DEFAULT_TOOLS) -> Explanation:
-    """Say what the LM does with a request, with at most so many tools at each place."""
+    """Say what the LM does with a request, with its `tools` likeliest tools at each place."""
     gate, points = looked.gate, []
     if gate is not None and not looked.request.answered:
         points = [OperatingPoint(false_calls=share, margin=at - gate.threshold) for share, at in gate.points]

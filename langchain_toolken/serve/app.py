@@ -1,4 +1,4 @@
-"""The server: routes over `completions`, behind the guards."""
+"""The server: the guards, and the routes over `completions`."""
 
 from __future__ import annotations
 

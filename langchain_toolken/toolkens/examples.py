@@ -167,9 +167,10 @@ class Examples:
         return Examples(calls, settings, None if self.slots is None else self.slots.select(names))
 
     def extended(self, learnt: Examples) -> Examples:
-        """Add what was learnt of more calls for the same set. Figures and slots of a tool that has both are the later.
+        """Add what was learnt of more calls for the same set.
 
-        What was tried for a set that had no calls yet is what the set was chosen by; later trials only measure.
+        Where both know a tool, its figures and slots are the later ones. What was tried stays: it is what the set's way
+        of completing calls was chosen by, and later trials only measure that way.
         """
         settings, slots = learnt.settings, learnt.slots
         if self.settings is not None and settings is not None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -73,9 +74,8 @@ class SlotText:
         ends = [end - len(SLOT_LEAD) for _, end in pieces]
         words, places = [], []
         for start, stop in slot_words(text):
-            first = next((i for i, end in enumerate(ends) if end > start), None)
-            last = next((i for i, end in enumerate(ends) if end >= stop), None)
-            if first is not None and last is not None:
+            first, last = bisect_right(ends, start), bisect_left(ends, stop)
+            if last < len(ends):  # a tokenizer may drop the end of a text
                 words.append((start, stop))
                 places.append((max(first - 1, 0), last))
         return cls(text, [index for index, _ in pieces], words, places)

@@ -7,6 +7,9 @@ from typing import Any
 
 from langchain_toolken.tools.spec import ToolSpec
 
+# Keywords of a schema that puts no condition on which fields come together.
+_PLAIN = {"type", "properties", "required", "additionalProperties", "description", "$defs"}
+
 
 def narrowed(spec: ToolSpec, has: Mapping[str, bool]) -> ToolSpec:
     """Return a tool whose call has, or lacks, some parameters. Its arguments are valid for `spec` too.
@@ -32,9 +35,6 @@ def narrowed(spec: ToolSpec, has: Mapping[str, bool]) -> ToolSpec:
     }
     needed = [name for name in kept if name in required or decided.get(name)]
     return spec.model_copy(update={"json_schema": {**schema, "properties": kept, "required": needed}})
-
-
-_PLAIN = {"type", "properties", "required", "additionalProperties", "description", "$defs"}
 
 
 def _not_null(field: Any) -> Any:

@@ -225,9 +225,9 @@ CONTRAST = """() => {
     const text = [...one.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
     if (!text || !one.checkVisibility()) continue;
     const painted = (each) => numbers(getComputedStyle(each).backgroundColor);
-    let behind = one;
-    while (painted(behind)[3] === 0) behind = behind.parentElement;
-    const colour = painted(behind);
+    let ground = one;
+    while (painted(ground)[3] === 0) ground = ground.parentElement;
+    const colour = painted(ground);
     const [a, b] = [light(numbers(getComputedStyle(one).color).slice(0, 3)), light(colour.slice(0, 3))];
     worst.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), one.className || one.tagName]);
   }

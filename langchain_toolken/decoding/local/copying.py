@@ -66,7 +66,7 @@ class SlotReading:
     scores: Mapping[str, SlotScores]
 
     @property
-    def has_value(self) -> dict[str, bool]:
+    def decided(self) -> dict[str, bool]:
         """Whether the call has a parameter, for the optional ones whose slot can tell."""
         return {name: has for name, slot in self.scores.items() if (has := slot.has_value) is not None}
 

@@ -163,7 +163,7 @@ class LocalEngine:
         copying = copying or [None] * len(prompts)
         readings = self._readings(copying)
         specs = [
-            spec if reading is None else narrowed(spec, reading.has_value)
+            spec if reading is None else narrowed(spec, reading.decided)
             for spec, reading in zip(specs, readings, strict=True)
         ]
         completer = Completer(
