@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -182,9 +183,16 @@ class TransformersModel:
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=cache,
             use_cache=cache is not None,
+            **{self._cache_parameter: cache},
         )
+
+    @cached_property
+    def _cache_parameter(self) -> str:
+        # transformers 5.24 renamed it; older releases and LMs with code of their own know only the old name.
+        model: Any = self.model
+        parameters = inspect.signature(model.get_decoder().forward).parameters
+        return "cache" if "cache" in parameters else "past_key_values"
 
     def _decoded(self, **given: Any) -> Tensor:
         model: Any = self.model  # transformers leaves get_decoder and others untyped

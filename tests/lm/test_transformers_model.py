@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM, MambaConfig, MambaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    DynamicCache,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel, UnsupportedModelError
@@ -118,3 +125,19 @@ def test_left_padding_does_not_change_hidden_states(tiny_lm: Callable[..., Langu
         torch.testing.assert_close(
             lm.hidden_states(padded, attention_mask=mask)[:, 3:], lm.hidden_states(alone), rtol=1e-4, atol=1e-4
         )
+
+
+def test_an_lm_that_calls_the_cache_by_its_old_name_gets_it_too(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    model: Any = make_model("llama")
+    forward = model.get_decoder().forward
+
+    def of_old(input_ids: Any, position_ids: Any, past_key_values: Any = None, **given: Any) -> Any:
+        return forward(input_ids=input_ids, position_ids=position_ids, **{**given, "cache": past_key_values})
+
+    model.get_decoder().forward = of_old
+    lm = load_language_model(model, tokenizer=tiny_tokenizer)
+    ids, cache = torch.tensor([[5, 6, 7]]), DynamicCache()
+    whole = lm.hidden_states(ids)
+    lm.hidden_states(ids[:, :2], cache=cache)
+    assert cache.get_seq_length() == 2
+    torch.testing.assert_close(lm.hidden_states(ids[:, 2:], cache=cache), whole[:, 2:])
