@@ -71,7 +71,7 @@ def read_tool_specs(file: Path) -> tuple[list[ToolSpec], dict[str, str]]:
     Raises:
         DatasetError: If the file is missing or malformed.
     """
-    rows = list(_rows(file))
+    rows = list(read_rows(file))
     shared = [row.get("function") for row in rows]
     specs: list[ToolSpec] = []
     names: dict[str, str] = {}
@@ -89,6 +89,11 @@ def read_tool_specs(file: Path) -> tuple[list[ToolSpec], dict[str, str]]:
     return specs, names
 
 
+def tool_names(file: Path) -> dict[str, str]:
+    """Return the tools' names by those that a `tools.jsonl` and the files next to it use."""
+    return read_tool_specs(file)[1]
+
+
 def read_dataset(folder: Path, train: str = "train.jsonl") -> ToolDataset:
     """Read the tools and demonstrations of one dataset.
 
@@ -100,7 +105,7 @@ def read_dataset(folder: Path, train: str = "train.jsonl") -> ToolDataset:
     specs, names = read_tool_specs(folder / "tools.jsonl")
     file = folder / train
     rows = []
-    for number, row in enumerate(_rows(file), start=1):
+    for number, row in enumerate(read_rows(file), start=1):
         try:
             calls = [
                 {key: names[value] if key == "tool" else value for key, value in call.items() if key != "args"}
@@ -125,7 +130,7 @@ def read_tool_questions(file: Path, names: Mapping[str, str], prompt: str = "{qu
         DatasetError: If the file is missing or malformed, or a question's tool is not in `names`.
     """
     questions = []
-    for number, row in enumerate(_rows(file), start=1):
+    for number, row in enumerate(read_rows(file), start=1):
         try:
             questions.append(ToolQuestion(prompt.replace("{question}", row["question"]), names[row["tool"]]))
         except (KeyError, TypeError) as error:
@@ -133,7 +138,12 @@ def read_tool_questions(file: Path, names: Mapping[str, str], prompt: str = "{qu
     return questions
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
+def read_rows(file: Path) -> Iterator[dict[str, Any]]:
+    """Read a JSONL file, a row at a time.
+
+    Raises:
+        DatasetError: The file can't be read, or a line is not a JSON object.
+    """
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
