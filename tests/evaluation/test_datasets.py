@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from langchain_toolken.evaluation.datasets import DatasetError, read_dataset, read_tool_questions, read_tool_specs
+from tests.support.benchmarks import benchmark_folder
 
 TOOLS = [
     {"name": "<P19>", "function": "place_of_birth", "description": "gets where a person was born"},
@@ -101,10 +101,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_the_papers_data_is_read_whole(name: str, train: str, tools: int, rows: int) -> None:
-    beside = Path(__file__).resolve().parents[3] / "shared" / "benchmarks"
-    folder = Path(os.environ.get("TOOLKEN_DATA_DIR", beside)) / name
-    if not folder.is_dir():
-        pytest.skip(f"the benchmarks are not at {folder}; set TOOLKEN_DATA_DIR")
-    dataset = read_dataset(folder, train)
+    dataset = read_dataset(benchmark_folder(name), train)
     assert (len(dataset.tools), len(dataset.demonstrations)) == (tools, rows)
     assert len({spec.name for spec in dataset.tools}) == tools

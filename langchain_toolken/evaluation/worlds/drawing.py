@@ -31,7 +31,7 @@ class Box:
         group: The group that it is drawn in.
         label: Its text.
         bold: Whether it is drawn with a thick edge.
-        filled: Whether it is drawn white on black.
+        filled: Whether it is drawn white on black, in a row of its own.
     """
 
     name: str
@@ -53,8 +53,8 @@ def draw_boxes(boxes: Sequence[Box], arrows: Sequence[Arrow], groups: Sequence[s
         DrawingError: If matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415
-        from matplotlib.patches import Rectangle  # noqa: PLC0415
+        from matplotlib.figure import Figure
+        from matplotlib.patches import Rectangle
     except ImportError as error:
         raise DrawingError("drawing needs matplotlib: pip install 'langchain-toolken[notebooks]'") from error
 
@@ -65,9 +65,12 @@ def draw_boxes(boxes: Sequence[Box], arrows: Sequence[Arrow], groups: Sequence[s
         members = [box for box in boxes if box.group == group]
         if not members:
             continue
-        rows = ceil(len(members) / _COLUMNS)
-        for i, box in enumerate(members):
-            places[box.name] = (i % _COLUMNS + 0.5, top - i // _COLUMNS - 0.75)
+        heads, others = [box for box in members if box.filled], [box for box in members if not box.filled]
+        rows = len(heads) + ceil(len(others) / _COLUMNS)
+        for i, box in enumerate(heads):
+            places[box.name] = (_COLUMNS / 2, top - i - 0.75)
+        for i, box in enumerate(others):
+            places[box.name] = (i % _COLUMNS + 0.5, top - len(heads) - i // _COLUMNS - 0.75)
         frames.append((group, top, rows))
         top -= rows + 0.5
     figure = Figure(figsize=(_COLUMNS * _INCHES[0], max(-top, 1) * _INCHES[1]), layout="constrained")
@@ -78,7 +81,7 @@ def draw_boxes(boxes: Sequence[Box], arrows: Sequence[Arrow], groups: Sequence[s
     for source, target, label, bold in arrows:
         if source not in places or target not in places:
             continue
-        bend = "arc3,rad=0.15"
+        bend = "arc3,rad=0.1"
         axes.annotate(
             "",
             xy=places[target],
@@ -94,16 +97,18 @@ def draw_boxes(boxes: Sequence[Box], arrows: Sequence[Arrow], groups: Sequence[s
             },
         )
         (x1, y1), (x2, y2) = places[source], places[target]
-        # The middle of the bend: a quarter of rad times the distance to the side of the straight line.
+        # The middle of the bend: half of rad times the distance to the side of the straight line.
         width, height = _INCHES
-        x, y = (x1 + x2) / 2 + 0.075 * (y2 - y1) * height / width, (y1 + y2) / 2 - 0.075 * (x2 - x1) * width / height
+        x, y = (x1 + x2) / 2 + 0.05 * (y2 - y1) * height / width, (y1 + y2) / 2 - 0.05 * (x2 - x1) * width / height
         axes.text(x, y, label, fontsize=7, ha="center", va="center", bbox={"fc": "white", "ec": "none", "pad": 0.4})
     for box in boxes:
         if box.name in places:
             fill, ink = ("black", "white") if box.filled else ("white", "black")
             edge = {"boxstyle": "round", "fc": fill, "ec": "black", "lw": 2.2 if box.bold else 0.7}
             weight = "bold" if box.bold else "normal"
-            axes.text(*places[box.name], box.label, fontsize=8, ha="center", va="center", color=ink, weight=weight, bbox=edge)
+            axes.text(
+                *places[box.name], box.label, fontsize=8, ha="center", va="center", color=ink, weight=weight, bbox=edge
+            )
     axes.set(xlim=(0, _COLUMNS), ylim=(top, 0.05))
     axes.axis("off")
     return figure

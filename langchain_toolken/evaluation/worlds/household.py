@@ -49,12 +49,10 @@ class HouseholdWorld:
 
         def act(**arguments: Any) -> str:
             objects = [str(arguments[name]) for name in names]
-            scene = self.scene.copy()
             try:
-                action.act(scene, *objects)
+                action.act(self.scene, *objects)
             except NotPossibleError as error:
                 raise ToolException(f"not possible: {error}") from error
-            self.scene = scene
             self.done.append(" ".join([f"[{action.word}]", *(f"<{name}>" for name in objects)]))
             return self.describe()
 
@@ -90,20 +88,24 @@ class HouseholdWorld:
         Raises:
             DrawingError: If matplotlib is not installed.
         """
-        from langchain_toolken.evaluation.worlds.drawing import Box, draw_boxes  # noqa: PLC0415
+        from langchain_toolken.evaluation.worlds.drawing import Box, draw_boxes
 
         boxes, arrows = [], []
+        shown = (Relation.ON, Relation.HOLDS, Relation.FACING)
+        concerned = [other for relation in shown for other in self.scene.targets(CHARACTER, relation)]
         for room in ROOMS:
             inside = [one for one in self.scene.graph if one not in ROOMS and self.scene.room_of(one) == room]
-            for name in sorted(inside, key=lambda one: (one != CHARACTER, *self._place(one), one)):
+            for name in sorted(inside, key=lambda one: (one not in concerned, *self._place(one), one)):
                 label = [name, *sorted(self.scene.states(name) - {"PLUGGED_IN"})]
                 if name != CHARACTER and self._place(name)[1]:
                     label.append(" ".join(self._place(name)))
                 new = self.scene.states(name) != self.before.states(name)
                 boxes.append(Box(name, room, "\n".join(label), bold=new, filled=name == CHARACTER))
-        for relation in (Relation.ON, Relation.HOLDS, Relation.FACING):
+        for relation in shown:
             for other in self.scene.targets(CHARACTER, relation):
-                arrows.append((CHARACTER, other, relation.value.lower(), not self.before.has(CHARACTER, relation, other)))
+                arrows.append(
+                    (CHARACTER, other, relation.value.lower(), not self.before.has(CHARACTER, relation, other))
+                )
         return draw_boxes(boxes, arrows, groups=ROOMS)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from langchain_toolken.evaluation.datasets import DatasetError, read_rows
 from langchain_toolken.evaluation.worlds.household_rules import BY_WORD, NotPossibleError
-from langchain_toolken.evaluation.worlds.household_scene import CHARACTER, Relation, Scene, build_scene
+from langchain_toolken.evaluation.worlds.household_scene import CHARACTER, OPPOSITES, Relation, Scene, build_scene
 
 END = "[END]"
 _STEP = re.compile(r"\[(?P<word>\w+)\]\s*(?P<objects>(?:<[^<>]+>\s*(?:\(\d+\)\s*)?)*)")
@@ -22,14 +22,20 @@ _TASK = re.compile(
     r"Goal:\n(?P<goal>.*?)\nHint:\n(?P<hint>.*?)\nPlan:\n(?P<plan>.*)",
     re.DOTALL,
 )
-# What an object's first action needs of its state: VirtualHome prepares a scene so that the gold plan can run (add_preconds.py).
-_NEEDED = {"SWITCHON": "OFF", "SWITCHOFF": "ON", "OPEN": "CLOSED", "CLOSE": "OPEN"} | {
+# The state that an object's first action needs: VirtualHome prepares its scenes so that the gold plan can run
+# (add_preconds.py).
+_NEEDED = {
+    "SWITCHON": "OFF",
+    "SWITCHOFF": "ON",
+    "OPEN": "CLOSED",
+    "CLOSE": "OPEN",
     "PLUGIN": "PLUGGED_OUT",
     "PLUGOUT": "PLUGGED_IN",
     "WASH": "DIRTY",
     "RINSE": "DIRTY",
     "WIPE": "DIRTY",
 }
+_KIND = {state: kind for kind, pair in enumerate(OPPOSITES) for state in pair}
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,8 @@ class PlanGrade:
         reached: It is grounded, and was so after some step that the rules allow: the papers' relaxed success.
         failed_step: Index of the first step that is not grounded or not possible; None if there is none.
         reason: Why that step is not, or what is missing in the end; empty for a successful plan.
-        scenes: The scene at the start and after each step that was possible.
+        start: The scene before the plan.
+        end: The scene after its last possible step.
     """
 
     grounded: bool
@@ -90,7 +97,8 @@ class PlanGrade:
     reached: bool
     failed_step: int | None
     reason: str
-    scenes: tuple[Scene, ...] = field(repr=False)
+    start: Scene = field(repr=False)
+    end: Scene = field(repr=False)
 
 
 def parse_plan(text: str) -> tuple[Step, ...]:
@@ -127,7 +135,7 @@ def read_household_task(text: str, where: str = "text") -> HouseholdTask:
     start = text.rfind("I am in [")
     match = _TASK.match(text, start) if start >= 0 else None
     if match is None:
-        raise DatasetError(f"{where}: no task of the form \"I am in […]. The objects I can manipulate are […]. Goal: …\"")
+        raise DatasetError(f'{where}: no task of the form "I am in […]. The objects I can manipulate are […]. Goal: …"')
     rooms, objects = ast.literal_eval(match["rooms"]), ast.literal_eval(match["objects"])
     plan = parse_plan(match["plan"])
     return HouseholdTask(text[: match.start("plan")], rooms[0], tuple(objects), match["goal"], match["hint"], plan)
@@ -142,9 +150,10 @@ def start_of(task: HouseholdTask) -> Scene:
     seen = set()
     for step in task.plan:
         need, name = _NEEDED.get(step.word), next(iter(step.objects), "")
-        if need and (name, need in ("ON", "OFF")) not in seen and name in scene.graph:
-            seen.add((name, need in ("ON", "OFF")))
-            scene.set_state(name, need)
+        if need is None or name not in scene.graph or (name, _KIND[need]) in seen:
+            continue
+        seen.add((name, _KIND[need]))
+        scene.set_state(name, need)
     return scene
 
 
@@ -181,23 +190,22 @@ def grade_plan(task: HouseholdTask, plan: str | Sequence[Step]) -> PlanGrade:
     """
     steps = parse_plan(plan) if isinstance(plan, str) else tuple(plan)
     start = start_of(task)
-    goal = facts_of(_run(start, task.plan)[0][-1])
-    before = facts_of(start)
     for number, step in enumerate(steps):
         problem = _ungrounded(start, step)
         if problem:
-            return PlanGrade(False, False, False, False, number, problem, (start,))
-    scenes, failure = _run(start, steps)
-    lacks = [_missing(before, goal, facts_of(scene)) for scene in scenes]
-    executable = failure == ""
+            return PlanGrade(False, False, False, False, number, problem, start, start)
+    _, (before, *_, goal), _ = _run(start, task.plan)
+    end, after, failure = _run(start, steps)
+    lacks = [_missing(before, goal, facts) for facts in after]
     return PlanGrade(
         grounded=True,
-        executable=executable,
-        successful=executable and bool(steps) and not lacks[-1],
+        executable=not failure,
+        successful=not failure and bool(steps) and not lacks[-1],
         reached=any(not lack for lack in lacks[1:]),
-        failed_step=None if executable else len(scenes) - 1,
+        failed_step=len(after) - 1 if failure else None,
         reason=failure or lacks[-1] or ("" if steps else "the plan is empty"),
-        scenes=tuple(scenes),
+        start=start,
+        end=end,
     )
 
 
@@ -211,14 +219,17 @@ def _ungrounded(scene: Scene, step: Step) -> str:
     return f"{step.line!r}: there is no {absent[0]}" if absent else ""
 
 
-def _run(start: Scene, steps: Sequence[Step]) -> tuple[list[Scene], str]:
-    """Run the steps until one is not possible; return the scenes, the start first, and why that one is not."""
-    scenes = [start]
+def _run(start: Scene, steps: Sequence[Step]) -> tuple[Scene, list[Facts], str]:
+    """Run the steps until one is not possible.
+
+    Returns:
+        The last scene, the facts at the start and after each step, and why the step after those is not possible.
+    """
+    scene, facts = start.copy(), [facts_of(start)]
     for step in steps:
-        scene = scenes[-1].copy()
         try:
             BY_WORD[step.word].act(scene, *step.objects)
         except NotPossibleError as error:
-            return scenes, f"{step.line}: {error}"
-        scenes.append(scene)
-    return scenes, ""
+            return scene, facts, f"{step.line}: {error}"
+        facts.append(facts_of(scene))
+    return scene, facts, ""

@@ -29,7 +29,7 @@ class Action:
         tool: The tool's name: `switch_on`.
         description: The tool's description.
         objects: How many objects it takes.
-        act: Checks that it is possible and changes the scene; raises `NotPossibleError`.
+        act: Checks that it is possible and changes the scene; raises `NotPossibleError` before it changes anything.
     """
 
     word: str
@@ -158,7 +158,9 @@ def _grab(scene: Scene, thing: str) -> None:
     _need_close(scene, thing)
     _need_within_reach(scene, thing)
     _need_free_hand(scene)
-    places = [(one, kind) for kind in (Relation.ON, Relation.INSIDE, Relation.CLOSE) for one in scene.targets(thing, kind)]
+    places = [
+        (one, kind) for kind in (Relation.ON, Relation.INSIDE, Relation.CLOSE) for one in scene.targets(thing, kind)
+    ]
     place = next(((one, kind) for one, kind in places if one not in (*ROOMS, CHARACTER)), None)
     scene.separate(thing, Relation.ON, Relation.INSIDE, Relation.CLOSE)
     scene.relate(CHARACTER, Relation.CLOSE, thing)
@@ -324,7 +326,10 @@ def _drink(scene: Scene, thing: str) -> None:
 def _eat(scene: Scene, thing: str) -> None:
     _need_found(scene, thing)
     _need_close(scene, thing)
-    _need(any(scene.can(one, "EATABLE") for one in (thing, *scene.sources(Relation.ON, thing))), f"nothing to eat: {thing}")
+    _need(
+        any(scene.can(one, "EATABLE") for one in (thing, *scene.sources(Relation.ON, thing))),
+        f"nothing to eat: {thing}",
+    )
 
 
 ACTIONS: tuple[Action, ...] = (

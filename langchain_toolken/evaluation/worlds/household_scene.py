@@ -86,7 +86,7 @@ APARTMENT: Mapping[str, Thing] = {
     "bed": _thing("bedroom/bed", "surfaces sittable lieable"),
 }
 
-_OPPOSITES = (("ON", "OFF"), ("OPEN", "CLOSED"), ("PLUGGED_IN", "PLUGGED_OUT"), ("CLEAN", "DIRTY"))
+OPPOSITES = (("ON", "OFF"), ("OPEN", "CLOSED"), ("PLUGGED_IN", "PLUGGED_OUT"), ("CLEAN", "DIRTY"))
 _FIRST_STATE = {"HAS_SWITCH": "OFF", "CAN_OPEN": "CLOSED", "HAS_PLUG": "PLUGGED_IN"}
 
 
@@ -145,7 +145,7 @@ class Scene:
 
     def set_state(self, node: str, state: str) -> None:
         """Give a node a state, in place of the opposite one."""
-        opposite = {a: b for pair in _OPPOSITES for a, b in (pair, pair[::-1])}.get(state)
+        opposite = {a: b for pair in OPPOSITES for a, b in (pair, pair[::-1])}.get(state)
         self.graph.nodes[node]["states"] = self.states(node) - {opposite} | {state}
 
     def room_of(self, node: str) -> str:
