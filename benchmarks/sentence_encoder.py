@@ -1,4 +1,4 @@
-"""A sentence encoder to compare with: the mean of its states, scaled to length 1."""
+"""A sentence encoder to compare with, and to fit with: the mean of its states, scaled to length 1."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from langchain_core.embeddings import Embeddings
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -14,7 +15,7 @@ from transformers import AutoModel, AutoTokenizer
 _BATCH = 64
 
 
-class SentenceEncoder:
+class SentenceEncoder(Embeddings):
     """Encodes texts, each once.
 
     Args:
@@ -45,3 +46,9 @@ class SentenceEncoder:
         if new and self._kept is not None:
             save_file(self._known, self._kept)
         return torch.stack([self._known[text] for text in texts])
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return self(texts).tolist() if texts else []
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from langchain_toolken.prompts.call_cards import CallExample
 
-Part = Literal["prior", "learned", "bias", "request", "description", "demonstrations", "classifier"]
+Part = Literal["prior", "learned", "bias", "request", "description", "demonstrations", "classifier", "embeddings"]
 """What a tool's score is made of: the toolken's prior row; what training added to it; its bias; the row for the mean
 state of the request; BM25 with its description and with its demonstrations; and the classifier over words."""
 

@@ -26,7 +26,6 @@ from langchain_toolken.prompts.call_cards import Asked
 from langchain_toolken.prompts.requests import Request
 from langchain_toolken.toolkens.evidence import Evidence, Gate
 from langchain_toolken.toolkens.examples import nearest_examples
-from langchain_toolken.toolkens.lexical import LexicalMatch
 from langchain_toolken.toolkens.set import ToolkenSet
 
 DEFAULT_TOKENS = 48
@@ -228,8 +227,7 @@ def score_parts(toolkens: ToolkenSet, states: Tensor, mean: Tensor, request: str
     if evidence.request_rows is not None:
         parts["request"] = (evidence.request_rows @ mean).expand(len(states), -1)
     for match in evidence.lexical:
-        kind: Part = match.kind if isinstance(match, LexicalMatch) else "classifier"
-        parts[kind] = (match.weight * match.scores(request)).expand(len(states), -1)
+        parts[match.kind] = (match.weight * match.scores(request)).expand(len(states), -1)
     return {name: part - part.mean(dim=1, keepdim=True) for name, part in parts.items()}
 
 

@@ -51,6 +51,7 @@ def fit(
     bias: fit_options.Bias = "auto",
     max_false_call_rate: fit_options.MaxFalseCallRate = None,
     negatives: fit_options.NegativesOption = "default",
+    embeddings: fit_options.EmbeddingsOption = None,
     calls_from: fit_options.CallsFromOption = "auto",
     style: fit_options.StyleOption = None,
     recipe: fit_options.RecipeName = None,
@@ -77,6 +78,7 @@ def fit(
         execute_tool=execute_tool,
         synthesis_out=synthesis_out,
         synthesis_seed=synthesis_seed,
+        embeddings=embeddings,
     )
     made = synthesis_out or synthesized_beside(out)
     check_places(out, features, made if synthesize else None, demos, made_by_default=synthesis_out is None)
@@ -147,7 +149,12 @@ def fit(
                 )
             else:
                 if recipe is None:
-                    fit_with = partial(fit_all, negatives=fit_options.parse_negatives(negatives), calls_from=calls_from)
+                    fit_with = partial(
+                        fit_all,
+                        negatives=fit_options.parse_negatives(negatives),
+                        embeddings=embeddings,
+                        calls_from=calls_from,
+                    )
                 result = fit_with(
                     lm,
                     loaded,

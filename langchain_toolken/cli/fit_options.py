@@ -145,6 +145,13 @@ NegativesOption = Annotated[
         rich_help_panel=_TRAINING,
     ),
 ]
+EmbeddingsOption = Annotated[
+    str | None,
+    typer.Option(
+        help='Embeddings to compare requests and tools by too, as LangChain names them: "huggingface:NAME".',
+        rich_help_panel=_TRAINING,
+    ),
+]
 RecipeName = Annotated[
     Literal["toolkengpt", "tokenlearning"] | None,
     typer.Option(help="Train as this paper did, for comparison. Slow.", rich_help_panel=_TRAINING),
@@ -194,6 +201,7 @@ def check_combinations(
     execute_tool: list[str] | None,
     synthesis_out: Path | None,
     synthesis_seed: int,
+    embeddings: str | None,
 ) -> None:
     """Refuse options that exclude each other, or that need another one.
 
@@ -210,6 +218,10 @@ def check_combinations(
         raise typer.BadParameter(
             "--update keeps the set's biases and style, and runs the LM anew: leave --bias, --max-false-call-rate, "
             "--style, --recipe and --features out"
+        )
+    if embeddings is not None and (recipe is not None or update is not None):
+        raise typer.BadParameter(
+            "--embeddings is for a fit of its own: a --recipe has no evidence, and --update keeps the set's embeddings"
         )
     if drop_missing and update is None:
         raise typer.BadParameter("--drop-missing removes tools from a saved set: name the set with --update")

@@ -26,6 +26,7 @@ _MATCHES = {
     "description": "words of the description",
     "demonstrations": "words of the demonstrations",
     "classifier": "classifier of words",
+    "embeddings": "embeddings",
 }
 
 
@@ -174,6 +175,8 @@ def _evidence_facts(evidence: Evidence | None) -> list[tuple[str, str]]:
     """Say what decides when to call and which tool, in addition to the toolkens."""
     if evidence is None:
         return []
+    from langchain_toolken.toolkens.embeddings import EmbeddingMatch
+
     gate, when = evidence.gate, "the best toolken against the best word"
     if gate is not None:
         reads = "state and request" if bool(gate.request.any()) else "state"
@@ -185,6 +188,7 @@ def _evidence_facts(evidence: Evidence | None) -> list[tuple[str, str]]:
     if evidence.request_rows is not None:
         which.append("rows for the request")
     which += [f"{_MATCHES[match.kind]} {match.weight:.3g}" for match in evidence.lexical]
+    which += [f"(by {match.name})" for match in evidence.lexical if isinstance(match, EmbeddingMatch)]
     return [("when to call", when), ("which tool", ", ".join(which))]
 
 

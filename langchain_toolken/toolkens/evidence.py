@@ -5,8 +5,9 @@ Two questions are kept apart:
     when :  p(call)      = σ(g·h + g'·m + c), a gate; without one, the toolkens against the words
     which:  p(k | call) ∝ exp(τ (h·w_k + b_k) + m·u_k + Σ_s α_s ρ_s,k)
 
-h is the hidden state at the position, m the mean hidden state over the request's tokens, and ρ_s the match of the
-request's words with each tool. The second question only moves shares of p(call) between the tools.
+h is the hidden state at the position, m the mean hidden state over the request's tokens, and ρ_s a match of the
+request's text with each tool: of its words, or of its embedding. The second question only moves shares of p(call)
+between the tools.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
 import torch
+from langchain_core.embeddings import Embeddings
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from langchain_toolken.prompts.requests import Request
+from langchain_toolken.toolkens.embeddings import EmbeddingMatch
 from langchain_toolken.toolkens.errors import ToolkenSetError
-from langchain_toolken.toolkens.lexical import LexicalMatch, WordClassifier, WordEvidence
+from langchain_toolken.toolkens.lexical import LexicalMatch, TextEvidence, WordClassifier
 from langchain_toolken.tools.spec import ToolSpec
 
 _PREFIX = "evidence."
@@ -102,7 +105,7 @@ class Evidence:
         gate: Answers when; None for the toolkens against the words.
         scale: τ, the factor of the toolkens' logits in the choice among the tools.
         request_rows: (K, d), u: rows for the request's mean hidden state; None for none.
-        lexical: Matches of the request's words with the tools, at most one of each kind.
+        lexical: Matches of the request's text with the tools, at most one of each kind.
 
     Raises:
         ToolkenSetError: Shapes do not agree, a value is not finite, or two matches are of one kind.
@@ -111,7 +114,7 @@ class Evidence:
     gate: Gate | None = None
     scale: float = 1.0
     request_rows: Tensor | None = None
-    lexical: tuple[WordEvidence, ...] = ()
+    lexical: tuple[TextEvidence, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lexical", tuple(self.lexical))
@@ -150,7 +153,7 @@ class Evidence:
         return digest.hexdigest()
 
     def lexical_scores(self, request: str, tools: int) -> Tensor:
-        """Return what the words of a request add to each tool's score: (tools,) float32."""
+        """Return what the text of a request adds to each tool's score: (tools,) float32."""
         scores = torch.zeros(tools)
         for match in self.lexical:
             scores += match.weight * match.scores(request)
@@ -200,10 +203,13 @@ class Evidence:
             tensors |= {"gate.state": self.gate.state, "gate.request": self.gate.request}
         if self.request_rows is not None:
             tensors["request_rows"] = self.request_rows
-        matches: list[_SavedMatch | _SavedClassifier] = []
+        matches: list[_SavedMatch | _SavedClassifier | _SavedEmbeddings] = []
         for match in self.lexical:
             if isinstance(match, LexicalMatch):
                 matches.append(_SavedMatch(kind=match.kind, weight=match.weight, documents=list(match.documents)))
+            elif isinstance(match, EmbeddingMatch):
+                matches.append(_SavedEmbeddings(kind="embeddings", weight=match.weight, name=match.name))
+                tensors["embeddings.sums"] = match.sums
             else:
                 matches.append(
                     _SavedClassifier(kind="classifier", weight=match.weight, vocabulary=list(match.vocabulary))
@@ -218,8 +224,10 @@ class Evidence:
         return text, {_PREFIX + name: tensor for name, tensor in tensors.items()}
 
     @classmethod
-    def of_saved(cls, text: str | bytes, tensors: Mapping[str, Tensor]) -> Self:
+    def of_saved(cls, text: str | bytes, tensors: Mapping[str, Tensor], embeddings: Embeddings | None = None) -> Self:
         """Build the evidence that `saved` returned. Tensors that belong to other things are ignored.
+
+        `embeddings`: those that the set was fitted with, if they can't be loaded by their name.
 
         Raises:
             ToolkenSetError: The text is not JSON of that form, or a tensor is missing, unknown, or of the wrong shape.
@@ -240,10 +248,12 @@ class Evidence:
         gate = None
         if content.gate is not None:
             gate = Gate(take("gate.state"), take("gate.request"), **content.gate.model_dump())
-        lexical: list[WordEvidence] = []
+        lexical: list[TextEvidence] = []
         for match in content.lexical:
             if isinstance(match, _SavedMatch):
                 lexical.append(LexicalMatch(match.kind, match.weight, tuple(match.documents)))
+            elif isinstance(match, _SavedEmbeddings):
+                lexical.append(EmbeddingMatch(match.weight, match.name, take("embeddings.sums"), embeddings))
             else:
                 arrays = {name: take(f"classifier.{name}") for name in ("idf", "rows", "biases")}
                 lexical.append(WordClassifier(weight=match.weight, vocabulary=tuple(match.vocabulary), **arrays))
@@ -292,10 +302,10 @@ def merged(
 
 def _joined_matches(
     ours: Evidence, our_specs: Sequence[ToolSpec], theirs: Evidence, their_specs: Sequence[ToolSpec], share: float
-) -> tuple[WordEvidence, ...]:
+) -> tuple[TextEvidence, ...]:
     our_kinds = {match.kind: match for match in ours.lexical}
     their_kinds = {match.kind: match for match in theirs.lexical}
-    joined: list[WordEvidence] = []
+    joined: list[TextEvidence] = []
     for kind in {**our_kinds, **their_kinds}:
         mine, other = our_kinds.get(kind), their_kinds.get(kind)
         if mine is None:
@@ -351,6 +361,14 @@ class _SavedClassifier(BaseModel):
     vocabulary: list[str]
 
 
+class _SavedEmbeddings(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    kind: Literal["embeddings"]
+    weight: float
+    name: str
+
+
 class _Saved(BaseModel):
     """What evidence.json says; the tensors are in the set's own file."""
 
@@ -358,4 +376,4 @@ class _Saved(BaseModel):
 
     gate: _SavedGate | None
     scale: float
-    lexical: list[Annotated[_SavedMatch | _SavedClassifier, Field(discriminator="kind")]]
+    lexical: list[Annotated[_SavedMatch | _SavedClassifier | _SavedEmbeddings, Field(discriminator="kind")]]

@@ -14,11 +14,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from langchain_toolken.toolkens.embeddings import EmbeddingMatch
 from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.priors import name_words
 from langchain_toolken.tools.spec import ToolSpec
@@ -121,7 +122,7 @@ class LexicalMatch:
         shown = ("\n".join((text, *more)) for text, more in zip(self.documents, requests, strict=True))
         return replace(self, documents=tuple(shown))
 
-    def join(self, other: WordEvidence, weight: float) -> LexicalMatch:
+    def join(self, other: TextEvidence, weight: float) -> LexicalMatch:
         """Put the texts of two sets of tools together, with a new weight. `other` is of the same kind."""
         assert isinstance(other, LexicalMatch)
         return replace(self, weight=weight, documents=(*self.documents, *other.documents))
@@ -150,7 +151,7 @@ class WordClassifier:
     rows: Tensor
     biases: Tensor
 
-    kind = "classifier"
+    kind: ClassVar[Literal["classifier"]] = "classifier"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
@@ -205,7 +206,7 @@ class WordClassifier:
         """Return the classifier unchanged: it is fitted to all requests at once."""
         return self
 
-    def join(self, other: WordEvidence, weight: float) -> WordClassifier:
+    def join(self, other: TextEvidence, weight: float) -> WordClassifier:
         """Put two classifiers side by side: each word counts for the tools of the classifier that knows it."""
         assert isinstance(other, WordClassifier)
         new = [place for word, place in other._places.items() if word not in self._places]
@@ -223,7 +224,8 @@ class WordClassifier:
         )
 
 
-WordEvidence = LexicalMatch | WordClassifier
+# What says how well a request's text matches each tool.
+TextEvidence = LexicalMatch | WordClassifier | EmbeddingMatch
 
 
 def check_weight(weight: float, kind: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from langchain_core.embeddings import Embeddings
 from torch import Tensor
 
 from langchain_toolken.lm.identity import LMIdentity
@@ -308,8 +309,10 @@ class ToolkenSet:
         write_folder(folder, settings, tensors, own_files=own_files, extra_files=extra_files)
 
     @classmethod
-    def load(cls, folder: str | Path) -> ToolkenSet:
+    def load(cls, folder: str | Path, embeddings: Embeddings | None = None) -> ToolkenSet:
         """Read the set that was saved to `folder`.
+
+        `embeddings`: those that it was fitted with, if they can't be loaded by their name.
 
         Raises:
             ToolkenSetError: The folder is missing, damaged, mixed from two saves, or of an unknown format. The message
@@ -329,7 +332,7 @@ class ToolkenSet:
         evidence = None
         if informed:
             try:
-                evidence = Evidence.of_saved(saved.files[EVIDENCE_FILE], tensors)
+                evidence = Evidence.of_saved(saved.files[EVIDENCE_FILE], tensors, embeddings)
             except ToolkenSetError as error:
                 raise ToolkenSetError(f"{file.with_name(EVIDENCE_FILE)}: {error}. Fit anew") from error
         names = {spec.name for spec in settings.specs}

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from langchain_core.embeddings import Embeddings
+
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.call_cards import CardForm
 from langchain_toolken.prompts.format import Reinjection, Style
+from langchain_toolken.toolkens.embeddings import NamedEmbeddings
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.training.call_places import fit_prepared
@@ -30,6 +33,7 @@ def fit(
     max_false_call_rate: float | None = None,
     gate: bool = True,
     evidence: bool = True,
+    embeddings: str | Embeddings | None = None,
     negatives: Negatives = "default",
     calls_from: CallsFrom | Literal["auto"] = "auto",
     style: Style | None = None,
@@ -74,6 +78,10 @@ def fit(
             requests; it is used where it does better on held-out requests.
         evidence: Let the request's mean state and its words have a say in which tool is called, as far as that helps on
             held-out calls (`evidence.which`). False, together with `gate`: the rows alone, as in the papers.
+        embeddings: LangChain embeddings that requests and tools are compared by too, an object or "provider:model" as
+            `langchain.embeddings.init_embeddings` takes it ("huggingface:…"). They cost one text a turn, and count as
+            far as they help on held-out calls. The set keeps their name and loads them when it is used; those of an
+            object are given to `ToolkenSet.load` again.
         negatives: Requests that need no tool, for the gate: "default" (the package's), "none", or a text file with one
             a line. The LM answers every fourth, once.
         calls_from: Where the calls of texts "Q: … A: …" are learned: "answer" (inside the answer, as in the papers), or
@@ -106,6 +114,7 @@ def fit(
     Raises:
         ValueError: There are no tools; `max_false_call_rate` is not in [0, 1), or was given together with a bias.
         ToolError: The tools can't be read.
+        ToolkenSetError: The embeddings can't be loaded, or fail.
         DemonstrationError: No demonstration can be used, or, with `strict`, one of them can't.
         UnsupportedModelError: The LM can't take toolkens.
         FeatureStoreError: `features_dir` is damaged or holds something else.
@@ -123,6 +132,7 @@ def fit(
         max_false_call_rate=max_false_call_rate,
         gate=gate,
         evidence=evidence,
+        embeddings=None if embeddings is None else NamedEmbeddings.of(embeddings),
         negatives=negatives,
         calls_from="answer" if calls_from == "auto" else calls_from,
         style=style,

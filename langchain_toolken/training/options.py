@@ -13,6 +13,7 @@ from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.call_cards import CardForm
 from langchain_toolken.prompts.format import Reinjection, Style
+from langchain_toolken.toolkens.embeddings import NamedEmbeddings
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.tools.spec import ToolLike, ToolSpec
 from langchain_toolken.training.demonstrations.load import DemonstrationRow
@@ -54,6 +55,7 @@ class FitOptions:
     max_false_call_rate: float | None = None
     gate: bool = True
     evidence: bool = True
+    embeddings: NamedEmbeddings | None = None
     negatives: Negatives = "default"
     calls_from: CallsFrom = "answer"
     style: Style | None = None
@@ -71,6 +73,8 @@ class FitOptions:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
+        if self.embeddings is not None and not self.evidence:
+            raise ValueError("embeddings are part of the evidence: leave them out, or evidence=False")
         cap = self.max_false_call_rate
         if cap is not None and self.bias != "auto":
             raise ValueError(

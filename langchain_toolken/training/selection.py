@@ -40,6 +40,8 @@ MIN_PER_FOLD = 2
 LEAST_JUDGED = 20
 # How many of the other priors are tried if the problem is large: the best ones untrained.
 _SHORTLIST = 2
+# And if it is not small, those with at least this part of the right tools that the best one has untrained.
+_NEAR_BEST = 0.5
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,9 @@ def select_lam(
     trained, priors differ little on demonstrations like those they were trained on, but much on other texts, where the
     untrained rank is the better guide.
 
-    Large problems take less work (`cross_validation`): if even a sample of their words is large, the path ends at the
-    first λ that is no better, and only the next two priors in rank are tried. What was chosen on a sample is fitted
+    Large problems take less work (`cross_validation`): if word positions are sampled, priors that put less than half as
+    many calls right untrained as the best are not tried. If even a sample is large, the path ends at the first λ that
+    is no better, and only the next two priors in rank are tried. What was chosen on a sample is fitted
     again to all word positions, still without the folds, to get the logits for the calibration: a sample misses false
     calls, and the bias would become too low.
 
@@ -206,9 +209,10 @@ def select_lam(
     best_on_path = _best_lam(points, calls)
     lam = best_on_path.lam
     matrices = {(first, lam): matrices[first, lam]}
-    if work.once:
-        others = others[:_SHORTLIST]
-        total = done + len(others)
+    if work.samples:
+        others = [name for name in others if untrained[name] >= _NEAR_BEST * untrained[first]]
+        others = others[:_SHORTLIST] if work.once else others
+        total = done + work.folds_held_out * len(others)
     total += work.folds_held_out if work.samples else 0
     for prior in others:
         fit(prior, lam, Begin(priors[first], lam, matrices[first, lam]))

@@ -13,11 +13,13 @@ from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import Style
 from langchain_toolken.prompts.requests import question_of
 from langchain_toolken.prompts.turns import turns_of
+from langchain_toolken.toolkens.embeddings import NamedEmbeddings
 from langchain_toolken.toolkens.evidence import Evidence
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.cross_validation import assign_folds, position_logits
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
+from langchain_toolken.training.evidence.embedded import Embedded
 from langchain_toolken.training.evidence.gate import (
     ANSWERED,
     OWN,
@@ -130,6 +132,7 @@ def learn_evidence(
         which=options.evidence,
         max_false_calls=options.max_false_call_rate,
         keep_texts=options.keep_demonstrations,
+        embeddings=options.embeddings,
         seed=options.seed,
     )
 
@@ -146,6 +149,7 @@ def choose_evidence(
     which: bool = True,
     max_false_calls: float | None = None,
     keep_texts: bool = True,
+    embeddings: NamedEmbeddings | None = None,
     seed: int = 0,
 ) -> EvidenceChoice:
     """Learn when to call and which tool, as far as it helps on held-out demonstrations.
@@ -161,6 +165,7 @@ def choose_evidence(
         which: Whether to weigh further sources for the choice among tools.
         max_false_calls: The largest share of plain requests that may get a call; see `choose_gate`.
         keep_texts: Whether the evidence may hold the requests' words.
+        embeddings: What requests and tools are compared by too; None for nothing.
         seed: See `choose_gate`.
     """
     logits = _held_out(features, selection, toolkens.biases - fitted_bias)
@@ -169,9 +174,11 @@ def choose_evidence(
     if which and features.tool_positions and len(toolkens) > 1:
         at = (features.target >= 0).nonzero()[:_LOOKED_AT, 0]
         final = position_logits(features.subset(at), toolkens.matrix, toolkens.biases)
+        calls = _calls(features, demonstrations, logits, seed)
         calls = replace(
-            _calls(features, demonstrations, logits, seed),
+            calls,
             keep_texts=keep_texts,
+            embedded=None if embeddings is None else Embedded.of(embeddings, toolkens.specs, calls.texts),
             described=None if asked is None else asked.described.means(len(toolkens)).requests,
             plain=None if asked is None or asked.plain is None else asked.plain.requests,
         )

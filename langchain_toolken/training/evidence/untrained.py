@@ -17,10 +17,12 @@ from torch.nn.functional import normalize
 
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import Style
+from langchain_toolken.toolkens.embeddings import NamedEmbeddings
 from langchain_toolken.toolkens.evidence import Evidence
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.evidence.described import Described, described_states
+from langchain_toolken.training.evidence.embedded import Embedded
 from langchain_toolken.training.evidence.gate import GateChoice, choose_gate, described_calls, plain_positions
 from langchain_toolken.training.evidence.which import Calls, assumed_which, request_rows
 from langchain_toolken.training.features.compute import Features
@@ -124,6 +126,7 @@ def untrained(
         logits=None,
         keep_texts=False,
         plain=None if plain is None else plain.requests,
+        embedded=None if options.embeddings is None else _embedded(options.embeddings, specs),
     )
     if gate is None:
         return Untrained(name, prior, assumed_which(calls, specs).evidence)
@@ -131,6 +134,12 @@ def untrained(
     rows = described_rows(prior, asked)
     evidence = assumed_which(calls, specs, said.states @ rows.T).evidence
     return Untrained(f"{name}, levelled", rows, replace(evidence, gate=gate), when)
+
+
+def _embedded(embeddings: NamedEmbeddings, specs: Sequence[ToolSpec]) -> Embedded:
+    # The descriptions alone: put as requests they would count twice.
+    found = Embedded.of(embeddings, specs, ())
+    return replace(found, requests=torch.zeros_like(found.tools))
 
 
 def described_rows(prior: Tensor, asked: Asked) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which tool: rows for the request's mean state, matches of its words, and how much each of them counts.
+"""Which tool: rows for the request's mean state, matches of its text, and how much each of them counts.
 
 Every source is judged on calls that it was not fitted on, and the weights are those with the largest likelihood of
 these calls (`stacking`). So a source that says nothing on this data gets no weight, and *when* to call is not touched.
@@ -12,23 +12,27 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from langchain_toolken.toolkens.embeddings import EmbeddingMatch
 from langchain_toolken.toolkens.evidence import Evidence
 from langchain_toolken.toolkens.lexical import (
     LexicalMatch,
-    WordEvidence,
+    TextEvidence,
     demonstrations_document,
     description_document,
 )
 from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.training.evidence.embedded import Embedded
 from langchain_toolken.training.evidence.stacking import Stacked, stack
 from langchain_toolken.training.evidence.words import fit_words
 from langchain_toolken.training.selection import LEAST_JUDGED
 
 TOOLKENS, REQUEST = "toolkens", "request"
 # What a point of each source counts then: about what 199 calls of metatool's train set say, with one demonstration a
-# tool. The toolkens' logits have no such unit; theirs is relative to how far they are apart.
+# tool. Toolkens' logits and embeddings' cosines have no such unit; theirs is relative to how far they are apart.
 ASSUMED = {REQUEST: 0.5, "description": 0.3, "demonstrations": 0.3, "classifier": 0.0}
 _ASSUMED_SPREAD = 0.8
+# With embeddings the others count less: what they say is no longer all that is known.
+_ASSUMED_NEARNESS, _BESIDE_EMBEDDINGS = 1.2, 0.5
 # Weights of a handful of sources need no more calls.
 _MOST_JUDGED = 1500
 # Ridges of the request rows' covariance that are tried, relative to a coordinate's variance.
@@ -50,6 +54,7 @@ class Calls:
         keep_texts: Whether a set may keep the requests' words.
         described: (K, d), the mean states of the tools' descriptions, each put as a request; None if not known.
         plain: (p, d), the mean states of requests that need no tool; None without any.
+        embedded: What embeddings say of the requests and tools; None without any.
     """
 
     tool: Tensor
@@ -61,6 +66,7 @@ class Calls:
     keep_texts: bool = True
     described: Tensor | None = None
     plain: Tensor | None = None
+    embedded: Embedded | None = None
 
     def __len__(self) -> int:
         return len(self.tool)
@@ -75,6 +81,7 @@ class Calls:
             demonstration=self.demonstration[kept],
             fold=self.fold[kept],
             logits=None if self.logits is None else self.logits[kept],
+            embedded=None if self.embedded is None else self.embedded.subset(kept),
         )
 
 
@@ -85,7 +92,7 @@ class WhichChoice:
     Attributes:
         evidence: What the set gets, without a gate.
         weights: Each source's weight, by name: "toolkens" (τ), "request", "description", "demonstrations",
-            "classifier".
+            "classifier", "embeddings".
         assumed: Whether too little could be held out, so that the weights are `ASSUMED`.
         judged: How many calls they were chosen on.
         top1: Share of these whose tool the toolkens alone put first, and all sources together.
@@ -149,10 +156,13 @@ def choose_which(calls: Calls, specs: Sequence[ToolSpec], final: Tensor, seed: i
 def assumed_which(calls: Calls, specs: Sequence[ToolSpec], final: Tensor | None = None) -> WhichChoice:
     """Fit all sources to the calls, and give them the weights of `ASSUMED`; without `final`, the toolkens none."""
     sources = _sources(calls, specs, None)
-    weights = {name: ASSUMED[name] for name in sources}
+    weights = {name: ASSUMED.get(name, 0.0) for name in sources}
     weights[TOOLKENS] = 0.0
     if final is not None and (spread := _spread(final, calls.tool[: len(final)])) > 1e-6:
         weights[TOOLKENS] = _ASSUMED_SPREAD / spread
+    if calls.embedded is not None:
+        weights = {name: _BESIDE_EMBEDDINGS * weight for name, weight in weights.items()}
+        weights[EmbeddingMatch.kind] = _ASSUMED_NEARNESS / calls.embedded.spread
     return WhichChoice(_evidence(sources, weights), weights, True, 0, (0.0, 0.0))
 
 
@@ -250,7 +260,7 @@ def _best_ridge(calls: Calls, judged: Tensor, tools: int) -> float | None:
     return _RIDGES[losses.index(min(losses))]
 
 
-Source = Tensor | WordEvidence
+Source = Tensor | TextEvidence
 
 
 def _sources(calls: Calls, specs: Sequence[ToolSpec], ridge: float | None) -> dict[str, Source]:
@@ -260,6 +270,8 @@ def _sources(calls: Calls, specs: Sequence[ToolSpec], ridge: float | None) -> di
     if calls.request is not None and (len(calls) or calls.described is not None):
         rows = request_rows(calls.request, calls.tool, len(specs), ridge or 1.0, calls.described, calls.plain)
         found[REQUEST] = rows
+    if calls.embedded is not None:
+        found[EmbeddingMatch.kind] = calls.embedded.match(calls.tool)
     if not calls.keep_texts:
         return found
     requests: list[dict[str, None]] = [{} for _ in specs]
@@ -277,6 +289,9 @@ def _score(source: Source, calls: Calls) -> Tensor:
     if isinstance(source, Tensor):
         assert calls.request is not None
         return calls.request @ source.T
+    if isinstance(source, EmbeddingMatch):
+        assert calls.embedded is not None
+        return source.cosines(calls.embedded.requests)
     known: dict[str, Tensor] = {}
     for text in calls.texts:
         if text not in known:
