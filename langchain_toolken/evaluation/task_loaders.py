@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 
 from langchain_toolken.evaluation.attempts import Attempt
 from langchain_toolken.evaluation.datasets import DatasetError, read_rows, tool_names
-from langchain_toolken.evaluation.graders import final_number, same_call, same_number
+from langchain_toolken.evaluation.graders import final_number, names_answer, same_call, same_number
 from langchain_toolken.evaluation.nano_demonstrations import nano_demonstrations
 from langchain_toolken.evaluation.questions import (
     ExpectedCall,
@@ -23,6 +23,9 @@ from langchain_toolken.evaluation.questions import (
     read_gsm8k_xl,
 )
 from langchain_toolken.evaluation.tasks import Grade, Loader, Task, TaskQuestion
+from langchain_toolken.evaluation.worlds import household_plans
+from langchain_toolken.evaluation.worlds.arithmetic import GSM8K_XL_TOOLS
+from langchain_toolken.evaluation.worlds.knowledge import KnowledgeWorld, read_kamel, read_simple_tool_questions
 from langchain_toolken.nano.tools import MATH_TOOLS
 from langchain_toolken.tools.spec import ToolSpec, tool_specs
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
@@ -83,19 +86,29 @@ def grade_number(question: TaskQuestion, attempt: Attempt, *, tools: Mapping[str
 
 
 def grade_tool(question: TaskQuestion, attempt: Attempt) -> Grade:
-    """Grade the first tool; of a request that needs none, whether one is called."""
+    """Grade the first tool; of a request that needs none, whether one is called.
+
+    The mark "answered" says whether the answer, with results in place, names what the data expect: where tools are
+    run, the right tool called with the right subject.
+    """
     called = bool(attempt.calls)
     if question.tool is None:
         return Grade(right=not called, called=called)
     right = attempt.first_tool == question.tool
-    among = question.tool in attempt.ranked[:5]
-    return Grade(right=right, right_tool=right, called=called, marks=(("among five", among),) if attempt.ranked else ())
+    marks = []
+    if attempt.ranked:
+        marks.append(("among five", question.tool in attempt.ranked[:5]))
+    if attempt.text and question.answers:
+        marks.append(("answered", names_answer(attempt.text, question.answers)))
+    return Grade(right=right, right_tool=right, called=called, marks=tuple(marks))
 
 
 def grade_plan(question: TaskQuestion, attempt: Attempt) -> Grade:
-    """Grade a plan: whether it is the reference, step by step."""
-    right = attempt.text.split() == question.answers[0].split()
-    return Grade(right=right, called=bool(attempt.calls))
+    """Grade a plan as ToolkenGPT does: right if it is successful, with marks for grounded, executable and reached."""
+    task = household_plans.read_household_task(question.text + question.answers[0], f"question {question.id}")
+    grade = household_plans.grade_plan(task, attempt.text)
+    marks = (("grounded", grade.grounded), ("executable", grade.executable), ("reached", grade.reached))
+    return Grade(right=grade.successful, called=bool(attempt.calls), marks=marks)
 
 
 def _number_task(
@@ -140,9 +153,8 @@ def _funcqa(folder: Path, *, hops: str) -> Task:
 
 
 def _gsm8k_xl(folder: Path) -> Task:
-    tools = MATH_TOOLS[:4]
-    shown = _usable(folder / "train.jsonl", tools)
-    return _number_task("gsm8k_xl", tools, shown, read_gsm8k_xl(folder / "test.jsonl"))
+    shown = _usable(folder / "train.jsonl", GSM8K_XL_TOOLS)
+    return _number_task("gsm8k_xl", GSM8K_XL_TOOLS, shown, read_gsm8k_xl(folder / "test.jsonl"))
 
 
 def lookup_tool(name: str, description: str, parameter: str) -> BaseTool:
@@ -154,11 +166,11 @@ def lookup_tool(name: str, description: str, parameter: str) -> BaseTool:
 
 
 def _lookup_task(
-    name: str, folder: Path, *, tools: str, train: str | None, test: str, layout: str, first: int | None = None
+    name: str, folder: Path, *, world: Callable[[Path], KnowledgeWorld], files: tuple[str, str | None, str], layout: str
 ) -> Task:
-    rows, names = list(read_rows(folder / tools)), tool_names(folder / tools)
-    kept = rows[:first]
-    made = [lookup_tool(names[r["name"]], r.get("description") or "", r.get("parameter", "name")) for r in kept]
+    tools, train, test = files
+    names = tool_names(folder / tools)
+    made = world(folder).tools()
     known = {tool.name for tool in made}
     questions = [
         TaskQuestion(
@@ -267,28 +279,24 @@ TASKS: dict[str, Loader] = {
         f"kamel_{count}": partial(
             _lookup_task,
             f"kamel_{count}",
-            tools="tools.jsonl",
-            train="train_synthetic.jsonl",
-            test=f"test_{count}.jsonl",
+            world=partial(read_kamel, tools=count),
+            files=("tools.jsonl", "train_synthetic.jsonl", f"test_{count}.jsonl"),
             layout=_KAMEL,
-            first=count,
         )
         for count in (30, 60, 100, 234)
     },
     "stquestions_seen": partial(
         _lookup_task,
         "stquestions_seen",
-        tools="tools.jsonl",
-        train="train.jsonl",
-        test="test.jsonl",
+        world=read_simple_tool_questions,
+        files=("tools.jsonl", "train.jsonl", "test.jsonl"),
         layout="{question}",
     ),
     "stquestions_unseen": partial(
         _lookup_task,
         "stquestions_unseen",
-        tools="tools_unseen.jsonl",
-        train=None,
-        test="test_unseen.jsonl",
+        world=partial(read_simple_tool_questions, seen=False),
+        files=("tools_unseen.jsonl", None, "test_unseen.jsonl"),
         layout="{question}",
     ),
     "metatool": _metatool,

@@ -8,7 +8,7 @@ r"""The tasks that methods are compared on: tools, demonstrations, questions, ho
 | kamel_30, kamel_60, kamel_100, kamel_234 | as named | the first tool chosen |
 | stquestions_seen, stquestions_unseen | 1,836 and 837 | the first tool chosen |
 | metatool | 199 | the first tool chosen; of the requests that need none, whether one is called |
-| virtualhome | 58 | the plan |
+| virtualhome | 58 | the plan: what its gold plan changes must end changed; see `worlds.household_plans` |
 
 The data are read from `--data-dir`, in the form that `evaluation.datasets` describes; the package holds none of it.
 """

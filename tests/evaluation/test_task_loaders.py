@@ -12,6 +12,8 @@ from langchain_toolken.evaluation.attempts import Attempt, AttemptedCall
 from langchain_toolken.evaluation.datasets import DatasetError
 from langchain_toolken.evaluation.task_loaders import SOURCES, TASKS, load_task
 
+TASK = "Task 1:\nI am in ['bedroom']. The objects I can manipulate are ['couch'].\nGoal:\nRest\nHint:\nSit.\nPlan:\n"
+
 
 def write(file: Path, *rows: dict[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -24,6 +26,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     add = {"start": 19, "tool": "<add>", "args": ["1", "2"], "result": "3"}
     for name in ("funcqa", "gsm8k_xl"):
         write(folder / name / "train.jsonl", {"text": "Q: 1 and 2?\nA: 1+2=3.", "calls": [add]})
+    left = {"start": 27, "tool": "<subtract>", "args": ["9", "2", "3"], "result": "4"}
+    rows = [
+        {"text": "Q: 1 and 2?\nA: 1+2=3.", "calls": [add]},
+        {"text": "Q: Is it 4?\nA: It is 9-2-3=4.", "calls": [left]},
+    ]
+    write(folder / "gsm8k_xl" / "train.jsonl", *rows)
     write(folder / "funcqa" / "test_one_hop.jsonl", {"question": "1 and 4?", "answer": 5, "func": "<add>(1, 4)=5"})
     write(
         folder / "funcqa" / "test_multi_hop.jsonl",
@@ -51,11 +59,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(folder / "metatool" / "train.jsonl", {"question": "A game?", "tool": "Chess", "shot": 0})
     write(folder / "metatool" / "dev.jsonl", {"question": "Your move?", "tool": "Chess"})
     write(folder / "metatool" / "no_call_dev.jsonl", {"question": "Why?"})
-    plan = {
-        "text": "Task 1:\nGoal:\nRest\nPlan:\n[SIT] <couch>\n[END]",
-        "calls": [{"start": at, "tool": name} for at, name in ((25, "[SIT]"), (31, "<couch>"), (39, "[END]"))],
-    }
-    write(folder / "virtualhome" / "tools.jsonl", *({"name": name} for name in ("[SIT]", "<couch>", "[END]")))
+    steps = ("[FIND]", "<couch>", "[SIT]", "<couch>", "[END]")
+    asked = f"{TASK}[FIND] <couch>\n[SIT] <couch>\n[END]"
+    starts = [len(TASK), len(TASK) + 7, len(TASK) + 15, len(TASK) + 21, len(TASK) + 29]
+    plan = {"text": asked, "calls": [{"start": at, "tool": name} for at, name in zip(starts, steps, strict=True)]}
+    write(folder / "virtualhome" / "tools.jsonl", *({"name": name} for name in dict.fromkeys(steps)))
     for split in ("train", "dev"):
         write(folder / "virtualhome" / f"{split}.jsonl", plan)
     return folder
@@ -120,7 +128,42 @@ def test_a_request_without_a_tool_is_right_without_a_call(data: Path) -> None:
 def test_a_plan_is_asked_for_with_all_text_before_it(data: Path) -> None:
     task = load_task("virtualhome", data)
     (question,) = task.questions
-    assert question.text.endswith("Goal:\nRest\nPlan:\n")
-    assert question.answers == ("[SIT] <couch>\n[END]",)
-    assert task.written == {"SIT": "[SIT]", "couch": "<couch>", "END": "[END]"}
-    assert [call.result for call in task.demonstrations[0].calls] == ["[SIT]", "<couch>", "[END]"]
+    assert question.text == TASK
+    assert question.answers == ("[FIND] <couch>\n[SIT] <couch>\n[END]",)
+    assert task.written == {"FIND": "[FIND]", "couch": "<couch>", "SIT": "[SIT]", "END": "[END]"}
+    assert [call.result for call in task.demonstrations[0].calls][1:3] == ["<couch>", "[SIT]"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "right", "marks"),
+    [
+        ("[WALK] <couch>\n[SIT] <couch>\n[END]", True, (True, True, True)),
+        ("[FIND] <couch>", False, (True, True, False)),
+        ("[SIT] <couch>", False, (True, False, False)),
+        ("[SIT] <sofa>", False, (False, False, False)),
+    ],
+)
+def test_a_plan_is_right_if_it_ends_as_the_gold_plan_does(
+    data: Path, plan: str, right: bool, marks: tuple[bool, ...]
+) -> None:
+    task = load_task("virtualhome", data)
+    grade = task.grader(task.questions[0], Attempt(question="0", text=plan))
+    assert grade.right is right
+    assert grade.marks == tuple(zip(("grounded", "executable", "reached"), marks, strict=True))
+
+
+def test_look_ups_find_what_the_questions_ask_for_and_the_answer_is_marked(data: Path) -> None:
+    task = load_task("stquestions_seen", data)
+    assert task.tools[0].invoke({"name": "it"}) == "c"
+    call = (AttemptedCall(tool="a/b", arguments={"name": "it"}, result="c"),)
+    for text, answered in (("It is C.", True), ("It is d.", False)):
+        grade = task.grader(task.questions[0], Attempt(question="0", text=text, calls=call))
+        assert (grade.right, grade.marks) == (True, (("answered", answered),))
+
+
+def test_gsm8k_xl_s_demonstrations_may_subtract_several_numbers(data: Path) -> None:
+    task = load_task("gsm8k_xl", data)
+    assert [call.args for one in task.demonstrations for call in one.calls] == [
+        {"numbers": [1, 2]},
+        {"numbers": [9, 2, 3]},
+    ]
