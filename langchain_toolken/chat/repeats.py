@@ -5,6 +5,7 @@ refused, and the LM goes on with words, if the history shows that it brings noth
 
 - it was answered just now, and nothing but the result is between;
 - it was made for this question already, and its result was empty;
+- it was made for this question already, no other call was answered since, and no demonstration repeats a call;
 - it was made for this question `MOST_ALIKE` times, with the same result.
 
 A call that failed may be tried again at once. All of this is read from the messages, so it holds in any agent, from any
@@ -25,8 +26,8 @@ from langchain_toolken.decoding.engine import DecodingRequest, Reasoning
 from langchain_toolken.prompts.blocks import message_text
 
 MOST_ALIKE = 2
-"""Calls with the same arguments and the same result for one question. A sentence may need a number twice; a loop never
-ends."""
+"""Calls with the same arguments and the same result for one question, where demonstrations repeat calls, or others are
+between. A sentence may need a number twice; a loop never ends."""
 
 _MOST_REFUSALS = 3
 """Refusals in one answer until the tool can't be called any more in it, since each costs decoding its arguments."""
@@ -42,6 +43,7 @@ class AnsweredCall:
         result: The result's text.
         failed: Whether the tool reported an error.
         just_now: Whether nothing follows the result.
+        message: Which of the messages with calls made it, counted from 0. Several calls of one message go together.
     """
 
     tool: str
@@ -49,6 +51,7 @@ class AnsweredCall:
     result: str
     failed: bool
     just_now: bool
+    message: int = 0
 
     @property
     def added_nothing(self) -> bool:
@@ -58,7 +61,7 @@ class AnsweredCall:
 
 def answered_calls(messages: Sequence[BaseMessage]) -> tuple[AnsweredCall, ...]:
     """Return the calls with a result since the user last said something."""
-    made: dict[str, tuple[str, str]] = {}
+    made: dict[str, tuple[str, str, int]] = {}
     found: list[AnsweredCall] = []
     for message in messages:
         if isinstance(message, HumanMessage) or (isinstance(message, ChatMessage) and message.role == "user"):
@@ -66,11 +69,12 @@ def answered_calls(messages: Sequence[BaseMessage]) -> tuple[AnsweredCall, ...]:
         elif isinstance(message, AIMessage):
             if message_text(message).strip() or message.tool_calls:
                 found = [replace(call, just_now=False) for call in found]
-            made |= {str(call["id"]): (call["name"], canonical(call["args"])) for call in message.tool_calls}
+            number = 1 + max((number for _, _, number in made.values()), default=-1)
+            made |= {str(call["id"]): (call["name"], canonical(call["args"]), number) for call in message.tool_calls}
         elif isinstance(message, ToolMessage) and message.tool_call_id in made:
-            tool, arguments = made[message.tool_call_id]
+            tool, arguments, number = made[message.tool_call_id]
             failed = message.status == "error"
-            found.append(AnsweredCall(tool, arguments, message_text(message), failed, just_now=True))
+            found.append(AnsweredCall(tool, arguments, message_text(message), failed, True, number))
     return tuple(found)
 
 
@@ -85,13 +89,19 @@ class RepeatGuard:
     Args:
         calls: The calls that were answered for this question.
         decode: Returns the tool and the arguments of a reasoning's call; None if there are none to read.
+        shown: Whether demonstrations make a call again that was answered.
     """
 
     def __init__(
-        self, calls: Sequence[AnsweredCall], decode: Callable[[Reasoning], tuple[str, Mapping[str, Any]] | None]
+        self,
+        calls: Sequence[AnsweredCall],
+        decode: Callable[[Reasoning], tuple[str, Mapping[str, Any]] | None],
+        *,
+        shown: bool = False,
     ) -> None:
         self._calls = tuple(calls)
         self._decode = decode
+        self._shown = shown
         self._refused: Counter[str] = Counter()
 
     @property
@@ -121,8 +131,13 @@ class RepeatGuard:
     def _suspect(self, call: AnsweredCall, at_once: bool) -> bool:
         if call.added_nothing or (at_once and call.just_now and not call.failed):
             return True
-        alike = [each for each in self._calls if replace(each, just_now=False) == replace(call, just_now=False)]
-        return len(alike) >= MOST_ALIKE
+        same = [each for each in self._calls if (each.tool, each.arguments) == (call.tool, call.arguments)]
+        alike = [each for each in same if (each.result, each.failed) == (call.result, call.failed)]
+        if len(alike) >= MOST_ALIKE:
+            return True
+        # Another call since then may have changed what this one tells.
+        newest = call.message == max(each.message for each in self._calls)
+        return newest and len(alike) == len(same) and not call.failed and not self._shown
 
     def narrowed(self, request: DecodingRequest, refused: Reasoning) -> DecodingRequest:
         """Return how decoding goes on after a refused call: without the tool, if it was refused too often."""

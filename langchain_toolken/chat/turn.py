@@ -180,16 +180,19 @@ def stream_reason(turn: LaidOutTurn, *, forced: bool) -> Iterator[str | Thought 
 
 
 def _repeat_guard(turn: LaidOutTurn) -> RepeatGuard:
-    engine, most = turn.setup.engine, turn.setup.generation.max_argument_tokens
+    engine, most, given = turn.setup.engine, turn.setup.generation.max_argument_tokens, turn.setup.toolkens.given
 
     def decode(reasoning: Reasoning) -> tuple[str, dict[str, Any]] | None:
         named = with_name(engine, turn.prompt, reasoning)
         if named.trigger is None:
             return None
-        arguments = decode_call(engine, turn.prompt, named, turn.tools, max_tokens=most).completion.arguments
+        prompt = turn.prompt.followed_by(answer_to(turn, named).text)
+        decoded = decode_call(engine, prompt, named, turn.tools, given, max_tokens=most)
+        arguments = decoded.completion.arguments
         return None if arguments is None else (named.trigger.tool, arguments)
 
-    return RepeatGuard(answered_calls(turn.messages), decode)
+    shown = given is not None and given.provenance.repeats_calls
+    return RepeatGuard(answered_calls(turn.messages), decode, shown=shown)
 
 
 def answer_to(turn: LaidOutTurn, reasoning: Reasoning) -> Answer:

@@ -32,6 +32,7 @@ class Provenance(BaseModel):
             the demonstrations don't tell, as in sets of earlier versions.
         ends_answer: What ends an answer after a result in its sentence, because it never follows one in the
             demonstrations: most LMs otherwise go on with calculations of their own.
+        repeats_calls: Whether a demonstration makes a call again that was answered for the same question.
         added: How the rows of tools added after the fit were made, by tool name ("prior …", "mapped …", "update …").
         backend: What ran the LM in the fit.
         sketch: A sketch of the hidden states that the toolkens were fitted on (`lm.sketch`); empty for rows that were
@@ -53,6 +54,7 @@ class Provenance(BaseModel):
     package_version: str
     reinjection: Reinjection | None = None
     ends_answer: tuple[str, ...] = ()
+    repeats_calls: bool = False
     added: dict[str, str] = {}
     backend: Backend = "transformers"
     sketch: tuple[float, ...] = ()
@@ -70,6 +72,7 @@ class Provenance(BaseModel):
         word_positions: int = 0,
         reinjection: Reinjection | None = None,
         ends_answer: tuple[str, ...] = (),
+        repeats_calls: bool = False,
         backend: Backend = "transformers",
         sketch: tuple[float, ...] = (),
     ) -> Self:
@@ -88,6 +91,7 @@ class Provenance(BaseModel):
             package_version=__version__,
             reinjection=reinjection,
             ends_answer=ends_answer,
+            repeats_calls=repeats_calls,
             backend=backend,
             sketch=sketch,
         )
@@ -109,6 +113,7 @@ class Provenance(BaseModel):
                 "package_version": __version__,
                 "reinjection": None if one and two and one != two else one or two,
                 "ends_answer": tuple(end for end in self.ends_answer if end in other.ends_answer),
+                "repeats_calls": self.repeats_calls or other.repeats_calls,
                 "added": {**self.added, **other.added},
             }
         )

@@ -36,6 +36,7 @@ def toolken_set(
     demonstrations: int = 0,
     features: Features | None = None,
     ends_answer: tuple[str, ...] = (),
+    repeats_calls: bool = False,
 ) -> ToolkenSet:
     """Build the set of fitted rows, without a calibration.
 
@@ -51,7 +52,8 @@ def toolken_set(
         lam: λ; None for rows that were not fitted.
         demonstrations: How many were fitted on.
         features: What was fitted on; None for rows that are the priors.
-        ends_answer: What ends an answer after a result; see `Provenance`.
+        ends_answer: What ends an answer after a result; see `Provenance`, as for the next one.
+        repeats_calls: Whether demonstrations repeat calls.
     """
     return ToolkenSet(
         specs=tuple(specs),
@@ -69,6 +71,7 @@ def toolken_set(
             word_positions=features.word_positions if features else 0,
             reinjection=reinjection,
             ends_answer=ends_answer,
+            repeats_calls=repeats_calls,
             backend=lm.backend,
             sketch=() if features is None else lm.sketch,
         ),

@@ -33,6 +33,7 @@ from langchain_toolken.training.demonstrations.load import (
     gather_demonstrations,
 )
 from langchain_toolken.training.demonstrations.prompt_style import reinjection_of, style_of
+from langchain_toolken.training.demonstrations.repeated_calls import repeats_calls
 from langchain_toolken.training.demonstrations.request_calls import called_from, endings
 from langchain_toolken.training.evidence.choose import EvidenceChoice, ask, learn_evidence
 from langchain_toolken.training.evidence.untrained import Asked, described_rows, untrained_priors
@@ -306,6 +307,7 @@ def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions,
         demonstrations=given.gathered.used,
         features=given.gathered.features,
         ends_answer=endings(given.gathered.demonstrations) if options.calls_from == "request" else (),
+        repeats_calls=repeats_calls(given.gathered.demonstrations),
     )
     toolkens = with_examples(given.lm, toolkens, given.gathered.demonstrations, options)
     bias = temperature = None

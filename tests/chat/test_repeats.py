@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -123,11 +124,19 @@ def asked(*answered: tuple[str, str, str], status: str = "success") -> list[Base
     [
         (asked(("It is", "on", "sent")), ""),
         (asked(("It is", "on", "sent")), ". "),
-        (asked(("It is", "on", "sent"), (" and", "on", "sent")), " then"),
+        (asked(("It is", "on", "sent")), " and again"),
+        (asked(("It is", "on", "sent"), ("", "off", "sent"), (" and", "on", "sent"), ("", "off", "sent")), " then"),
         (asked(("It is", "on", "")), " then"),
         (asked(("It is", "on", "no such lamp"), (" so", "on", "no such lamp"), status="error"), ""),
     ],
-    ids=["at once", "after a full stop", "a third time", "after an empty result", "a third failure"],
+    ids=[
+        "at once",
+        "after a full stop",
+        "with words between",
+        "a third time",
+        "after an empty result",
+        "a third failure",
+    ],
 )
 def test_a_call_that_would_repeat_itself_is_refused_and_the_lm_goes_on(history: list[BaseMessage], text: str) -> None:
     def engine() -> ScriptedEngine:
@@ -145,17 +154,25 @@ def test_a_call_that_would_repeat_itself_is_refused_and_the_lm_goes_on(history: 
     ("history", "text", "state"),
     [
         (asked(("It is", "on", "sent")), "", "off"),
-        (asked(("It is", "on", "sent")), " and again", "on"),
+        (asked(("It is", "on", "sent"), (" and", "off", "sent")), " and again", "on"),
         (asked(("It is", "on", "timeout"), status="error"), "", "on"),
         (asked(("It is", "on", "1"), (" and", "on", "2")), " then", "on"),
         ([*asked(("It is", "on", "")), AIMessage("Done."), HumanMessage("Again!")], "", "on"),
     ],
-    ids=["other arguments", "with words between", "after an error", "other results", "another question"],
+    ids=["other arguments", "another call between", "after an error", "other results", "another question"],
 )
 def test_other_calls_are_made(history: list[BaseMessage], text: str, state: str) -> None:
     engine = ScriptedEngine([reasoning(text, "lamp")], [lamp_call(state), lamp_call(state)])
     (made,) = scripted(engine).bind_tools([lamp, door]).invoke(history).tool_calls
     assert (made["name"], made["args"]) == ("lamp", {"state": state})
+
+
+def test_a_call_with_words_between_is_made_again_where_demonstrations_repeat_calls() -> None:
+    engine = ScriptedEngine([reasoning(" and again", "lamp")], [lamp_call(), lamp_call()])
+    toolkens = scripted_toolkens(tool_spec(lamp), tool_spec(door))
+    provenance = toolkens.provenance.model_copy(update={"repeats_calls": True})
+    llm = ToolkenChat.from_engine(engine, replace(toolkens, provenance=provenance))
+    assert llm.bind_tools([lamp, door]).invoke(asked(("It is", "on", "sent"))).tool_calls
 
 
 def test_a_tool_that_is_refused_again_and_again_is_out_for_the_rest_of_the_answer() -> None:
@@ -194,7 +211,7 @@ def test_answered_calls_are_those_of_the_last_question() -> None:
         ToolMessage("", tool_call_id="8"),
     ]
     assert answered_calls(messages) == (
-        AnsweredCall("lamp", '{"state": "on"}', "y", failed=False, just_now=True),
+        AnsweredCall("lamp", '{"state": "on"}', "y", failed=False, just_now=True, message=0),
         AnsweredCall("door", '{"way": "shut"}', "", failed=False, just_now=True),
     )
     assert not any(each.just_now for each in answered_calls([*messages, AIMessage("Done.")]))
