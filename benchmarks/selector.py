@@ -253,11 +253,12 @@ def main(
     tools: Annotated[int | None, typer.Option(help="Only the first tools.")] = None,
     timed: Annotated[int, typer.Option(help="Requests that are timed alone.")] = 20,
     seed: Annotated[int, typer.Option(help="Draws the requests.")] = 0,
+    dtype: Annotated[str | None, typer.Option(help="Of the small LM: float32 or bfloat16.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Select with each way in turn, and print what came of it."""
     warnings.filterwarnings("ignore", "No fitted toolken")
-    given, lm = read(data_dir / data, most, tools, seed), load_language_model(model)
+    given, lm = read(data_dir / data, most, tools, seed), load_language_model(model, dtype=dtype)
     bound = [
         StructuredTool.from_function(print, name=spec.name, description=spec.description, args_schema=NO_ARGUMENTS)
         for spec in given.specs
@@ -272,7 +273,13 @@ def main(
         makers += [lambda told=told: with_llm(lm, given, bound, llm, described=told) for told in (False, True)]  # type: ignore[misc]
     sizes = [len(lm.tokenizer.encode(json.dumps(openai_tool(spec)))) for spec in given.specs]
     results: dict[str, Any] = {
-        "settings": {"data": data, "model": model, "tools": len(given.specs), "requests": len(given.requests)},
+        "settings": {
+            "data": data,
+            "model": model,
+            "dtype": dtype,
+            "tools": len(given.specs),
+            "requests": len(given.requests),
+        },
         "tokens of five tools": 5 * statistics.fmean(sizes),
         "tokens of all tools": sum(sizes),
         "ways": {},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from langchain_toolken._version import __version__
 
 if TYPE_CHECKING:
-    from langchain_toolken.agents import create_toolken_agent
+    from langchain_toolken.agents.agent import create_toolken_agent
     from langchain_toolken.chat.model import ToolkenChat
     from langchain_toolken.decisions import ToolkenDecisionModel
     from langchain_toolken.errors import ToolkenError
@@ -56,7 +56,7 @@ _MODULE_OF = {
     "ToolkenSelectorMiddleware": "middleware",
     "ToolkenSet": "toolkens.set",
     "add_tools": "toolkens.new_tools",
-    "create_toolken_agent": "agents",
+    "create_toolken_agent": "agents.agent",
     "fit": "training.fit",
     "fit_toolkens": "training.fit",
     "keep_in_sync": "training.sync",

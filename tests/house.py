@@ -32,6 +32,9 @@ ROWS: tuple[frozenset[str], ...] = (
 
 # Test files that are named after what they test and not after one file of the package, and the reason.
 TESTS_OF_MORE_THAN_ONE_FILE: dict[str, str] = {
+    "agents/test_contract.py": "create_toolken_agent against create_agent and LangGraph",
+    "agents/test_faults.py": "faults of tools, processes and disks, and how a run ends",
+    "agents/test_time_travel.py": "editing a run's state and going on",
     "chat/test_concurrency.py": "many callers of one chat model at once",
     "chat/test_copies.py": "copies of a chat model, across processes too",
     "chat/test_evidence.py": "toolkens with evidence, from the chat model to the engine",

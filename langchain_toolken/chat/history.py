@@ -35,6 +35,16 @@ def last_results(messages: Sequence[BaseMessage]) -> list[tuple[ToolCall, ToolMe
     return []
 
 
+def pending_calls(messages: Sequence[BaseMessage]) -> tuple[AIMessage | None, list[ToolCall]]:
+    """Return the assistant's last message, None if there is none, and those of its calls that have no result."""
+    for place in range(len(messages) - 1, -1, -1):
+        message = messages[place]
+        if isinstance(message, AIMessage):
+            done = {each.tool_call_id for each in messages[place:] if isinstance(each, ToolMessage)}
+            return message, [call for call in message.tool_calls if call["id"] not in done]
+    return None, []
+
+
 def _answers_since_question(messages: Sequence[BaseMessage], direct: Collection[str]) -> Iterator[AIMessage]:
     start = 0
     for place, (before, message) in enumerate(zip([None, *messages], messages, strict=False)):

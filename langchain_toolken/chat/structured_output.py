@@ -6,7 +6,7 @@ Every method decodes under the schema's grammar, so an answer matches the schema
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Literal, get_args
 
@@ -63,7 +63,7 @@ def with_parsing(
         include_raw: Return {"raw", "parsed", "parsing_error"} instead of raising parsing errors, as in all of
             LangChain.
     """
-    parse = RunnableLambda(_reader(schema), name="parse_answer")
+    parse = RunnableLambda(AnswerForm.of(schema).read, name="parse_answer")
     if not include_raw:
         return llm | parse
     parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parse, parsing_error=lambda _: None)
@@ -71,9 +71,35 @@ def with_parsing(
     return RunnableMap(raw=llm) | parsed.with_fallbacks([failed], exception_key="parsing_error")
 
 
-def _reader(schema: dict[str, Any] | type) -> Callable[[AIMessage], Any]:
-    spec = schema_spec(schema)
-    return lambda message: _read(message, schema, spec)
+@dataclass(frozen=True)
+class AnswerForm:
+    """The form of a structured answer.
+
+    Attributes:
+        schema: What the caller gave: a pydantic model, a TypedDict or a JSON schema.
+        spec: The same, as the LM is shown it.
+    """
+
+    schema: dict[str, Any] | type
+    spec: ToolSpec
+
+    @classmethod
+    def of(cls, schema: dict[str, Any] | type) -> AnswerForm:
+        """Read a schema.
+
+        Raises:
+            ValueError: `schema` is not an object schema.
+            ToolError: The schema has fields that can't be constrained.
+        """
+        return cls(schema, schema_spec(schema))
+
+    def read(self, message: AIMessage) -> Any:
+        """Return the answer of a message that was decoded under the schema's grammar.
+
+        Raises:
+            OutputParserException: The answer was cut off, or breaks what the grammar could not enforce.
+        """
+        return _read(message, self.schema, self.spec)
 
 
 def _read(message: AIMessage, schema: dict[str, Any] | type, spec: ToolSpec) -> Any:

@@ -331,15 +331,23 @@ def _whole_message(turn: LaidOutTurn, options: CallOptions) -> AIMessage:
         reasoning = reason(turn, forced=options.forced)
         if reasoning.trigger is not None:
             return complete(turn, reasoning, options.argument_models)
-    return _schema_message(turn, options.answer)
+    return schema_message(turn, options.answer)
 
 
-def _schema_message(turn: LaidOutTurn, answer: ToolSpec) -> AIMessage:
+def schema_message(turn: LaidOutTurn, answer: ToolSpec, *, said: str = "") -> AIMessage:
+    """Decode the turn's answer under a schema.
+
+    Args:
+        turn: The turn.
+        answer: The schema.
+        said: What the LM answered before in words.
+    """
     engine = turn.setup.engine
     closing = closing_ids(engine.tokenizer, turn.beginning)
+    words = encode_content(engine.tokenizer, said, continued=True) if said else []
     # The grammar enforces the schema, but only the card tells the LM what is asked for.
     card = encode_content(engine.tokenizer, tool_card(answer), continued=True)
-    ids = [*turn.prompt.ids, *closing, *card]
+    ids = [*turn.prompt.ids, *closing, *words, *card]
     (completion,) = engine.complete([ids], [answer], max_tokens=turn.setup.generation.max_tokens)
     return schema_response(completion, engine.model_id)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from langchain_toolken.agents import Step, ToolkenAgentState
+    from langchain_toolken.agents.state import Step, ToolkenAgentState
 
 _COLOURS = {
     "reason": "white",
@@ -24,10 +24,19 @@ _COLOURS = {
     "complete": "cyan",
     "execute": "green",
     "reinject": "dim",
+    "respond": "bold green",
     "stop": "bold red",
 }
 _LABEL_WIDTH = 10
 _LEAST_SHOWN = 0.01  # probability of a runner-up
+_BAR_WIDTH = 8
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def probability_bar(share: float) -> str:
+    """Draw a share of 1 as a bar, to an eighth of a character."""
+    eighths = round(share * _BAR_WIDTH * 8)
+    return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).strip() or _EIGHTHS[1]
 
 
 class StepPrinter:
@@ -36,6 +45,7 @@ class StepPrinter:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._in_text = False
+        self._calls = 0  # in the LM's last answer
 
     def _label(self, kind: str) -> Text:
         return shown(f"  {kind:<{_LABEL_WIDTH}}", style=_COLOURS[kind])
@@ -57,20 +67,29 @@ class StepPrinter:
         if kind == "reason":
             if "tool" in step:
                 near = [one for one in step.get("runners_up", [])[:2] if one["probability"] >= _LEAST_SHOWN]
-                others = ", ".join(f"{one['name']} {one['probability']:.2g}" for one in near)
-                line = shown(f"<{step['tool']}> p={step['probability']:.2f}", style=_COLOURS["toolken"])
+                others = ", ".join(f"{one['name']} {_rated(one['probability'])}" for one in near)
+                line = shown(f"<{step['tool']}> {_rated(step['probability'])}", style=_COLOURS["toolken"])
                 self.console.print(
                     self._label("toolken") + line + shown(f"  then {others}" if others else "", style="dim")
                 )
+            self._calls = 0
             return
-        if kind == "complete":
+        if kind == "complete" and "arguments" in step:
+            self._calls += 1
             said = f"{step['tool']}({as_json(step['arguments'])})"
+            said += f"  {_rated(step['probability'])}" if "probability" in step else ""
+        elif kind == "complete":  # one of several calls, with arguments that are no valid ones
+            said = f"{step['tool']} is not called: {step['text']}"
         elif kind == "execute":
-            said = step["result"]
+            said = f"{step['tool']}: {step['result']}" if self._calls > 1 else step["result"]
         else:
             said = step["text"].replace("\n", " ")
         style = _COLOURS["stop"] if step.get("failed") else _COLOURS[kind]
         self.console.print(self._label(kind) + shown(said, style=style), soft_wrap=True)
+
+
+def _rated(probability: float) -> str:
+    return f"{probability_bar(probability)} {probability:.2g}"
 
 
 def show_run(
@@ -104,9 +123,11 @@ def show_run(
         stream = agent.stream(pending, config, stream_mode=["updates", "custom", "values"])
         pending = None
         for mode, update in stream:
-            assert isinstance(update, dict)
+            if not isinstance(update, dict):
+                continue
             if mode == "custom":
-                printer.text(update["text"])
+                if update.get("kind") in ("reason", "thought"):  # tools may stream what they like
+                    printer.text(update["text"])
             elif mode == "values":
                 state = update
             elif interrupts := update.get("__interrupt__"):

@@ -54,6 +54,12 @@ def chat(
     ] = None,
     system: Annotated[str | None, typer.Option(help="System prompt of the conversation.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of an answer. Default: 256.")] = None,
+    parallel: Annotated[
+        bool | None,
+        typer.Option(
+            "--parallel/--one-call", help="Whether one answer may make several calls. Default: as ToolkenChat."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Talk to an LM that calls tools through toolkens. Tools run only if you name them with --tools or --mcp."""
@@ -67,7 +73,7 @@ def chat(
         from langchain_core.messages import HumanMessage, SystemMessage
         from langgraph.checkpoint.memory import InMemorySaver
 
-        from langchain_toolken.agents import create_toolken_agent
+        from langchain_toolken.agents.agent import create_toolken_agent
         from langchain_toolken.chat.loaded_engine import LOADED_BY
         from langchain_toolken.chat.model import ToolkenChat
         from langchain_toolken.cli.agent_steps import show_run
@@ -87,6 +93,8 @@ def chat(
         fields = {key: arguments.pop(key) for key in LOADED_BY if key in arguments}
         if max_tokens is not None:
             fields["max_tokens"] = max_tokens
+        if parallel is not None:
+            fields["parallel_tool_calls"] = parallel
         llm = ToolkenChat(
             model=model, toolkens=loaded, style=style, reinjection=reinjection, model_kwargs=arguments, **fields
         )

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.table import Table
 
-from langchain_toolken.agents import create_toolken_agent
+from langchain_toolken.agents.agent import create_toolken_agent
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.cli.agent_steps import show_run
 from langchain_toolken.cli.progress_bars import progress_bars

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
 from transformers import PreTrainedTokenizerFast
 
-from langchain_toolken.agents import create_toolken_agent
+from langchain_toolken.agents.agent import create_toolken_agent
 from langchain_toolken.chat.answers import Answer, Beginning, Place, Thought, answer_of, answer_pieces
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.decoding.engine import Reasoning

@@ -9,7 +9,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.tools import StructuredTool
 from pydantic import BaseModel, Field, field_validator
 
-from langchain_toolken.agents import create_toolken_agent
+from langchain_toolken.agents.agent import create_toolken_agent
 from langchain_toolken.chat.backtracing import argument_error, validators_of
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.decoding.engine import Candidate

@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from langchain_toolken.agents import create_toolken_agent
+from langchain_toolken.agents.agent import create_toolken_agent
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.decoding.local.shared import shared_engine

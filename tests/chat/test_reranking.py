@@ -9,7 +9,7 @@ import pytest
 import torch
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 
-from langchain_toolken.agents import create_toolken_agent
+from langchain_toolken.agents.agent import create_toolken_agent
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.decoding.engine import Candidate, Judgement, PromptTooLongError, Reasoning
 from langchain_toolken.decoding.local.engine import TransformersEngine

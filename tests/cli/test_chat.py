@@ -29,7 +29,7 @@ def toolkens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The chat model and the messages of each run, in place of running it."""
     runs: list[Any] = []
-    monkeypatch.setattr("langchain_toolken.agents.create_toolken_agent", lambda llm, tools, **options: llm)
+    monkeypatch.setattr("langchain_toolken.agents.agent.create_toolken_agent", lambda llm, tools, **options: llm)
 
     def record(llm: Any, messages: list[Any], *rest: Any) -> dict[str, Any]:
         runs.append((llm, list(messages)))
@@ -40,11 +40,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_reinjection_system_prompt_and_limit_reach_the_conversation(toolkens: Path, seen: list[Any]) -> None:
-    options = ["--reinjection", "turn", "--system", "Be brief.", "--max-tokens", "7"]
+    options = ["--reinjection", "turn", "--system", "Be brief.", "--max-tokens", "7", "--parallel"]
     result = run(app, ["chat", "--toolkens", str(toolkens), *options], input="One?\nTwo?\n\n")
     assert result.exit_code == 0, result.output
     (llm, first), (_, second) = seen
-    assert (llm.reinjection, llm.max_tokens) == ("turn", 7)
+    assert (llm.reinjection, llm.max_tokens, llm.parallel_tool_calls) == ("turn", 7, True)
     assert first == [SystemMessage("Be brief."), HumanMessage("One?")]
     assert second == [*first, AIMessage("Yes."), HumanMessage("Two?")]
 

@@ -109,7 +109,7 @@ def test_chat_asks_before_calls_that_may_destroy(place: Path, monkeypatch: pytes
         given.append(approve)
         raise OSError("far enough")
 
-    monkeypatch.setattr("langchain_toolken.agents.create_toolken_agent", agent)
+    monkeypatch.setattr("langchain_toolken.agents.agent.create_toolken_agent", agent)
     command = ["chat", "--toolkens", str(place / "set"), "--mcp", str(place / "servers.json"), "Hello"]
     run(app, command)
     run(app, [*command, "--approve"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from langchain_core.messages import HumanMessage
 
-from langchain_toolken.agents import create_toolken_agent
+from langchain_toolken.agents.agent import create_toolken_agent
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.decoding.local.engine import LlamaCppEngine
 from langchain_toolken.toolkens.errors import ToolkenSetWarning

@@ -15,7 +15,7 @@ from langchain_core.tools import BaseTool, InjectedToolCallId, tool
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command
 
-from langchain_toolken.agents import create_toolken_agent
+from langchain_toolken.agents.agent import create_toolken_agent
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.tools.spec import tool_spec
 from tests.support.scripted_engine import ScriptedEngine, completion, reasoning

@@ -19,7 +19,8 @@ from unittest.mock import patch
 from langchain_core.tools import tool
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from langchain_toolken import agents
+from langchain_toolken.agents import nodes
+from langchain_toolken.agents.agent import create_toolken_agent
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.tools.spec import tool_spec
 from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
@@ -89,7 +90,7 @@ def main(database: str, effects: str, where: str = "") -> None:
     engine = Engine()
     engine.where = where
     llm = ToolkenChat.from_engine(engine, scripted_toolkens(tool_spec(order)))
-    agent = agents.create_toolken_agent(llm, [order], checkpointer=saver)
+    agent = create_toolken_agent(llm, [order], checkpointer=saver)
     given = {"messages": [("user", "Order pens.")]} if saver.get_tuple(THREAD) is None else None
 
     def last_results(messages: Any) -> Any:
@@ -97,8 +98,8 @@ def main(database: str, effects: str, where: str = "") -> None:
             die()
         return found(messages)
 
-    found = agents.last_results
-    with patch.object(agents, "last_results", last_results):
+    found = nodes.last_results
+    with patch.object(nodes, "last_results", last_results):
         state = agent.invoke(given, THREAD, durability="sync")
     kinds = [step["kind"] for step in state["steps"]]
     print(json.dumps({"text": state["text"], "ending": state["ending"], "kinds": kinds}))

@@ -8,7 +8,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from langchain_toolken.agents import create_toolken_agent
+from langchain_toolken.agents.agent import create_toolken_agent
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.chat.turn import answer_to
 from langchain_toolken.decoding.local.engine import TransformersEngine
@@ -183,5 +183,5 @@ def test_the_whole_loop_runs_on_a_real_lm(lm: LanguageModel) -> None:
 
 def test_its_input_and_output_have_json_schemas() -> None:
     agent = agent_of(one_call())
-    assert set(agent.get_input_jsonschema()["properties"]) == {"messages", "text", "steps", "reasoning", "ending"}
+    assert set(agent.get_input_jsonschema()["properties"]) == {"messages"}
     assert "steps" in agent.get_output_jsonschema()["properties"]

@@ -18,7 +18,8 @@ from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
 
-from langchain_toolken.agents import ToolkenAgentState, create_toolken_agent
+from langchain_toolken.agents.agent import create_toolken_agent
+from langchain_toolken.agents.state import ToolkenAgentState
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.tools.spec import tool_spec
 from tests.support.scripted_engine import ScriptedEngine, completion, reasoning

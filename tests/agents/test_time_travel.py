@@ -9,7 +9,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command
 
-from langchain_toolken.agents import create_toolken_agent
+from langchain_toolken.agents.agent import create_toolken_agent
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.tools.spec import tool_spec
 from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
