@@ -35,12 +35,14 @@ from shares import Share
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from langchain_toolken.chat.responses import AMBIGUOUS
 from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.embeddings import NamedEmbeddings
 from langchain_toolken.toolkens.lexical import LexicalMatch, demonstrations_document
 from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.training.calibration_temperature import expected_calibration_error
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
 from langchain_toolken.training.evidence.untrained import untrained_priors
@@ -178,8 +180,8 @@ def ranks(scores: Tensor, due: Tensor) -> Tensor:
     return (scores > scores.gather(1, due[:, None])).sum(dim=1)
 
 
-def measured(result: FitResult, dev: Pool, no_call: Features) -> dict[str, Tensor]:
-    """Whether each request of the dev set gets what the name says."""
+def measured(result: FitResult, dev: Pool, no_call: Features) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Whether each request of the dev set gets what the name says, and the calibration errors."""
     toolkens, features = result.toolkens, dev.features
     assert features.requests is not None
     assert no_call.requests is not None
@@ -200,7 +202,9 @@ def measured(result: FitResult, dev: Pool, no_call: Features) -> dict[str, Tenso
     count = int(no_call.demonstration.max()) + 1
     highest = torch.full((count,), float("-inf")).scatter_reduce(0, no_call.demonstration, each, "amax")
     five = float(highest.sort(descending=True).values[int(0.05 * count)])
-    return {
+    share = scores.softmax(dim=1).topk(2).values
+    close = share[:, 1] >= AMBIGUOUS * share[:, 0]
+    figures = {
         "right tool first": places == 0,
         "right tool among five": places < 5,
         "rows alone: first": alone == 0,
@@ -210,7 +214,20 @@ def measured(result: FitResult, dev: Pool, no_call: Features) -> dict[str, Tenso
         "a call": wanted > at,
         "the right call": (wanted > at) & (places == 0),
         "a false call": highest > at,
+        "ambiguous": close,
+        "ambiguous: first": places[close] == 0,
+        "ambiguous: second": places[close] == 1,
+        "not ambiguous: first": places[~close] == 0,
     }
+    errors = {"which": expected_calibration_error(share[:, 0], places == 0)}
+    if gate is not None:
+        odds, called = torch.cat([wanted, highest]), torch.arange(len(wanted) + count) < len(wanted)
+        weight = torch.where(called, 1 / len(wanted), 1 / count)
+        errors["when"] = expected_calibration_error(odds.sigmoid(), called, weight)
+    for name, choice in (("when", result.when), ("which", result.which)):
+        if choice is not None and choice.reliable is not None:
+            errors |= dict(zip((f"held out, {name}: before", f"held out, {name}"), choice.reliable.errors, strict=True))
+    return figures, errors
 
 
 def others(specs: Sequence[ToolSpec], shown: Pool, dev: Pool, encoder: SentenceEncoder | None) -> dict[str, Tensor]:
@@ -334,9 +351,10 @@ def main(
                 names = map(str, untrained_priors(options, "chat"))
                 given = replace(given, priors={name: every[name] for name in names})
             result, informed, seconds = fitted(given, options, named)
-            figures = {name: Share.of(of.tolist()).as_dict() for name, of in measured(result, dev, no_call).items()}
+            found, errors = measured(result, dev, no_call)
+            figures = {name: Share.of(of.tolist()).as_dict() for name, of in found.items()}
             if informed is not None:
-                for name, of in measured(informed, dev, no_call).items():
+                for name, of in measured(informed, dev, no_call)[0].items():
                     figures[f"with embeddings: {name}"] = Share.of(of.tolist()).as_dict()
             for name, places in others(specs, shown, dev, compared).items():
                 figures[f"{name}: first"] = Share.of((places == 0).tolist()).as_dict()
@@ -344,10 +362,19 @@ def main(
             weighed = (informed or result).which
             which = None if weighed is None else {**weighed.weights, "assumed": weighed.assumed}
             results.append(
-                {"shots": number, "seed": seed, "cpu_seconds": seconds, "weights": which, "figures": figures}
+                {
+                    "shots": number,
+                    "seed": seed,
+                    "cpu_seconds": seconds,
+                    "weights": which,
+                    "calibration_errors": errors,
+                    "figures": figures,
+                }
             )
             out.write_text(json.dumps(results, indent=1), encoding="utf-8")
-            CONSOLE.print(number, seed, {name: round(one["share"], 3) for name, one in figures.items()}, seconds, which)
+            CONSOLE.print(
+                number, seed, {name: round(one["share"], 3) for name, one in figures.items()}, seconds, which, errors
+            )
 
 
 if __name__ == "__main__":

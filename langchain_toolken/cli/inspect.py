@@ -150,6 +150,9 @@ def _facts(report: FitReport) -> list[tuple[str, str]]:
             ("false calls", _false_calls(report.word_positions, held.false_call_rate)),
             ("calibration error", f"{held.ece_before:.3f} before, {held.ece_after:.3f} after"),
         ]
+    for name, kind in (("when to call", report.when), ("which tool", report.which)):
+        if kind is not None:
+            facts.append((f"calibration error, {name}", f"{kind.ece_before:.3f} before, {kind.ece_after:.3f} after"))
     if report.arguments is not None:
         facts.append(("card of a called tool", str(report.arguments.form)))
         facts += [

@@ -95,6 +95,8 @@ class FitResult:
             dropped=self.dropped,
             unseen=self.unseen,
             place=self.place,
+            when=None if self.when is None or self.when.gate is None else self.when.reliable,
+            which=None if self.which is None or not self.which.helps else self.which.reliable,
         )
 
     def save(self, folder: str | Path) -> FitReport:

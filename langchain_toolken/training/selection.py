@@ -130,11 +130,11 @@ def select_lam(
     trained, priors differ little on demonstrations like those they were trained on, but much on other texts, where the
     untrained rank is the better guide.
 
-    Large problems take less work (`cross_validation`): if word positions are sampled, priors that put less than half as
-    many calls right untrained as the best are not tried. If even a sample is large, the path ends at the first λ that
-    is no better, and only the next two priors in rank are tried. What was chosen on a sample is fitted
-    again to all word positions, still without the folds, to get the logits for the calibration: a sample misses false
-    calls, and the bias would become too low.
+    Large problems take less work (`cross_validation`): if word positions are sampled, the path ends at the second λ in
+    a row that is no better, and priors that put less than half as many calls right untrained as the best are not tried.
+    If even a sample is large, it ends at the first such λ, and only the next two priors in rank are tried. What was
+    chosen on a sample is fitted again to all word positions, still without the folds, to get the logits for the
+    calibration: a sample misses false calls, and the bias would become too low.
 
     Args:
         features: Features of the N positions.
@@ -204,7 +204,8 @@ def select_lam(
         fit(first, lam, begin)
         begin = Begin(priors[first], lam, matrices[first, lam])
         past_the_best = points[-1] not in _good_calls(points, calls)
-        if past_the_best or (work.once and _best_lam(points, calls) is not points[-1]):
+        patience = 1 if work.once else 2 if work.samples else len(path)
+        if past_the_best or _best_lam(points, calls) not in points[-patience:]:
             break
     best_on_path = _best_lam(points, calls)
     lam = best_on_path.lam

@@ -17,6 +17,7 @@ from torch import Tensor
 from langchain_toolken.toolkens.evidence import Gate
 from langchain_toolken.training.evidence.described import Described
 from langchain_toolken.training.evidence.logistic import Standard, binary
+from langchain_toolken.training.evidence.reliable import Reliable, line
 from langchain_toolken.training.features.compute import Features
 
 # How many of the held-out plain requests may get a call where the caller asks for nothing else.
@@ -121,7 +122,8 @@ class GateChoice:
         bias: What to add to the toolkens' bias where they answer when: below 0 if they call on more plain requests than
             asked for.
         plain: How many plain requests there were.
-        log_odds: (n,) held-out log odds at each position.
+        log_odds: (n,) held-out log odds at each position, calibrated as those of the gate.
+        reliable: What the gate's probabilities mean for requests that call as often as not.
     """
 
     gate: Gate | None
@@ -131,6 +133,7 @@ class GateChoice:
     bias: float
     plain: int
     log_odds: Tensor
+    reliable: Reliable
 
 
 def choose_gate(positions: GatePositions, max_false_calls: float | None = None, seed: int = 0) -> GateChoice | None:
@@ -171,7 +174,8 @@ def choose_gate(positions: GatePositions, max_false_calls: float | None = None, 
     least = losses.index(min(losses))
     # The largest λ that is as good by the measurement: the plain requests of users differ from all of these.
     best = next(place for place, loss in enumerate(losses) if loss <= losses[least] + errors[least])
-    odds, lam = held_out[best], _LAMS[best]
+    lam = _LAMS[best]
+    odds, (slope, shift), reliable = _calibrated(positions, held_out[best])
     threshold, with_gate = operating_point(positions, odds, max_false_calls)
     after = _after_result(positions, odds, threshold, max_false_calls)
     better, without, bias = _compared(positions, odds, max_false_calls)
@@ -179,8 +183,27 @@ def choose_gate(positions: GatePositions, max_false_calls: float | None = None, 
     if better:
         row = binary(features, positions.call, weight, lam)
         points = tuple((share, operating_point(positions, odds, share)[0]) for share in _SHARES)
-        gate = replace(_folded(row, constant, positions.states.shape[1], threshold), after_result=after, points=points)
-    return GateChoice(gate, lam, with_gate, without, 0.0 if better else bias, plain, odds)
+        gate = _folded(slope * row, constant, positions.states.shape[1])
+        gate = replace(gate, constant=gate.constant + shift, threshold=threshold, after_result=after, points=points)
+    return GateChoice(gate, lam, with_gate, without, 0.0 if better else bias, plain, odds, reliable)
+
+
+def _calibrated(positions: GatePositions, odds: Tensor) -> tuple[Tensor, tuple[float, float], Reliable]:
+    """Make held-out log odds (n,) say how often a request gets a call that is due.
+
+    A request that calls counts by its call, a plain one by the highest log odds in its answer; both kinds weigh the
+    same, since how many of a user's requests are plain is not known.
+
+    Returns:
+        The calibrated log odds, slope and shift of the line that made them, and how reliable they are.
+    """
+    called = odds[positions.call & (positions.group != ANSWERED)]
+    plain = torch.cat(list(_plain(positions, odds).values()))
+    each, true = torch.cat([called, plain]), torch.arange(len(called) + len(plain)) < len(called)
+    weight = _balanced(true)
+    slope, shift = line(each, true, weight)
+    reliable = Reliable.of((each.sigmoid(), true), ((slope * each + shift).sigmoid(), true), weight)
+    return slope * odds + shift, (slope, shift), reliable
 
 
 def _compared(positions: GatePositions, odds: Tensor, max_false_calls: float | None) -> tuple[bool, WhenFigures, float]:
@@ -306,8 +329,8 @@ def _features(positions: GatePositions) -> tuple[Tensor, tuple[Standard, Standar
     return torch.cat([*parts, torch.full((len(positions.call), 1), _CONSTANT)], dim=1), standards
 
 
-def _folded(weights: Tensor, standards: Sequence[Standard], size: int, threshold: float) -> Gate:
+def _folded(weights: Tensor, standards: Sequence[Standard], size: int) -> Gate:
     """Turn weights of standardised features into those of the states themselves."""
     state, request = weights[:size] / standards[0].deviation, weights[size:-1] / standards[1].deviation
     constant = _CONSTANT * float(weights[-1]) - float(state @ standards[0].mean) - float(request @ standards[1].mean)
-    return Gate(state, request, constant, threshold)
+    return Gate(state, request, constant)

@@ -22,6 +22,7 @@ from langchain_toolken.toolkens.lexical import (
 )
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.evidence.embedded import Embedded
+from langchain_toolken.training.evidence.reliable import Reliable
 from langchain_toolken.training.evidence.stacking import Stacked, stack
 from langchain_toolken.training.evidence.words import fit_words
 from langchain_toolken.training.selection import LEAST_JUDGED
@@ -96,7 +97,8 @@ class WhichChoice:
         assumed: Whether too little could be held out, so that the weights are `ASSUMED`.
         judged: How many calls they were chosen on.
         top1: Share of these whose tool the toolkens alone put first, and all sources together.
-        logits: (m, K) all sources' scores at the judged calls, and `tool` (m,) the right ones; None if assumed.
+        reliable: What the probability of the first tool means, by the toolkens alone and by all sources; None if
+            assumed.
     """
 
     evidence: Evidence
@@ -104,8 +106,7 @@ class WhichChoice:
     assumed: bool
     judged: int
     top1: tuple[float, float]
-    logits: Tensor | None = None
-    tool: Tensor | None = None
+    reliable: Reliable | None = None
 
     @property
     def helps(self) -> bool:
@@ -141,15 +142,16 @@ def choose_which(calls: Calls, specs: Sequence[ToolSpec], final: Tensor, seed: i
     stacked = stack(scores, calls.tool[at], calls.demonstration[at], keep=TOOLKENS)
     sources = _sources(calls, specs, ridge)
     logits = _sum(scores, stacked)
-    top1 = tuple(float((one.argmax(1) == calls.tool[at]).float().mean()) for one in (scores[TOOLKENS], logits))
+    before, after = (
+        (one.softmax(dim=1).amax(dim=1), one.argmax(dim=1) == calls.tool[at]) for one in (scores[TOOLKENS], logits)
+    )
     return WhichChoice(
         evidence=_evidence(sources, stacked.weights),
         weights=stacked.weights,
         assumed=False,
         judged=len(at),
-        top1=(top1[0], top1[1]),
-        logits=logits,
-        tool=calls.tool[at],
+        top1=(float(before[1].float().mean()), float(after[1].float().mean())),
+        reliable=Reliable.of(before, after),
     )
 
 

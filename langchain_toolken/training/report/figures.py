@@ -20,10 +20,12 @@ from langchain_toolken.training.calibration import BiasChoice
 from langchain_toolken.training.calibration_temperature import ReliabilityBin, reliability_of_calls
 from langchain_toolken.training.demonstrations.demonstration import DroppedRow
 from langchain_toolken.training.demonstrations.request_calls import PlaceChoice
+from langchain_toolken.training.evidence.reliable import Reliable
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.report.neighbours import nearest_tools, nearest_words, toolken_map, word_text
 from langchain_toolken.training.report.records import (
     NO_CALL,
+    Calibrated,
     Confusion,
     Dropped,
     FitReport,
@@ -53,11 +55,13 @@ def make_report(
     dropped: Sequence[DroppedRow],
     unseen: Sequence[str],
     place: PlaceChoice | None,
+    when: Reliable | None,
+    which: Reliable | None,
 ) -> FitReport:
     """Gather the figures of a fit.
 
     Costs K × V dot products for the nearest words, and no LM pass. The arguments are the fields of `FitResult`, whose
-    `report` calls this.
+    `report` calls this; of `when` and `which`, how reliable they are.
     """
     calls = [0] * len(toolkens)
     if features is not None:
@@ -95,6 +99,8 @@ def make_report(
         calls_from="" if place is None else str(place),
         reliability_before=_reliability(held_out.before),
         reliability_after=_reliability(held_out.after),
+        when=_calibrated(when),
+        which=_calibrated(which),
         confusions=held_out.confusions,
         tools=[
             ToolReport(
@@ -184,6 +190,15 @@ def _confusions(features: Features, called: Tensor, names: Sequence[str]) -> lis
 
 def _reliability(bins: Sequence[ReliabilityBin]) -> list[Reliability]:
     return [Reliability(probability=b.probability, right=b.right, mass=b.mass) for b in bins]
+
+
+def _calibrated(reliable: Reliable | None) -> Calibrated | None:
+    if reliable is None:
+        return None
+    before, after = reliable.errors
+    return Calibrated(
+        before=_reliability(reliable.before), after=_reliability(reliable.after), ece_before=before, ece_after=after
+    )
 
 
 def _lam_tried(point: PathPoint) -> LamTried:

@@ -33,6 +33,8 @@ def report_page(report: FitReport) -> str:
         "calibration": _calibration(report.reliability_before, report.reliability_after)
         if report.reliability_before
         else None,
+        "when": _calibration(report.when.before, report.when.after, "requests for a tool") if report.when else None,
+        "which": _calibration(report.which.before, report.which.after, "right tools") if report.which else None,
         "confusions": _matrix(report) if report.confusions and len(report.tools) <= _MATRIX_TOOLS else None,
         "map": _map(report) if report.tools else None,
     }
@@ -81,7 +83,7 @@ def _path(path: Sequence[LamTried], prior: str, lam: float | None) -> go.Figure:
     return _laid_out(figure)
 
 
-def _calibration(before: Sequence[Reliability], after: Sequence[Reliability]) -> go.Figure:
+def _calibration(before: Sequence[Reliability], after: Sequence[Reliability], what: str = "right calls") -> go.Figure:
     figure = go.Figure(
         go.Scatter(x=[0, 1], y=[0, 1], mode="lines", name="means what it says", line={"color": _GREY, "dash": "dot"})
     )
@@ -94,11 +96,11 @@ def _calibration(before: Sequence[Reliability], after: Sequence[Reliability]) ->
                 name=name,
                 line={"color": colour},
                 customdata=[b.mass for b in bins],
-                hovertemplate="said %{x:.3f}, came true %{y:.3f} (%{customdata:.0%} of the calls)",
+                hovertemplate="said %{x:.3f}, came true %{y:.3f} (%{customdata:.0%} of them)",
             )
         )
-    figure.update_xaxes(title="probability of the call", range=[0, 1.02])
-    figure.update_yaxes(title="share of right calls", range=[0, 1.02])
+    figure.update_xaxes(title="probability", range=[0, 1.02])
+    figure.update_yaxes(title=f"share of {what}", range=[0, 1.02])
     return _laid_out(figure)
 
 

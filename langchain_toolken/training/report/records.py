@@ -12,9 +12,9 @@ from langchain_toolken.toolkens.examples import ArgumentSettings
 from langchain_toolken.toolkens.provenance import Calibration
 
 REPORT_FILE = "report.json"
-# Version 3 added the arguments' figures.
-REPORT_VERSION = 3
-_READABLE_VERSIONS = (2, 3)
+# Version 3 added the arguments' figures, version 4 how reliable the evidence's probabilities are.
+REPORT_VERSION = 4
+_READABLE_VERSIONS = (2, 3, 4)
 # The name of "no call" among the tools of a confusion.
 NO_CALL = "(no call)"
 # 47,000 tools with five neighbours of each kind take 60 MB.
@@ -84,6 +84,15 @@ class Reliability(_Record):
     mass: float
 
 
+class Calibrated(_Record):
+    """How reliable held-out probabilities are, before and after calibration; see `evidence.reliable.Reliable`."""
+
+    before: list[Reliability]
+    after: list[Reliability]
+    ece_before: float
+    ece_after: float
+
+
 class ToolReport(_Record):
     """One tool.
 
@@ -138,6 +147,8 @@ class FitReport(_Record):
         arguments: The form of the tools' cards and how it was chosen.
         examples: How many demonstrated calls the set keeps for its tools' cards.
         calls_from: Where the calls of texts were learned and why, if that was left to the fit.
+        when: What a gate's probabilities of a call mean, where requests call as often as not.
+        which: What the first tool's probability among the tools means, by the toolkens alone and by all evidence.
         dropped_count: All dropped demonstrations; `dropped` lists the first 1,000 of them.
         map_share: Share of the variance of the toolkens' directions that the map's two axes hold.
     """
@@ -169,6 +180,8 @@ class FitReport(_Record):
     calls_from: str = ""
     reliability_before: list[Reliability]
     reliability_after: list[Reliability]
+    when: Calibrated | None = None
+    which: Calibrated | None = None
     confusions: list[Confusion]
     tools: list[ToolReport]
     words: list[WordOnMap]

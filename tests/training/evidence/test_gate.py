@@ -123,3 +123,11 @@ def test_answers_after_a_result_raise_their_own_operating_point_and_not_that_of_
     assert choice.gate.after_result is not None
     assert choice.gate.after_result > choice.gate.threshold
     assert choice.with_gate.recall > 0.9
+
+
+def test_the_gates_probabilities_mean_what_they_say_on_held_out_requests() -> None:
+    choice = choose_gate(positions(120, 120))
+    assert choice is not None
+    before, after = choice.reliable.errors
+    assert after <= before + 0.01
+    assert after < 0.1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from huggingface_hub import ModelCard
 
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.errors import ToolkenSetError
+from langchain_toolken.toolkens.evidence import Evidence
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.training.evidence.reliable import Reliable
+from langchain_toolken.training.evidence.which import WhichChoice
 from langchain_toolken.training.fit import fit
 from langchain_toolken.training.report.model_card import model_card
 from langchain_toolken.training.report.neighbours import nearest_tools, nearest_words
@@ -87,6 +91,19 @@ def test_held_out_figures_equal_a_count_by_hand(fitted: FitResult) -> None:
     ):
         assert sum(b.mass * abs(b.probability - b.right) for b in bins) == pytest.approx(error)
     assert report.unseen == ["idle"]
+
+
+def test_the_report_says_what_the_probabilities_of_the_evidence_mean(fitted: FitResult) -> None:
+    called, true = torch.tensor([0.9, 0.8, 0.2, 0.1]), torch.tensor([True, True, False, False])
+    reliable = Reliable.of((torch.full((4,), 0.5), true), (called, true))
+    which = WhichChoice(Evidence(), {"toolkens": 0.5, "description": 1.0}, False, 4, (0.5, 1.0), reliable)
+    report = replace(fitted, which=which).report()
+    assert report.which is not None
+    assert report.which.ece_before > report.which.ece_after == pytest.approx(reliable.errors[1])
+    assert [one.probability for one in report.which.after] == pytest.approx([0.1, 0.2, 0.8, 0.9])
+    page = report_page(report)
+    assert "Which tool: what the first tool&#39;s probability means" in page.replace("'", "&#39;")
+    assert "share of right tools" in page
 
 
 def test_the_nearest_words_and_tools_are_those_of_a_plain_cosine_search(
