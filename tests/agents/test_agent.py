@@ -100,7 +100,8 @@ def test_cut_off_arguments_end_the_run_without_a_call() -> None:
 def test_max_calls_ends_a_run_that_never_would(limit: int) -> None:
     engine = ScriptedEngine(
         [reasoning(f" and 1*{i}=", "multiply") for i in range(limit + 1)],
-        [completion(f'{{"a":1,"b":{i}}}', {"a": 1, "b": i}) for i in range(limit)],
+        # Arguments are read once more, before a call that may repeat one is made.
+        [completion(f'{{"a":1,"b":{i}}}', {"a": 1, "b": i}) for i in range(limit + 1) for _ in range(2)][1:],
     )
     engine.context_length = 100_000
     state = agent_of(engine, max_calls=limit).invoke(QUESTION)
