@@ -19,6 +19,7 @@ from langchain_toolken.toolkens.mapping import ToolkenMap
 from langchain_toolken.toolkens.new_tools import UNTRAINED_PRIOR, add_tools, map_of
 from langchain_toolken.toolkens.priors import prior_rows
 from langchain_toolken.toolkens.provenance import Provenance
+from langchain_toolken.toolkens.renaming import new_names, renamed
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 
@@ -67,13 +68,17 @@ class GrowingToolkens:
     def for_tools(self, engine: Engine, tools: Sequence[ToolSpec], style: Style) -> ToolkenSet:
         """Return a set with a toolken for each of `tools`.
 
-        New toolkens are kept until a tool of the same name arrives with another description. A warning names them.
+        New toolkens are kept until a tool of the same name arrives with another description. A warning names them. An
+        MCP server's tool that is named otherwise than when the set was fitted keeps its toolken, under the new name.
 
         Raises:
             ToolkenSetError: The given set does not fit the LM.
             ValueError: Toolkens are missing, and the engine has no weights to make them from.
         """
         with self._lock:
+            if self.given is not None and self._grown is not None and (names := new_names(self._grown, tools)):
+                self.given = renamed(self.given, {old: names[old] for old in self.given.names if old in names})
+                self._grown = renamed(self._grown, names)
             self._grown = with_priors(engine, self._without_outdated(tools), tools, style, self._learned)
             return self._grown
 

@@ -33,7 +33,7 @@ def sync(
     model_arg: ModelArg = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add, update and drop the toolkens of tools that changed on their MCP servers, and nothing else."""
+    """Add, update, rename and drop the toolkens of tools that changed on their MCP servers, and nothing else."""
     load = parse_model_args(model_arg, taken={"toolkens", "folder", "tools", "demonstrations", "model"})
     with reported():
         from langchain_toolken.tools.mcp import mcp as connect
@@ -62,6 +62,7 @@ def _show(console: Console, done: SyncResult, as_json: bool) -> None:
         "added": list(done.changes.added),
         "updated": list(done.changes.updated),
         "dropped": list(done.changes.dropped),
+        "renamed": [f"{old} → {new}" for old, new in done.changes.renamed],
     }
     if as_json:
         print(written(changes), flush=True)

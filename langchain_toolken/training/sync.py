@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_toolken.errors import ToolkenError
+from langchain_toolken.toolkens.renaming import new_names, place_of, renamed
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.mcp import MCPTools
 from langchain_toolken.tools.spec import ToolSpec, schema_fault, tool_specs
@@ -26,14 +27,16 @@ class Changes:
         added: Tools without a toolken.
         updated: Tools whose description or arguments changed.
         dropped: Tools of servers that no longer list them.
+        renamed: Tools that are named otherwise now, new names by old ones.
     """
 
     added: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.updated or self.dropped)
+        return bool(self.added or self.updated or self.dropped or self.renamed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,16 +57,37 @@ class SyncResult:
 def changes_of(toolkens: ToolkenSet, specs: Sequence[ToolSpec]) -> Changes:
     """Compare a set with the tools there are now.
 
-    A tool of an MCP server has changed if the hash of how the server lists it has. Tools of the set that come from no
-    server are never dropped.
+    A tool of an MCP server is the same one under another name if server and name on it are the same: its name changes
+    where that of another server's tool begins or ceases to be the same. It has changed if the hash of how the server
+    lists it has. Tools of the set that come from no server are never dropped.
     """
+    return _following(toolkens, specs)[1]
+
+
+def _following(toolkens: ToolkenSet, specs: Sequence[ToolSpec]) -> tuple[ToolkenSet, Changes]:
+    """Return the set without the tools that are gone, under today's names, and all changes."""
     now = {spec.name: spec for spec in specs}
-    before = {spec.name: spec for spec in toolkens.specs}
-    return Changes(
+    places = {place_of(spec) for spec in specs}
+    ours = {place_of(spec) for spec in toolkens.specs}
+    dropped = tuple(
+        spec.name
+        for spec in toolkens.specs
+        if spec.origin is not None
+        and place_of(spec) not in places
+        # Under its name there may be a tool that the set does not know, as after a server's name has changed.
+        and (spec.name not in now or place_of(now[spec.name]) in ours)
+    )
+    kept = toolkens.remove(dropped)
+    names = new_names(kept, specs)
+    kept = renamed(kept, names)
+    before = {spec.name: spec for spec in kept.specs}
+    changes = Changes(
         added=tuple(name for name in now if name not in before),
         updated=tuple(name for name, spec in before.items() if name in now and _differ(spec, now[name])),
-        dropped=tuple(name for name, spec in before.items() if name not in now and spec.origin is not None),
+        dropped=dropped,
+        renamed=tuple(names.items()),
     )
+    return kept, changes
 
 
 def sync(
@@ -74,11 +98,12 @@ def sync(
     model: Model | None = None,
     **load: Any,
 ) -> SyncResult:
-    """Add, update and drop what changed. Without changes no LM is loaded.
+    """Add, update, rename and drop what changed. Without changes no LM is loaded.
 
-    Rows that were fitted on demonstrations stay bit for bit as they are; a tool's new description and arguments are
-    taken over, and its demonstrations that break the new schema are left out. New tools are fitted as `update` fits
-    them. A set that was fitted on no demonstrations is fitted anew, so that it is what a fit of today's tools gives.
+    Rows that were fitted on demonstrations stay bit for bit as they are, under a new name too; a tool's new description
+    and arguments are taken over, and its demonstrations that break the new schema are left out. New tools are fitted as
+    `update` fits them. A set that was fitted on no demonstrations is fitted anew, so that it is what a fit of today's
+    tools gives.
 
     Args:
         toolkens: The set.
@@ -92,7 +117,7 @@ def sync(
     """
     made = read_tools(tools)
     specs = tool_specs(made)
-    changes = changes_of(toolkens, specs)
+    kept, changes = _following(toolkens, specs)
     if not changes:
         return SyncResult(toolkens, changes)
     if model is None:
@@ -100,7 +125,6 @@ def sync(
     lm = the_lm(model, load)
     toolkens.check_fits(lm.identity)
     now = {spec.name: spec for spec in specs}
-    kept = toolkens.remove(changes.dropped)
     if not toolkens.provenance.demonstrations:
         by_name = dict(zip(now, made, strict=True))
         ordered = [by_name.pop(spec.name, spec) for spec in kept.specs]

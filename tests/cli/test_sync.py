@@ -47,7 +47,7 @@ def test_fit_needs_tools_of_some_kind(tmp_path: Path) -> None:
 def test_a_sync_without_changes_changes_nothing(place: Path) -> None:
     result = run(app, ["sync", "--toolkens", str(place / "set"), "--mcp", str(place / "servers.json"), "--json"])
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout) == {"toolkens": 2, "added": [], "updated": [], "dropped": []}
+    assert json.loads(result.stdout) == {"toolkens": 2, "added": [], "updated": [], "dropped": [], "renamed": []}
 
 
 @pytest.mark.slow

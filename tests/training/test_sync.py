@@ -67,6 +67,32 @@ def test_what_changed_is_told_by_the_hash_and_tools_of_no_server_stay(fitted: To
     assert changes_of(fitted, [OLD[0], spec("multiply", server="market", n="integer")]).updated == ("multiply",)
 
 
+def named(name: str, tool: str, server: str = "shop", **fields: str) -> ToolSpec:
+    """A tool of a server, called by another name than it has there."""
+    return spec(tool, server=server, **fields).model_copy(update={"name": name})
+
+
+def test_a_row_follows_its_tool_when_names_begin_and_cease_to_collide(
+    tiny_llama: LanguageModel, fitted: ToolkenSet
+) -> None:
+    others = spec("multiply", server="market", n="integer")
+    both = [
+        OLD[0],
+        named("shop_multiply", "multiply", n="integer"),
+        others.model_copy(update={"name": "market_multiply"}),
+    ]
+    assert changes_of(fitted, both) == Changes(("market_multiply",), renamed=(("multiply", "shop_multiply"),))
+    with pytest.warns(ToolkenFitWarning, match="no demonstrations were given"):
+        done = sync(fitted, both, model=tiny_llama).toolkens
+    assert done.names == ("add", "shop_multiply", "mine", "market_multiply")
+    assert torch.equal(done.matrix[:3], fitted.matrix)
+    assert {call.tool for call in done.examples.calls} == {"add", "shop_multiply", "mine"}
+    # The shop closes its own: the other one gets the plain name, and keeps its row.
+    after = sync(done, [OLD[0], others], model=tiny_llama)
+    assert after.changes == Changes(dropped=("shop_multiply",), renamed=(("market_multiply", "multiply"),))
+    assert torch.equal(after.toolkens.matrix[2], done.matrix[3])
+
+
 def test_without_a_change_nothing_is_loaded_and_nothing_is_saved(fitted: ToolkenSet, tmp_path: Path) -> None:
     fitted.save(tmp_path / "set")
     before = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "set").iterdir()}
