@@ -22,7 +22,7 @@ from langchain_toolken.evaluation.worlds.subjects import kamel_subjects, words_f
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_DRAWN = 10
+_DRAWN = 5  # look-ups; one row
 
 
 @dataclass(frozen=True)

@@ -223,11 +223,12 @@ def _sorted_out(
 ) -> tuple[list[Demonstration], list[DroppedRow]]:
     """Read and check the rows. A row with any bad part is dropped as a whole."""
     known = {plain_tool_name(tool if isinstance(tool, str) else tool.name): tool for tool in tools}
+    properties = {name: _properties(tool) for name, tool in known.items()}
     kept: list[Demonstration] = []
     dropped: list[DroppedRow] = []
     for line, row in rows:
         try:
-            kept += [_with_calls_checked(demonstration, line, known) for demonstration in _read_row(row, known)]
+            kept += [_with_calls_checked(demonstration, line, known) for demonstration in _read_row(row, properties)]
         except ValidationError as error:
             reason = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg']}" for e in error.errors())
             dropped.append(DroppedRow(line, reason))
@@ -236,11 +237,15 @@ def _sorted_out(
     return kept, dropped
 
 
-def _read_row(row: object, known: Mapping[str, str | ToolSpec]) -> list[Demonstration]:
-    """Convert a row of any form to demonstrations; raise ValueError if it has none of the forms."""
+def _read_row(row: object, properties: Mapping[str, list[str] | None]) -> list[Demonstration]:
+    """Convert a row of any form to demonstrations; raise ValueError if it has none of the forms.
+
+    Args:
+        row: The row.
+        properties: The parameters of all tools by their names; None where they are not known.
+    """
     if isinstance(row, Demonstration):
         return [row]
-    properties = {name: _properties(tool) for name, tool in known.items()}
     if isinstance(row, Mapping) and "messages" in row:
         messages = row["messages"]
         if not is_history(messages):
@@ -255,7 +260,7 @@ def _read_row(row: object, known: Mapping[str, str | ToolSpec]) -> list[Demonstr
         )
     text = row.get("text")
     if "calls" not in row and isinstance(text, str):
-        if not has_markup(text, known):
+        if not has_markup(text, properties):
             raise ValueError(
                 "there are neither 'calls' nor inline markup such as <add>(3, 4)=7; a text in which nothing is called "
                 'says so: "calls": []'
