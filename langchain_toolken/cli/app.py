@@ -7,6 +7,7 @@ import typer
 from langchain_toolken.cli.chat import chat
 from langchain_toolken.cli.demo import demo
 from langchain_toolken.cli.errors import Commands
+from langchain_toolken.cli.eval import evaluate
 from langchain_toolken.cli.export import export
 from langchain_toolken.cli.fit import fit
 from langchain_toolken.cli.inspect import inspect
@@ -23,3 +24,4 @@ app = typer.Typer(
 )
 for command in (demo, fit, sync, chat, inspect, why, serve, export):
     app.command()(command)
+app.command("eval")(evaluate)

@@ -126,14 +126,15 @@ def grade(
         states = agent.batch([{"messages": messages} for messages in asked], at_once)
         plain = llm.batch(list(asked), {"max_concurrency": batch_size})
         for question, state, alone in zip(some, states, plain, strict=True):
-            made = _made_calls(state["messages"][1:])
+            made = made_calls(state["messages"][1:])
             graded.append(_graded(specs, question, state["text"], made, str(alone.text), tolerance))
     if progress:
         progress(len(questions), len(questions), what)
     return graded
 
 
-def _made_calls(messages: Sequence[BaseMessage]) -> tuple[MadeCall, ...]:
+def made_calls(messages: Sequence[BaseMessage]) -> tuple[MadeCall, ...]:
+    """Return the calls in a history with their results, in order."""
     results = {message.tool_call_id: message.text for message in messages if isinstance(message, ToolMessage)}
     calls = [call for message in messages if isinstance(message, AIMessage) for call in message.tool_calls]
     return tuple(MadeCall(call["name"], call["args"], results.get(str(call["id"]))) for call in calls)

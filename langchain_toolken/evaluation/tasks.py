@@ -90,6 +90,7 @@ class Task:
         grader: Grades an attempt at a question.
         dev: Questions to choose settings by; empty where the data have none.
         written: For a plan, how each tool is written in it, by name: `[WALK]`.
+        published: How many demonstrations the data have, before some were left out; 0 for as many as there are.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Task:
     grader: Callable[[TaskQuestion, Attempt], Grade]
     dev: tuple[TaskQuestion, ...] = ()
     written: Mapping[str, str] | None = None
+    published: int = 0
 
     @cached_property
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -136,7 +138,8 @@ class Task:
             if counts.get(first, 0) < per_tool:
                 counts[first] = counts.get(first, 0) + 1
                 kept.append(place)
-        return replace(self, demonstrations=tuple(self.demonstrations[place] for place in sorted(kept)))
+        shown = tuple(self.demonstrations[place] for place in sorted(kept))
+        return replace(self, demonstrations=shown, published=self.published or len(self.demonstrations))
 
     def renamed(self, names: Mapping[str, str], descriptions: Mapping[str, str]) -> Task:
         """Give the tools other names and descriptions, everywhere, to see what names are worth.

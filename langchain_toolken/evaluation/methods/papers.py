@@ -5,7 +5,7 @@ train_llama.py and llama/model.py of each): toolkens are the rows of a `nn.Linea
 cross-entropy over [words ; toolkens] averaged over the positions of one demonstration, `torch.optim.Adam` has no decay,
 and demonstrations are shuffled every epoch.
 ToolkenGPT (arXiv 2305.11554) starts from `nn.Linear`'s random rows; TokenLearning (arXiv 2506.14248) from the prior,
-and adds lam * ||W - W0||_F^2 (as in the paper; the script has 1e-2 * ||W - W0||, not squared).
+and adds lam * ||W - W0||_F^2 (as in the paper; the script has 1e-2 * ||W - W0||, not squared: `TOKENLEARNING_CODE`).
 
 One difference: in "Q: … A: …" texts only the answer is supervised, as in `fit`.
 
@@ -62,6 +62,8 @@ class Recipe:
         lam: Weight of the pull to the prior.
         learning_rate: Adam's.
         epochs: How often the demonstrations are gone through.
+        penalty: "squared" pulls with lam * ||W - W0||_F^2, as in TokenLearning's paper; "norm" with lam * ||W - W0||_F,
+            as in its released code.
 
     Raises:
         ValueError: No epochs, a learning rate of 0 or less, or a negative lam.
@@ -72,6 +74,7 @@ class Recipe:
     lam: float
     learning_rate: float = 1e-3
     epochs: int = 10
+    penalty: Literal["squared", "norm"] = "squared"
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or not self.learning_rate > 0 or not self.lam >= 0:
@@ -83,6 +86,7 @@ class Recipe:
 
 TOOLKENGPT = Recipe("toolkengpt", start="random", lam=0.0)
 TOKENLEARNING = Recipe("tokenlearning", start="prior", lam=1e-3)  # its paper's λ for GSM8K-XL
+TOKENLEARNING_CODE = Recipe("tokenlearning_code", start="prior", lam=1e-2, penalty="norm")  # its released script
 RECIPES = {recipe.name: recipe for recipe in (TOOLKENGPT, TOKENLEARNING)}
 
 
@@ -294,7 +298,7 @@ def _train(
         for number in order:
             if max_steps is not None and steps >= max_steps:
                 return Trained(matrix, steps, total, time.perf_counter() - began)
-            matrix.grad = _gradient(look(number), matrix, prior, recipe.lam, bias)
+            matrix.grad = _gradient(look(number), matrix, prior, recipe, bias)
             adam.step()
             steps += 1
             if progress is not None and steps % _PROGRESS_EVERY == 0:
@@ -304,7 +308,7 @@ def _train(
     return Trained(matrix, steps, total, time.perf_counter() - began)
 
 
-def _gradient(features: Features, matrix: Tensor, prior: Tensor, lam: float, bias: float) -> Tensor:
+def _gradient(features: Features, matrix: Tensor, prior: Tensor, recipe: Recipe, bias: float) -> Tensor:
     """Compute the gradient of the mean cross-entropy over one demonstration's positions plus the pull to the prior."""
     hidden = features.hidden[:]
     logits = toolken_logits(hidden, matrix, bias)
@@ -313,4 +317,10 @@ def _gradient(features: Features, matrix: Tensor, prior: Tensor, lam: float, bia
     called = (features.target >= 0).nonzero()[:, 0]
     share[called, features.target[called]] -= 1
     gradient = (share * (features.weight / features.weight.sum())[:, None]).T @ hidden
-    return gradient.add(matrix - prior, alpha=2 * lam) if lam else gradient
+    if not recipe.lam:
+        return gradient
+    away = matrix - prior
+    if recipe.penalty == "squared":
+        return gradient.add(away, alpha=2 * recipe.lam)
+    length = float(away.norm())
+    return gradient.add(away, alpha=recipe.lam / length) if length else gradient  # no direction at the prior itself

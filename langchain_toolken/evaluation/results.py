@@ -1,0 +1,273 @@
+"""`Results`: what the predictions in a folder come to, in one table; it is computed from them anew every time."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from langchain_toolken.evaluation.attempts import Attempt, AttemptFile
+from langchain_toolken.evaluation.statistics import Interval, bootstrap, paired_p
+from langchain_toolken.evaluation.tasks import Grade, Task, TaskQuestion
+
+PREDICTIONS = "predictions"
+
+
+class Setting(BaseModel):
+    """One cell of a comparison: a method on a task, with as many demonstrations, and with an ablation.
+
+    Attributes:
+        task: The task.
+        method: The method.
+        demonstrations: Demonstrations of each tool; None for all there are.
+        ablation: What was changed, in words; "" for nothing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+    method: str
+    demonstrations: int | None = None
+    ablation: str = ""
+
+    def folder(self, out: Path) -> Path:
+        """Return the folder of its predictions."""
+        shown = "all" if self.demonstrations is None else str(self.demonstrations)
+        return (
+            out
+            / PREDICTIONS
+            / self.task
+            / self.method
+            / ",".join(filter(None, (f"demonstrations={shown}", self.ablation)))
+        )
+
+    def file(self, out: Path, seed: int) -> AttemptFile:
+        """Return the file of its predictions with one seed."""
+        return AttemptFile(self.folder(out) / f"seed-{seed}.jsonl")
+
+    @classmethod
+    def of(cls, folder: Path) -> Setting:
+        """Read a setting from the name of its folder."""
+        shown, _, ablation = folder.name.removeprefix("demonstrations=").partition(",")
+        return cls(
+            task=folder.parent.parent.name,
+            method=folder.parent.name,
+            demonstrations=None if shown == "all" else int(shown),
+            ablation=ablation,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Graded:
+    """A setting's attempts, graded.
+
+    Attributes:
+        setting: The setting.
+        runs: For each seed, the attempts and grades by question.
+    """
+
+    setting: Setting
+    runs: dict[int, dict[str, tuple[Attempt, Grade]]]
+
+    def scores(self, questions: Sequence[str]) -> list[float]:
+        """Return each question's share of seeds that got it right."""
+        return [statistics.fmean(run[each][1].right for run in self.runs.values() if each in run) for each in questions]
+
+    @property
+    def questions(self) -> list[str]:
+        """The questions that any seed answered."""
+        return list(dict.fromkeys(each for run in self.runs.values() for each in run))
+
+
+class Row(BaseModel):
+    """A line of the table.
+
+    Attributes:
+        setting: What was measured.
+        tools: How many tools the task has.
+        questions: How many questions were answered.
+        seeds: How many seeds answered them.
+        right: The share that is right, with its interval over questions.
+        by_seed: The share for each seed.
+        right_tool: The share of the questions that need a tool whose first tool is right.
+        right_arguments: The share whose first call is right in its arguments too; None where the data don't tell.
+        called: The share of the questions that need a tool in which one was called.
+        false_calls: The share of the questions that need no tool in which one was called; None if there are none.
+        marks: Further shares by name.
+        prompt_tokens: Mean prompt tokens of a question.
+        generated_tokens: Mean tokens that the LM wrote.
+        lm_passes: Mean forward passes.
+        seconds: Mean wall clock.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    setting: Setting
+    tools: int
+    questions: int
+    seeds: int
+    right: Interval
+    by_seed: tuple[float, ...]
+    right_tool: float | None
+    right_arguments: float | None
+    called: float | None
+    false_calls: float | None
+    marks: dict[str, float]
+    prompt_tokens: float
+    generated_tokens: float
+    lm_passes: float
+    seconds: float
+
+
+class Comparison(BaseModel):
+    """Two methods on the same questions of a task.
+
+    Attributes:
+        task: The task.
+        one: A method.
+        other: Another one.
+        questions: How many questions both answered.
+        difference: How much more of them the first got right, with its interval.
+        p: Of the paired permutation test.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+    one: str
+    other: str
+    questions: int
+    difference: float
+    p: float
+
+
+class Header(BaseModel):
+    """Where and with what something was measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    dtype: str
+    machine: str
+    versions: dict[str, str]
+    day: str
+
+    @classmethod
+    def here(cls, model: str, dtype: str) -> Header:
+        """Describe this machine and the versions on it."""
+        names = ("langchain-toolken", "torch", "transformers", "langchain-core", "langgraph", "llguidance")
+        machine = f"{platform.machine()}, {platform.system()}, {torch.get_num_threads()} threads"
+        versions = {"python": platform.python_version(), **{name: version(name) for name in names}}
+        return cls(model=model, dtype=dtype, machine=machine, versions=versions, day=date.today().isoformat())
+
+
+class Results(BaseModel):
+    """The table, with its header.
+
+    Attributes:
+        header: Where it was measured.
+        rows: The lines.
+        comparisons: `ours` against every other method, and toolkens in ReAct's traces against ReAct.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    header: Header
+    rows: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...]
+
+
+def settings_in(out: Path) -> list[Setting]:
+    """Return the settings that a folder holds predictions of."""
+    files = sorted((out / PREDICTIONS).glob("*/*/*/seed-*.jsonl"))
+    return list(dict.fromkeys(Setting.of(file.parent) for file in files))
+
+
+def graded(out: Path, setting: Setting, task: Task) -> Graded:
+    """Grade a setting's predictions; questions that the task no longer has are left out."""
+    known: dict[str, TaskQuestion] = {each.id: each for each in task.questions}
+    runs = {}
+    for file in sorted(setting.folder(out).glob("seed-*.jsonl"), key=lambda each: int(each.stem[5:])):
+        attempts = AttemptFile(file).read()
+        # In the questions' order, not in that of a run that was stopped and went on.
+        runs[int(file.stem[5:])] = {
+            name: (attempts[name], task.grader(question, attempts[name]))
+            for name, question in known.items()
+            if name in attempts
+        }
+    return Graded(setting, {seed: run for seed, run in runs.items() if run})
+
+
+def row_of(one: Graded, task: Task) -> Row:
+    """Return a setting's line."""
+    every = [pair for run in one.runs.values() for pair in run.values()]
+    grades, attempts = [grade for _, grade in every], [attempt for attempt, _ in every]
+    due = [grade for grade in grades if grade.right_tool is not None]
+    plain = [grade for grade in grades if grade.right_tool is None]
+    marks: dict[str, list[bool]] = {}
+    for grade in grades:
+        for name, mark in grade.marks:
+            marks.setdefault(name, []).append(mark)
+    scores = one.scores(one.questions)
+    return Row(
+        setting=one.setting,
+        tools=len(task.tools),
+        questions=len(scores),
+        seeds=len(one.runs),
+        right=bootstrap(scores),
+        by_seed=tuple(statistics.fmean(grade.right for _, grade in run.values()) for run in one.runs.values()),
+        right_tool=_share([bool(grade.right_tool) for grade in due]),
+        right_arguments=_share([bool(g.right_arguments) for g in due if g.right_arguments is not None]),
+        called=_share([grade.called for grade in due]),
+        false_calls=_share([grade.called for grade in plain]) if task.kind == "tool" else None,
+        marks={name: statistics.fmean(values) for name, values in marks.items()},
+        prompt_tokens=statistics.fmean(attempt.prompt_tokens for attempt in attempts),
+        generated_tokens=statistics.fmean(attempt.generated_tokens for attempt in attempts),
+        lm_passes=statistics.fmean(attempt.lm_passes for attempt in attempts),
+        seconds=statistics.fmean(attempt.seconds for attempt in attempts),
+    )
+
+
+def compared(every: Sequence[Graded]) -> list[Comparison]:
+    """Compare `ours` with every other method of the same task, and `react_toolkens` with `react`."""
+    found = []
+    for one in every:
+        for other in every:
+            same = one.setting.model_copy(update={"method": other.setting.method}) == other.setting
+            wanted = one.setting.method == "ours" or (one.setting.method, other.setting.method) == _REACT
+            if not same or one is other or not wanted:
+                continue
+            both = [each for each in one.questions if each in set(other.questions)]
+            if not both:
+                continue
+            first, second = one.scores(both), other.scores(both)
+            found.append(
+                Comparison(
+                    task=_of(one.setting),
+                    one=one.setting.method,
+                    other=other.setting.method,
+                    questions=len(both),
+                    difference=statistics.fmean(first) - statistics.fmean(second),
+                    p=paired_p(first, second),
+                )
+            )
+    return found
+
+
+_REACT = ("react_toolkens", "react")
+
+
+def _of(setting: Setting) -> str:
+    shown = "" if setting.demonstrations is None else f", {setting.demonstrations} demonstrations a tool"
+    return f"{setting.task}{shown}{', ' + setting.ablation if setting.ablation else ''}"
+
+
+def _share(values: Sequence[bool]) -> float | None:
+    return statistics.fmean(values) if values else None

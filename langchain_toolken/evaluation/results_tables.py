@@ -1,0 +1,121 @@
+"""A comparison's tables, for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from langchain_toolken.evaluation.results import Comparison, Results, Row
+
+COLUMNS = (
+    "method",
+    "right (95%)",
+    "right tool first",
+    "arguments too",
+    "false calls",
+    "prompt tokens",
+    "written",
+    "passes",
+    "seconds",
+)
+
+
+def title_of(row: Row) -> str:
+    """Say what a line's table is about: the task, its tools, the questions and what was changed."""
+    setting = row.setting
+    shown = (
+        "all demonstrations" if setting.demonstrations is None else f"{setting.demonstrations} demonstrations a tool"
+    )
+    changed = f", {setting.ablation}" if setting.ablation else ""
+    return f"{setting.task}: {row.tools} tools, {shown}{changed}"
+
+
+def cells_of(row: Row) -> tuple[str, ...]:
+    """Write a line of the table."""
+    spread = f" ±{(max(row.by_seed) - min(row.by_seed)) / 2:.2f} over {row.seeds} seeds" if row.seeds > 1 else ""
+    return (
+        row.setting.method,
+        f"{row.right} of {row.questions}{spread}",
+        _percent(row.right_tool),
+        _percent(row.right_arguments),
+        _percent(row.false_calls),
+        f"{row.prompt_tokens:,.0f}",
+        f"{row.generated_tokens:.0f}",
+        f"{row.lm_passes:.1f}",
+        f"{row.seconds:.1f}",
+    )
+
+
+def tables_of(results: Results) -> dict[str, list[Row]]:
+    """Return the lines of each table by its title; the lines in the methods' order."""
+    found: dict[str, list[Row]] = {}
+    for row in results.rows:
+        found.setdefault(title_of(row), []).append(row)
+    order = _order()
+    return {title: sorted(rows, key=lambda row: order.get(row.setting.method, 99)) for title, rows in found.items()}
+
+
+def print_tables(console: Console, results: Results) -> None:
+    """Print the tables, and which differences are more than chance."""
+    console.print(heading(results), highlight=False)
+    for title, rows in tables_of(results).items():
+        table = Table(*COLUMNS, title=title, title_justify="left")
+        for row in rows:
+            table.add_row(*cells_of(row))
+        console.print(table)
+    for one in results.comparisons:
+        console.print(f"{one.task}: {said(one)}", highlight=False)
+
+
+def as_markdown(results: Results) -> str:
+    """Write the tables as Markdown."""
+    lines = [heading(results), ""]
+    comparisons = _by_task(results.comparisons)
+    for title, rows in tables_of(results).items():
+        lines += [f"**{title}**", "", _line(COLUMNS), _line(["---"] * len(COLUMNS))]
+        lines += [_line(cells_of(row)) for row in rows]
+        setting = rows[0].setting
+        found = [said(one) for one in comparisons.get(title_key(setting.task, title), [])]
+        lines += ["", *([f"{'; '.join(found)}.", ""] if found else [])]
+    return "\n".join(lines)
+
+
+def title_key(task: str, title: str) -> str:
+    """Return what a comparison calls the table with this title."""
+    rest = title.partition(" tools, ")[2]
+    return task if rest == "all demonstrations" else f"{task}, {rest.removeprefix('all demonstrations, ')}"
+
+
+def heading(results: Results) -> str:
+    """Say where it was measured."""
+    header = results.header
+    versions = ", ".join(f"{name} {number}" for name, number in header.versions.items())
+    return f"LM: {header.model}, {header.dtype}. {header.day}, {header.machine}; {versions}."
+
+
+def said(one: Comparison) -> str:
+    """Say how two methods differ."""
+    return f"{one.one} against {one.other}: {one.difference:+.2f} (p = {one.p:.3f}, {one.questions} questions)"
+
+
+def _by_task(comparisons: Sequence[Comparison]) -> dict[str, list[Comparison]]:
+    found: dict[str, list[Comparison]] = {}
+    for one in comparisons:
+        found.setdefault(one.task, []).append(one)
+    return found
+
+
+def _order() -> dict[str, int]:
+    from langchain_toolken.evaluation.methods.all_methods import METHODS  # loads torch
+
+    return {name: place for place, name in enumerate(METHODS)}
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.2f}"

@@ -1,0 +1,123 @@
+"""evaluation.methods.all_methods: every method does what its paper says, on one small task and one tiny LM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from langchain_toolken.evaluation.attempts import Attempt
+from langchain_toolken.evaluation.methods.all_methods import METHODS, UnknownMethodError, methods_named
+from langchain_toolken.evaluation.methods.method import Ablation
+from langchain_toolken.evaluation.methods.papers import TOKENLEARNING, TOKENLEARNING_CODE, TOOLKENGPT
+from langchain_toolken.evaluation.methods.published import recipe_for, trained
+from langchain_toolken.lm.transformers_model import TransformersModel
+from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
+from tests.support.small_task import DESCRIPTIONS, prompts_of, small_bench, small_task
+
+TOOLS_IN_PROMPT = {"in_context", "retrieval", "react", "react_nearest"}
+THOUGHTS = {"react", "react_nearest", "react_toolkens"}
+NOTHING_BUT_THE_QUESTION = {name for name in METHODS if name.startswith("ours")}
+
+pytestmark = pytest.mark.filterwarnings("ignore::langchain_toolken.training.fit_warnings.ToolkenFitWarning")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fits")  # shared: the variants of `ours` change one fitted set
+
+
+EVERY = [pytest.param(name, marks=pytest.mark.slow) if name == "ours_zero_shot" else name for name in METHODS]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_method_reads_what_its_paper_says_and_answers_every_question(
+    tiny_llama: TransformersModel, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    bench = small_bench(tiny_llama, folder)
+    answer = METHODS[name].prepare(bench)
+    prompts = prompts_of(bench.engine, monkeypatch)
+    attempts = answer(bench.task.questions)
+    assert [attempt.question for attempt in attempts] == ["0", "1", "2"]
+    assert all(attempt.prompt_tokens > 0 and attempt.trace for attempt in attempts)
+    first = prompts[0]
+    assert any(text in first for text in DESCRIPTIONS) == (name in TOOLS_IN_PROMPT)
+    assert ("Thought:" in first) == (name in THOUGHTS)
+    assert ("it is 5+2=" in first or "it is 6-2=" in first or "The answer is" in first or "Action:" in first) == (
+        name not in NOTHING_BUT_THE_QUESTION
+    )
+
+
+CHOOSE_TOOLS = [name for name, method in METHODS.items() if "tool" in method.kinds and name != "ours_zero_shot"]
+
+
+@pytest.mark.parametrize("name", CHOOSE_TOOLS)
+def test_where_only_the_tool_is_asked_for_each_method_chooses_one(
+    tiny_llama: TransformersModel, folder: Path, name: str
+) -> None:
+    bench = small_bench(tiny_llama, folder, small_task("tool"))
+    attempts: list[Attempt] = METHODS[name].prepare(bench)(bench.task.questions)
+    assert {attempt.first_tool for attempt in attempts} <= {"plus", "minus"}
+
+
+def test_toolkengpt_starts_at_random_and_tokenlearning_at_the_prior(
+    tiny_llama: TransformersModel, tmp_path: Path
+) -> None:
+    def rows(recipe: object, seed: int) -> torch.Tensor:
+        bench = small_bench(tiny_llama, tmp_path, seed=seed)
+        still = recipe_for(recipe, bench.task)  # type: ignore[arg-type]
+        return trained(bench, type(still)(still.name, still.start, still.lam, 1e-9, 1), PriorConfig()).matrix
+
+    prior = prior_rows(tiny_llama, small_task().specs, PriorConfig())
+    torch.testing.assert_close(rows(TOKENLEARNING, 0), prior)
+    torch.testing.assert_close(rows(TOKENLEARNING, 0), rows(TOKENLEARNING, 1))
+    assert not torch.allclose(rows(TOOLKENGPT, 0), prior, atol=1e-3)
+    assert not torch.allclose(rows(TOOLKENGPT, 0), rows(TOOLKENGPT, 1), atol=1e-3)
+
+
+def test_tokenlearnings_code_pulls_with_a_force_that_does_not_grow_with_the_distance(
+    tiny_llama: TransformersModel, tmp_path: Path
+) -> None:
+    from langchain_toolken.evaluation.methods.papers import _gradient
+
+    bench = small_bench(tiny_llama, tmp_path)
+    features, prior = bench.features(bench.task.demonstrations), torch.zeros(2, tiny_llama.hidden_size)
+    for recipe, grows in ((TOKENLEARNING, True), (TOKENLEARNING_CODE, False)):
+        pulls = []
+        for distance in (1.0, 10.0):
+            away = torch.full_like(prior, distance)
+            free = _gradient(features, away, away, recipe, 0.0)  # at its own prior nothing pulls
+            pulls.append(float((_gradient(features, away, prior, recipe, 0.0) - free).norm()))
+        assert (pulls[1] > 9 * pulls[0]) == grows
+        if not grows:
+            assert pulls == pytest.approx([recipe.lam, recipe.lam], rel=1e-3)
+
+
+def test_fewer_demonstrations_are_gone_through_more_often(tiny_llama: TransformersModel) -> None:
+    few = small_task().shown(1)
+    assert recipe_for(TOOLKENGPT, small_task()).epochs == 5
+    assert (few.published, len(few.demonstrations), recipe_for(TOOLKENGPT, few).epochs) == (6, 2, 15)
+
+
+def test_random_rows_in_place_of_the_prior_are_for_recipes_only(tiny_llama: TransformersModel, tmp_path: Path) -> None:
+    bench = small_bench(tiny_llama, tmp_path, ablation=Ablation(prior="random"))
+    METHODS["tokenlearning"].prepare(bench)
+    with pytest.raises(ValueError, match="only the papers' recipes"):
+        METHODS["ours"].prepare(bench)
+
+
+def test_a_fitted_set_is_kept_and_not_fitted_again(
+    tiny_llama: TransformersModel, tmp_path: Path, passes: object
+) -> None:
+    METHODS["toolkengpt"].prepare(small_bench(tiny_llama, tmp_path))
+    before = len(passes)  # type: ignore[arg-type]
+    METHODS["toolkengpt"].prepare(small_bench(tiny_llama, tmp_path))
+    assert len(passes) == before  # type: ignore[arg-type]
+
+
+def test_an_unknown_method_is_named_with_those_that_there_are() -> None:
+    assert [method.name for method in methods_named("ours,direct")] == ["ours", "direct"]
+    assert [method.name for method in methods_named("all")] == list(METHODS)
+    with pytest.raises(UnknownMethodError, match="no method 'reakt'; choose among direct"):
+        methods_named("reakt")

@@ -1,0 +1,77 @@
+"""evaluation.results_page: one page without outside assets, with figures where the runs have them, and two traces."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from langchain_toolken.evaluation.attempts import Attempt, TraceStep
+from langchain_toolken.evaluation.results import Header, Results, Setting
+from langchain_toolken.evaluation.results_page import figures, results_page, traces_of, write_page
+from langchain_toolken.evaluation.results_tables import as_markdown
+from langchain_toolken.evaluation.run import tabulate
+from langchain_toolken.evaluation.tasks import Task
+from tests.support.small_task import small_task
+
+HEADER = Header(model="tiny </script>", dtype="float32", machine="none", versions={"python": "3"}, day="2026-11-28")
+
+
+def answered(out: Path) -> Results:
+    """Write answers of two methods, with ours at two numbers of demonstrations and two λ, and tabulate them."""
+    (out / "header.json").write_text(HEADER.model_dump_json())
+    for method, count, ablation, text in (
+        ("ours", None, "", "13"),
+        ("ours", 1, "", "?"),
+        ("ours", 2, "", "13"),
+        ("ours", None, "lam=0.1", "13"),
+        ("ours", None, "lam=0.01", "?"),
+        ("react", None, "", "<b>13</script>"),
+    ):
+        setting = Setting(task="small", method=method, demonstrations=count, ablation=ablation)
+        steps = (TraceStep(kind="prompt", text="9 + 4?"), TraceStep(kind="thought", text=f"</script> {text}"))
+        attempts = [Attempt(question=str(n), text=text, prompt_tokens=9, trace=steps) for n in range(2)]
+        setting.file(out, 0).append(attempts)
+    return tabulate(out, named)
+
+
+def named(_: str) -> Task:
+    return small_task()
+
+
+def test_the_page_needs_nothing_from_outside_and_no_text_ends_its_scripts(tmp_path: Path) -> None:
+    write_page(tmp_path, answered(tmp_path), named)
+    page = (tmp_path / "results.html").read_text()
+    own = page[page.index("</head>") :]
+    assert not re.search(r"<(script|link|img|iframe)\b[^>]*(src|href)=", page)
+    assert "tiny &lt;/script&gt;" in own
+    shown = re.search(r'<script type="application/json" id="traces">(.*?)</script>', page, re.DOTALL)
+    assert shown is not None
+    traces = json.loads(shown[1])
+    assert traces["small"]["0"]["methods"]["react"]["steps"] == [["thought", "</script> <b>13</script>"]]
+    assert set(traces["small"]["0"]["methods"]) == {"ours", "ours (lam=0.1)", "ours (lam=0.01)", "react"}
+
+
+def test_figures_are_drawn_only_of_what_was_run_and_told_apart_without_colour(tmp_path: Path) -> None:
+    drawn = dict(figures(answered(tmp_path).rows))
+    assert set(drawn) == {"small: right answers against demonstrations a tool", "small: right answers against λ"}
+    curve = drawn["small: right answers against λ"].data[0]
+    assert (list(curve.x), list(curve.y)) == ([0.01, 0.1], [0.0, 0.5])
+    rows = answered(tmp_path).rows
+    more = [row.model_copy(update={"tools": tools}) for tools in (4, 40) for row in rows]
+    lines = dict(figures(more))["Prompt tokens of a question against the number of tools"].data
+    assert len({(line.marker.symbol, line.line.dash) for line in lines}) == len(lines) == 2
+
+
+def test_tables_are_written_as_markdown_with_machine_and_comparison(tmp_path: Path) -> None:
+    text = as_markdown(answered(tmp_path))
+    assert text.startswith("LM: tiny </script>, float32. 2026-11-28, none; python 3.")
+    assert "**small: 2 tools, all demonstrations**" in text
+    assert "| ours | 0.50 (0.00 to 1.00) of 2 |" in text
+    assert "ours against react: +0.50 (p = 1.000, 2 questions)." in text
+    assert "**small: 2 tools, all demonstrations, lam=0.1**" in text
+
+
+def test_traces_of_no_runs_are_empty(tmp_path: Path) -> None:
+    assert traces_of(tmp_path, named) == {}
+    assert "One question, two methods" in results_page(Results(header=HEADER, rows=(), comparisons=()), {})
