@@ -116,11 +116,12 @@ class Task:
     def sampled(self, count: int | None) -> Task:
         """Keep `count` questions, the same ones every time, in their order; None keeps all.
 
-        They are drawn, because some files are sorted by tool.
+        They are drawn, because some files are sorted by tool; fewer questions are some of those of more.
         """
         if count is None or count >= len(self.questions):
             return self
-        chosen = sorted(Random(f"questions of {self.name}").sample(range(len(self.questions)), count))
+        order = Random(f"questions of {self.name}").sample(range(len(self.questions)), len(self.questions))
+        chosen = sorted(order[:count])
         return replace(self, questions=tuple(self.questions[place] for place in chosen))
 
     def shown(self, per_tool: int | None, seed: int = 0) -> Task:

@@ -21,6 +21,7 @@ def test_a_sample_of_questions_is_the_same_every_time_and_spread_over_the_file(n
     assert [int(each.id) for each in some.questions] == sorted(int(each.id) for each in some.questions)
     assert len(some.questions) == 20
     assert max(int(each.id) for each in some.questions) > 100
+    assert set(some.questions) < set(nano.sampled(50).questions)
     assert nano.sampled(None).questions == nano.questions
 
 

@@ -10,7 +10,7 @@ import torch
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 
-from langchain_toolken.agents import create_toolken_agent
+from langchain_toolken.agents.agent import create_toolken_agent
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.evaluation.attempts import Attempt, AttemptedCall, StepKind, TraceStep
 from langchain_toolken.evaluation.datasets import ToolQuestion
