@@ -15,8 +15,7 @@ from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import Style
 from langchain_toolken.toolkens.evidence import Evidence
 from langchain_toolken.toolkens.lexical import LexicalMatch, description_document
-from langchain_toolken.toolkens.mapping import ToolkenMap
-from langchain_toolken.toolkens.new_tools import UNTRAINED_PRIOR, add_tools, map_of
+from langchain_toolken.toolkens.new_tools import UNTRAINED_PRIOR, Maps, add_tools, map_of
 from langchain_toolken.toolkens.priors import prior_rows
 from langchain_toolken.toolkens.provenance import Provenance
 from langchain_toolken.toolkens.renaming import new_names, renamed
@@ -41,7 +40,7 @@ class GrowingToolkens:
         self._source = given
         self.given = ToolkenSet.load(given) if isinstance(given, str | Path) else given
         self._grown = self.given
-        self._map: ToolkenMap | None = None
+        self._map: Maps | None = None
         self._lock = threading.Lock()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -90,8 +89,8 @@ class GrowingToolkens:
         outdated = [spec.name for spec in tools if made.get(spec.name, spec.description) != spec.description]
         return self._grown.remove(outdated) if outdated else self._grown
 
-    def _learned(self, lm: LanguageModel) -> ToolkenMap | None:
-        """Return the given set's map from priors to toolkens, learned when a tool first needs it."""
+    def _learned(self, lm: LanguageModel) -> Maps | None:
+        """Return the given set's maps from descriptions to rows, learned when a tool first needs them."""
         if self._map is None and self.given is not None:
             self._map = map_of(lm, self.given)
         return self._map
@@ -102,7 +101,7 @@ def with_priors(
     toolkens: ToolkenSet | None,
     tools: Sequence[ToolSpec],
     style: Style,
-    learn: Callable[[LanguageModel], ToolkenMap | None] | None = None,
+    learn: Callable[[LanguageModel], Maps | None] | None = None,
 ) -> ToolkenSet:
     """Return `toolkens` with one for each of `tools`.
 
@@ -133,7 +132,7 @@ def with_priors(
     if toolkens is not None:
         more = add_tools(lm, toolkens, specs, None if learn is None else learn(lm))
         mapped = more.provenance.added[specs[0].name].startswith("mapped")
-        _warn(names, "toolkens mapped from the trained tools'" if mapped else _PRIORS, engine.model_id)
+        _warn(names, "toolkens mapped from the other tools'" if mapped else _PRIORS, engine.model_id)
         return more
     _warn(names, _PRIORS + " and the words of their descriptions", engine.model_id)
     rows = prior_rows(lm, specs, UNTRAINED_PRIOR)

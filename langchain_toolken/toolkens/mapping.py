@@ -82,6 +82,8 @@ class ToolkenMap:
 
     Attributes:
         choice: How the map was chosen.
+        known: Rows of the set's tools that it was learned on, n of them.
+        states: (2, n, d), the last and mean states of their descriptions.
         middles: (2, d), what is subtracted from a description's last and mean state.
         centre: (d,), the mean state at the trained tools' calls.
         slope: (d, d) float32; None if the priors did better.
@@ -89,18 +91,22 @@ class ToolkenMap:
     """
 
     choice: MapChoice
+    known: list[int]
+    states: Tensor
     middles: Tensor
     centre: Tensor
     slope: Tensor | None
     intercept: Tensor | None
 
-    def rows(self, lm: LanguageModel, specs: Sequence[ToolSpec]) -> Tensor | None:
-        """Return toolkens (len(specs), d) float32 for untrained tools; None if priors do better."""
+    def rows(self, states: Tensor) -> Tensor | None:
+        """Return toolkens (n, d) float32 for untrained tools; None if priors do better.
+
+        Args:
+            states: (2, n, d), what `description_states` gives for them.
+        """
         if self.slope is None or self.intercept is None:
             return None
-        if not specs:
-            return torch.empty(0, lm.hidden_size)
-        return _directions(_description_states(lm, specs), self.middles, self.centre) @ self.slope + self.intercept
+        return _directions(states, self.middles, self.centre) @ self.slope + self.intercept
 
 
 def learn_map(lm: LanguageModel, toolkens: ToolkenSet, prior: PriorConfig) -> ToolkenMap | None:
@@ -118,22 +124,30 @@ def learn_map(lm: LanguageModel, toolkens: ToolkenSet, prior: PriorConfig) -> To
     trained = toolkens.trained
     if len(trained) < LEAST_TRAINED or toolkens.call_states is None:
         return None
-    if len(trained) > MOST_TRAINED:
-        trained = [trained[i * len(trained) // MOST_TRAINED] for i in range(MOST_TRAINED)]
+    trained = some_of(trained)
     known = [toolkens.specs[i] for i in trained]
     calls = toolkens.call_states[trained]
-    states, centre = _description_states(lm, known), calls.mean(dim=0)
+    states, centre = description_states(lm, known), calls.mean(dim=0)
     middles = states.mean(dim=1)
     directions = _directions(states, middles, centre)
     priors = prior_rows(lm, known, prior, among=toolkens.specs)
     choice, slope, intercept = _choose(
         toolkens.matrix[trained], directions, calls, priors, toolkens.biases[trained], toolkens.bias
     )
-    return ToolkenMap(choice, middles, centre, slope, intercept)
+    return ToolkenMap(choice, trained, states, middles, centre, slope, intercept)
 
 
-def _description_states(lm: LanguageModel, specs: Sequence[ToolSpec]) -> Tensor:
+def some_of(tools: list[int]) -> list[int]:
+    """Return at most `MOST_TRAINED` of the tools, evenly spaced."""
+    if len(tools) <= MOST_TRAINED:
+        return tools
+    return [tools[i * len(tools) // MOST_TRAINED] for i in range(MOST_TRAINED)]
+
+
+def description_states(lm: LanguageModel, specs: Sequence[ToolSpec]) -> Tensor:
     """Return last and mean hidden states (2, n, d) of the descriptions, put as requests."""
+    if not specs:
+        return torch.empty(2, 0, lm.hidden_size)
     ids = [text_ids(lm, spec, request_of(spec)) for spec in specs]
     states = text_states(lm, ids)
     return torch.stack([torch.stack([found[-1], found.mean(dim=0)]) for found in states], dim=1)

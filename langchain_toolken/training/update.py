@@ -183,6 +183,7 @@ def update(
     fitted = solve_chosen(rest, chosen, options, device)
     selection = None if chosen.selection is None else _over_all_tools(chosen.selection, features, toolkens, biases)
     updated = _with_fitted(toolkens, new, chosen, fitted, gathered.used, features)
+    updated = replace(updated, evidence=started.evidence)
     updated = with_examples(lm, updated, gathered.demonstrations, options)
     if updated.evidence is not None and keep_demonstrations:
         requests = _requests(gathered.demonstrations, {spec.name for spec in new}, updated)

@@ -14,7 +14,9 @@ from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.errors import ToolkenSetError
-from langchain_toolken.toolkens.mapping import LEAST_TRAINED, learn_map, request_of
+from langchain_toolken.toolkens.evidence import Evidence, Gate
+from langchain_toolken.toolkens.lexical import LexicalMatch, description_document
+from langchain_toolken.toolkens.mapping import LEAST_TRAINED, description_states, learn_map, request_of
 from langchain_toolken.toolkens.new_tools import add_tools
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
@@ -76,7 +78,7 @@ def test_a_planted_map_is_found_and_wins_over_the_priors() -> None:
     assert learned is not None
     assert learned.choice.trained == 12
     assert learned.choice.loss < learned.choice.prior_loss
-    mapped = learned.rows(lm, unseen)
+    mapped = learned.rows(description_states(lm, unseen))
     assert mapped is not None
     prior = prior_rows(lm, unseen, PriorConfig())
     assert (mapped - rows).norm() < 0.4 * (prior - rows).norm()
@@ -236,7 +238,7 @@ def test_added_tools_leave_the_others_bit_for_bit_and_say_how_they_were_made(
 def test_an_unknown_tool_that_is_bound_is_mapped_and_the_warning_says_so(tiny_llama: LanguageModel) -> None:
     toolkens, unseen, _, _ = planted(tiny_llama)
     engine = TransformersEngine(tiny_llama)
-    with pytest.warns(UserWarning, match="'number'.*mapped from the trained tools"):
+    with pytest.warns(UserWarning, match="'number'.*mapped from the other tools"):
         bound = with_priors(engine, toolkens, [toolkens.specs[0], *unseen], "completion")
     torch.testing.assert_close(bound.matrix, add_tools(tiny_llama, toolkens, unseen).matrix)
 
@@ -245,3 +247,53 @@ def test_a_set_of_another_lm_gets_no_tools(tiny_lm, tiny_llama: LanguageModel) -
     toolkens, unseen, _, _ = planted(tiny_llama)
     with pytest.raises(ToolkenSetError, match="differ in"):
         add_tools(tiny_lm("cohere"), toolkens, unseen)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_new_tools_get_rows_for_the_request_from_those_of_the_other_tools(
+    tiny_llama: LanguageModel, trained: bool
+) -> None:
+    known, new = specs(WORDS[:12]), specs(WORDS[12:])
+    states = description_states(tiny_llama, [*known, *new])[1]
+    planted_rows = states @ torch.randn(tiny_llama.hidden_size, tiny_llama.hidden_size) + 1.0
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(12, tiny_llama.hidden_size, generator=generator)
+    calls = torch.randn(12, tiny_llama.hidden_size, generator=generator) if trained else None
+    zero = torch.zeros(tiny_llama.hidden_size)
+    evidence = Evidence(
+        gate=Gate(zero, zero, 0.0),
+        request_rows=planted_rows[:12],
+        lexical=(LexicalMatch("description", 1.0, tuple(map(description_document, known))),),
+    )
+    toolkens = ToolkenSet(
+        tuple(known), matrix, matrix, 0.0, provenance_of(tiny_llama), call_states=calls, evidence=evidence
+    )
+    grown = add_tools(tiny_llama, toolkens, new)
+    assert grown.evidence is not None
+    rows = grown.evidence.request_rows
+    assert rows is not None
+    assert torch.equal(rows[:12], planted_rows[:12])
+    middle = planted_rows[:12].mean(dim=0)
+    cosine = torch.nn.functional.cosine_similarity(rows[12:] - middle, planted_rows[12:] - middle)
+    assert float(cosine.mean()) > 0.3
+    assert len(grown.evidence.lexical[0]) == len(grown)
+    if not trained:
+        assert grown.provenance.added[new[0].name] == "mapped from 12 untrained tools"
+
+
+def test_beside_a_gate_the_priors_of_new_tools_are_centred_so_that_they_do_not_win_everywhere(
+    tiny_llama: LanguageModel,
+) -> None:
+    known, new = specs(WORDS[:3]), specs(WORDS[3:5])
+    zero = torch.zeros(tiny_llama.hidden_size)
+    matrix = torch.randn(3, tiny_llama.hidden_size, generator=torch.Generator().manual_seed(0))
+    calls = matrix + 10.0
+    evidence = Evidence(gate=Gate(zero, zero, 0.0))
+    toolkens = ToolkenSet(
+        tuple(known), matrix, matrix, 0.0, provenance_of(tiny_llama), call_states=calls, evidence=evidence
+    )
+    grown = add_tools(tiny_llama, toolkens, new)
+    assert grown.provenance.added[new[0].name] == "prior head/name/average, centred"
+    middle = matrix.mean(dim=0)
+    along = (grown.matrix - middle) @ calls.mean(dim=0)
+    assert along[3:].abs().max() < 1e-2
