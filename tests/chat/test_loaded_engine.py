@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import torch
 from langchain_core.load import dumps, loads
@@ -15,11 +18,16 @@ from transformers import AutoModelForCausalLM
 
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.decoding.local.engine import TransformersEngine
+from langchain_toolken.decoding.vllm.connection import VllmConnection
+from langchain_toolken.decoding.vllm.engine import VllmEngine
+from langchain_toolken.errors import ToolkenError
 from langchain_toolken.lm.load import LoadArgumentError, load_language_model
 from langchain_toolken.lm.not_found import ModelNotFoundError
+from langchain_toolken.lm.transformers_model import TransformersModel
 from langchain_toolken.toolkens.errors import ToolkenSetError
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.training.fit import fit_toolkens
+from tests.support.fake_vllm import FakeVllm
 from tests.support.gguf_files import write_gguf
 from tests.support.tiny import make_model, make_tokenizer, save_lm
 from tests.support.toolken_sets import make_toolkens
@@ -136,3 +144,46 @@ def test_dtype_and_device_may_be_torchs_own(folder: Path) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(LoadArgumentError, match="device 0 is not there"):
             ToolkenChat(model=str(folder), device=0).invoke(QUESTION)
+
+
+def test_a_vllm_server_runs_the_lm_and_only_its_tokenizer_is_loaded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = load_language_model(folder)
+    assert isinstance(lm, TransformersModel)
+    toolkens = ToolkenSet.load(folder / "toolkens")
+    server = FakeVllm(lm, toolkens)
+    connected = partial(VllmConnection, transport=httpx.MockTransport(server.answer))
+    monkeypatch.setattr("langchain_toolken.decoding.vllm.load.VllmConnection", connected)
+    monkeypatch.setattr("langchain_toolken.chat.loaded_engine.shared_engine", None)
+    settings = {"max_tokens": 48, "model_kwargs": {"api_key": "secret", "timeout": 5.0}}
+    chat = ToolkenChat(backend="vllm", base_url="http://vllm/v1", toolkens=folder / "toolkens", **settings)
+    there = chat.bind_tools([multiply]).invoke(QUESTION)
+    assert isinstance(chat.engine, VllmEngine)
+    assert chat.profile is not None
+    assert chat.profile["max_input_tokens"] == lm.context_length - 2
+    here = (
+        ToolkenChat.from_engine(TransformersEngine(lm), toolkens, max_tokens=48).bind_tools([multiply]).invoke(QUESTION)
+    )
+    assert (there.text, there.tool_calls and there.tool_calls[0]["args"]) == (
+        here.text,
+        here.tool_calls and here.tool_calls[0]["args"],
+    )
+    assert here.tool_calls
+    copied = pickle.loads(pickle.dumps(chat))  # noqa: S301 - our own
+    assert (copied.backend, copied.base_url) == ("vllm", "http://vllm/v1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"base_url": None}, "needs base_url"),
+        ({"device": "cuda"}, "device: where the LM runs, and how, is said to vllm serve"),
+        ({"model_kwargs": {"n_ctx": 3}}, "vLLM knows no n_ctx, only revision"),
+        ({"model": "/nowhere/at/all"}, "/nowhere/at/all"),
+    ],
+)
+def test_settings_that_vllm_can_not_follow_are_refused(settings: dict[str, Any], words: str) -> None:
+    chat = ToolkenChat(**{"backend": "vllm", "base_url": "http://vllm/v1", **settings})
+    with pytest.raises(ToolkenError, match=words):
+        _ = chat.engine

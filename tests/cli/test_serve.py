@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from langchain_toolken.cli.app import app
+from langchain_toolken.decoding.vllm.connection import ServedModel
 from langchain_toolken.lm.load import load_language_model
 from tests.support.tiny import save_lm
 from tests.support.toolken_sets import make, make_toolkens
@@ -47,6 +48,42 @@ def test_settings_reach_the_chat_model(toolkens: Path, served: list[Any]) -> Non
     ((what, *_),) = served
     assert (what.chat.max_tokens, what.chat.max_batch_size, what.model_id) == (9, 3, "mine")
     assert (what.policy.unknown, what.policy.without_tools) == ("grow", "all")
+
+
+def test_vllm_is_started_with_the_exported_checkpoint_and_stopped_at_the_end(
+    toolkens: Path, served: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started: list[Any] = []
+
+    class Process:
+        base_url, log = "http://127.0.0.1:9/v1", tmp_path / "log"
+
+        def __init__(self, folder: Path, **given: Any) -> None:
+            started.append((folder, given))
+
+        def __enter__(self) -> None:
+            assert (started[0][0] / "toolken_tokens.json").exists()
+
+        def __exit__(self, *error: object) -> None:
+            started.append("stopped")
+
+    monkeypatch.setattr("langchain_toolken.serve.vllm_process.VllmProcess", Process)
+    monkeypatch.setattr("langchain_toolken.decoding.vllm.engine.VllmEngine.check", lambda self, given: None)
+    models = [ServedModel(id="toolken", max_model_len=128)]
+    monkeypatch.setattr("langchain_toolken.decoding.vllm.connection.VllmConnection.models", lambda self: models)
+    options = ["--export-to", str(tmp_path / "out"), "--vllm-python", "py", "--vllm-port", "81", "--engine", "vllm"]
+    result = run(app, ["serve", "--toolkens", str(toolkens), *options, "--", "--max-num-seqs", "7"])
+    assert result.exit_code == 0, result.output
+    given = {"python": "py", "port": 81, "flags": ["--max-num-seqs", "7"]}
+    assert started == [(tmp_path / "out", given), "stopped"]
+    ((what, *_),) = served
+    assert (what.chat.backend, what.chat.base_url) == ("vllm", Process.base_url)
+
+
+def test_vllms_options_need_vllm(toolkens: Path, served: list[Any]) -> None:
+    result = run(app, ["serve", "--toolkens", str(toolkens), "--vllm-port", "81"])
+    assert result.exit_code == 2
+    assert not served
 
 
 def test_where_others_reach_it_a_token_is_made_and_printed(toolkens: Path, served: list[Any]) -> None:

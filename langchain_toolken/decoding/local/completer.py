@@ -78,6 +78,11 @@ class Completer:
             chosen.append([] if self._over(self._open_rows[row]) else following)
         return chosen
 
+    @property
+    def ids(self) -> list[list[int]]:
+        """The tokens of each row's arguments so far."""
+        return [matcher.ids for matcher in self._matchers]
+
     def results(self, reused: Sequence[int]) -> list[Completion]:
         """Return the result of every row.
 

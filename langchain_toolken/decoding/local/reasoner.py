@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from langchain_toolken.decoding.engine import Candidate, DecodingRequest, Reasoning, TokenLogprob
 from langchain_toolken.decoding.local.call_evidence import CallEvidence
@@ -14,16 +15,34 @@ from langchain_toolken.decoding.local.placed_toolkens import PlacedToolkens
 from langchain_toolken.decoding.local.result_guard import ResultGuard
 from langchain_toolken.decoding.local.sampler import Sampler
 from langchain_toolken.decoding.local.text_stream import TextStream
-from langchain_toolken.lm.model import LanguageModel
 
 RUNNERS_UP = 4
+
+
+class Words(Protocol):
+    """What is needed of an LM whose logits come from elsewhere."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Its tokenizer."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """V, how many of the logits are words'."""
+        ...
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Ids that end a text."""
+        ...
 
 
 class Reasoner:
     """The rows of one `reason` or `stream` call.
 
     Args:
-        lm: The LM that runs them.
+        lm: The LM that they are of.
         prompts: Token ids, each with at least one token.
         request: How they are decoded.
         limits: Most words of each row.
@@ -36,6 +55,7 @@ class Reasoner:
         toolkens: The request's toolkens; None for words alone.
         evidence: What else says when to call and which tool; None for the toolkens alone.
         texts: What each row has written so far.
+        chosen: The last token that was chosen for each row, whether it is written or ended the row.
 
     Raises:
         ValueError: A prompt is no longer than `request.begun`.
@@ -43,7 +63,7 @@ class Reasoner:
 
     def __init__(
         self,
-        lm: LanguageModel,
+        lm: Words,
         prompts: Sequence[Sequence[int]],
         request: DecodingRequest,
         *,
@@ -64,6 +84,7 @@ class Reasoner:
         self.texts = [
             TextStream(lm.tokenizer, prompt[:cut], request.stop) for prompt, cut in zip(prompts, cuts, strict=True)
         ]
+        self.chosen: dict[int, int] = {}
         self._lm = lm
         self._limits = limits
         self._counts = [begun] * rows
@@ -91,6 +112,7 @@ class Reasoner:
         if self.evidence is not None:
             guarded = self.evidence.combined(rows, guarded, self._temperature)
         tokens = self._sampler(rows, self._allowed(rows, guarded))
+        self.chosen.update(zip(rows, tokens, strict=True))
         return [self._take(row, token, logits[i]) for i, (row, token) in enumerate(zip(rows, tokens, strict=True))]
 
     def results(self, reused: Sequence[int]) -> list[Reasoning]:
@@ -155,7 +177,7 @@ class Reasoner:
                 words.masked_fill_(self._guard.forbidden(ending).to(words.device), float("-inf"))
         return logits
 
-    def _weighed(self, row: int, logits: Tensor) -> Tensor:
+    def weighed(self, row: int, logits: Tensor) -> Tensor:
         """Return the logits (V+K) that a row's probabilities are over, whatever the sampling temperature.
 
         A forced call is weighed against the other calls; anything else against all that the LM could have said.
@@ -178,7 +200,7 @@ class Reasoner:
         self._counts[row] += 1
         self._write(row, token)
         if self._top_logprobs is not None:
-            self._logprobs[row].append(self._logprob(token, self._weighed(row, logits), self._top_logprobs))
+            self._logprobs[row].append(self._logprob(token, self.weighed(row, logits), self._top_logprobs))
         if self.texts[row].stopped:
             return self._end(row, "stop")
         if self._counts[row] == self._limits[row]:
@@ -198,7 +220,7 @@ class Reasoner:
     def _weigh(self, row: int, fired: int, logits: Tensor) -> tuple[Candidate, ...]:
         """Return what fired and the next likeliest toolkens, with their probabilities."""
         vocabulary = self._lm.vocab_size
-        weighed = self._weighed(row, logits)
+        weighed = self.weighed(row, logits)
         others: tuple[Candidate, ...] = ()
         if self.evidence is not None:
             forced = float(weighed.softmax(dim=-1)[vocabulary:].sum()) if self._must_call else None

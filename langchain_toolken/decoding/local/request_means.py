@@ -14,9 +14,13 @@ class RequestMeans:
     """The most recently used mean states of parts of prompts. For one thread.
 
     A state depends on all tokens before it, so the key is the whole beginning of the prompt, and where the part starts.
+
+    Args:
+        kept: How many to keep.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = _KEPT) -> None:
+        self._kept = kept
         self._means: OrderedDict[tuple[int, tuple[int, ...]], Tensor] = OrderedDict()
 
     def __len__(self) -> int:
@@ -35,7 +39,7 @@ class RequestMeans:
         key = _key(ids, span)
         self._means[key] = mean
         self._means.move_to_end(key)
-        if len(self._means) > _KEPT:
+        if len(self._means) > self._kept:
             self._means.popitem(last=False)
 
 
