@@ -12,9 +12,19 @@ PREFIX = "Toolken"
 _CAUSAL = "ForCausalLM"
 
 
+PARSER = "toolken"
+"""The name of the tool parser."""
+
+
 def register() -> None:
-    """Register a model class with toolkens beside every causal LM that vLLM knows. vLLM calls this in each process."""
+    """Register the tool parser, and a model class with toolkens beside every causal LM that vLLM knows.
+
+    vLLM calls this in each process.
+    """
     from vllm import ModelRegistry
+    from vllm.tool_parsers import ToolParserManager
+
+    ToolParserManager.register_lazy_module(PARSER, "langchain_toolken_vllm.parser", "ToolkenParser")
 
     for architecture in list(ModelRegistry.get_supported_archs()):
         if architecture.endswith(_CAUSAL) and not architecture.startswith(PREFIX):

@@ -9,24 +9,26 @@ from __future__ import annotations
 import logging
 from collections import deque
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from langchain_toolken.decoding.copy_source import CopySource
-from langchain_toolken.decoding.engine import DecodingRequest
 from langchain_toolken.decoding.local.call_evidence import CallEvidence
-from langchain_toolken.decoding.local.completer import Completer
-from langchain_toolken.decoding.local.copying import SlotReading
 from langchain_toolken.decoding.local.placed_toolkens import PlacedToolkens
-from langchain_toolken.decoding.local.reasoner import Reasoner
+from langchain_toolken.decoding.vllm.chat_decoder import ChatDecoder, request_in
+from langchain_toolken.decoding.vllm.decoders import (
+    CompletingDecoder,
+    Decoder,
+    FixedDecoder,
+    RankingDecoder,
+    ReasoningDecoder,
+    UnreadError,
+)
 from langchain_toolken.decoding.vllm.served import ServedLM
 from langchain_toolken.decoding.vllm.wire import (
-    REPORTED,
     Asked,
+    Chat,
     Complete,
-    Copying,
     Hello,
     Rank,
     Read,
@@ -35,16 +37,9 @@ from langchain_toolken.decoding.vllm.wire import (
     Status,
     mask_of,
 )
-from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.prompts.requests import Request
-from langchain_toolken.toolkens.slots import SlotText
-from langchain_toolken.tools.narrowing import narrowed
 
 _log = logging.getLogger(__name__)
-
-
-class _UnreadError(Exception):
-    """vLLM had tokens in its cache whose hidden states are needed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,23 +54,6 @@ class Chosen:
 
     token: int
     shown: dict[int, float] | Tensor | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class _Decided:
-    """Tokens that follow now and, if they are the last, how the row ended."""
-
-    tokens: list[int]
-    report: Report | None = None
-    shown: Tensor | None = None
-
-
-class _Decoder(Protocol):
-    """Decides how one row goes on."""
-
-    def decide(self, hidden: Tensor, words: Tensor) -> _Decided:
-        """Continue the row after the state (1, d) and the word logits (1, V) of its last token."""
-        ...
 
 
 class ServedRow:
@@ -99,8 +77,12 @@ class ServedRow:
         self._pending: deque[int] = deque()
         self._report: Report | None = None
         self._shown: Tensor | None = None
-        self._decoder: _Decoder | None = None
-        self._states = _Collected(_span(asked, len(prompt)), whole=isinstance(asked.task, Read))
+        self._decoder: Decoder | None = None
+        self._request = _request(served, prompt, asked)
+        span = None if self._request is None else self._request.span
+        if isinstance(asked.task, Read):
+            span = asked.task.lead, len(prompt)
+        self._states = _Collected(span, whole=isinstance(asked.task, Read))
         if asked.toolkens not in (None, served.fingerprint):
             self._report = Report(Status.OTHER_TOOLKENS)
 
@@ -129,7 +111,7 @@ class ServedRow:
             if self._decoder is None:
                 self._decoder = self._begin()
             decided = self._decoder.decide(hidden, words)
-        except _UnreadError:
+        except UnreadError:
             self._report = Report(Status.UNREAD)
         except Exception:  # noqa: BLE001 - it may not end the other rows
             _log.exception("a request of langchain-toolken failed")
@@ -138,22 +120,27 @@ class ServedRow:
             self._pending.extend(decided.tokens)
             self._report, self._shown = decided.report, decided.shown
 
-    def _begin(self) -> _Decoder:
+    def _begin(self) -> Decoder:
         served, task = self._served, self._asked.task
         if isinstance(task, Hello):
-            return _Fixed(Report(Status.DONE))
+            return FixedDecoder(Report(Status.DONE))
         if isinstance(task, Read):
             served.keep_reading(task.reading, self._states.all())
-            return _Fixed(Report(Status.DONE))
+            return FixedDecoder(Report(Status.DONE))
         if isinstance(task, Complete):
-            return _Completing(served, self.prompt, task)
+            return CompletingDecoder(served, self.prompt, task)
+        if isinstance(task, Chat):
+            named = {spec.name for spec in task.tools} if task.choice in ("auto", "required") else {task.choice}
+            placed = served.placed([name in named for name in served.toolkens.names])
+            return ChatDecoder(served, self.prompt, task, placed, self._evidence(placed))
         placed = served.placed(mask_of(task.active, len(served.toolkens)))
-        evidence = self._evidence(placed, task.request)
+        evidence = self._evidence(placed)
         if isinstance(task, Rank):
-            return _Ranking(served, placed, evidence)
-        return _Reasoning(served, self.prompt, task, placed if task.toolkens else None, evidence)
+            return RankingDecoder(served, placed, evidence)
+        return ReasoningDecoder(served, self.prompt, task, placed if task.toolkens else None, evidence)
 
-    def _evidence(self, placed: PlacedToolkens, request: Request | None) -> CallEvidence | None:
+    def _evidence(self, placed: PlacedToolkens) -> CallEvidence | None:
+        request = self._request
         if placed.evidence is None or request is None:
             return None
         evidence = CallEvidence(placed, placed.evidence, [request], self._served.vocab_size)
@@ -207,163 +194,11 @@ class _Collected:
 
     def _check(self) -> None:
         if self._span is None or self._next != self._span[1]:
-            raise _UnreadError
+            raise UnreadError
 
 
-def _span(asked: Asked, length: int) -> tuple[int, int] | None:
-    """Return the tokens whose states are needed."""
-    if isinstance(asked.task, Read):
-        return asked.task.lead, length
-    if isinstance(asked.task, Reason | Rank) and asked.task.request is not None:
-        return asked.task.request.span
-    return None
-
-
-@dataclass(frozen=True)
-class _Fixed:
-    report: Report
-
-    def decide(self, hidden: Tensor, words: Tensor) -> _Decided:
-        """End the row."""
-        return _Decided([], self.report)
-
-
-def _with_toolkens(
-    placed: PlacedToolkens | None, evidence: CallEvidence | None, hidden: Tensor, words: Tensor
-) -> Tensor:
-    """Put logits side by side as `Reasoner` and `CallEvidence` take them."""
-    if placed is None:
-        return words
-    toolkens = toolken_logits(hidden, placed.matrix, placed.biases)
-    if placed.mask is not None:
-        toolkens = toolkens.masked_fill(~placed.mask, float("-inf"))
-    parts = [words, toolkens.to(words.device)]
-    if evidence is not None and (state := evidence.state_logits(hidden)) is not None:
-        parts.append(state.to(words.device))
-    return torch.cat(parts, dim=1)
-
-
-class _Ranking:
-    def __init__(self, served: ServedLM, placed: PlacedToolkens, evidence: CallEvidence | None) -> None:
-        self._served, self._placed, self._evidence = served, placed, evidence
-
-    def decide(self, hidden: Tensor, words: Tensor) -> _Decided:
-        """Rank the tools, and end the row."""
-        logits = _with_toolkens(self._placed, self._evidence, hidden, words)[0]
-        if self._evidence is None:
-            ranking = self._placed.ranked(logits, self._served.vocab_size)
-        else:
-            ranking = self._evidence.ranked(0, logits)
-        number = {name: k for k, name in enumerate(self._placed.names)}
-        return _Decided([], Report(Status.DONE, tuple((number[each.tool], each.probability) for each in ranking)))
-
-
-class _Reasoning:
-    def __init__(
-        self,
-        served: ServedLM,
-        prompt: list[int],
-        task: Reason,
-        placed: PlacedToolkens | None,
-        evidence: CallEvidence | None,
-    ) -> None:
-        self._served, self._task, self._placed = served, task, placed
-        self._evidence = None if placed is None else evidence
-        request = DecodingRequest(
-            task.sampling,
-            toolkens=served.toolkens if placed is not None else None,
-            stop=task.stop,
-            after_result=task.after_result,
-            markers=task.markers,
-            must_call=task.must_call,
-            begun=task.begun,
-            must_write=task.must_write,
-        )
-        self._reasoner = Reasoner(
-            served,
-            [prompt],
-            request,
-            limits=[task.sampling.max_tokens],
-            toolkens=placed,
-            guard=served.guard if task.after_result else None,
-            evidence=self._evidence,
-        )
-
-    def decide(self, hidden: Tensor, words: Tensor) -> _Decided:
-        """Choose the next token."""
-        logits = _with_toolkens(self._placed, self._evidence, hidden, words)
-        goes_on = bool(self._reasoner.choose([0], logits)[0])
-        token = self._reasoner.chosen[0]
-        marked = token in self._task.markers
-        shown = self._weighed(logits) if self._task.shown or marked else None
-        if goes_on:
-            return _Decided([token], shown=shown)
-        tokens = [] if token in self._served.eos_ids else [token]
-        return _Decided(tokens, Report(Status.DONE, self._fired()), shown)
-
-    def _weighed(self, logits: Tensor) -> Tensor:
-        """Return (V+1,): the words, and all toolkens together, so that none of them takes a listed word's place."""
-        weighed = self._reasoner.weighed(0, logits[0])
-        words, toolkens = weighed[: self._served.vocab_size], weighed[self._served.vocab_size :]
-        together = toolkens.logsumexp(dim=0) if len(toolkens) else words.new_tensor(float("-inf"))
-        return torch.cat([words, together[None]])
-
-    def _fired(self) -> tuple[tuple[int, float], ...]:
-        (result,) = self._reasoner.results([0])
-        if result.trigger is None or self._placed is None:
-            return ()
-        number = {name: k for k, name in enumerate(self._placed.names)}
-        fired = (result.trigger, *result.runners_up) if result.marker is None else result.runners_up
-        return tuple((number[each.tool], each.probability) for each in fired[:REPORTED])
-
-
-class _Completing:
-    def __init__(self, served: ServedLM, prompt: list[int], task: Complete) -> None:
-        source, reading = None, None
-        spec = task.spec
-        if task.copying is not None:
-            source, reading = _copying(served, task.copying)
-        if reading is not None:
-            spec = narrowed(spec, reading.decided)
-        self._most = task.max_tokens
-        self._completer = Completer(
-            *([prompt], [spec], task.max_tokens),
-            room=lambda _: task.max_tokens,
-            grammars=served.grammars,
-            copying=[source],
-            readings=[reading],
-        )
-        self._given = 0
-        self._begun = False
-
-    def decide(self, hidden: Tensor, words: Tensor) -> _Decided:
-        """Choose the next tokens: one, and those that the grammar then forces."""
-        if not self._begun:  # the grammar may force the first ones too, and this state is of the prompt's end
-            self._begun = True
-            if tokens := self._new():
-                return _Decided(tokens, None if self._completer.prompts else Report(Status.DONE))
-            if not self._completer.prompts:
-                return _Decided([], Report(Status.DONE))
-        goes_on = bool(self._completer.choose([0], words)[0])
-        return _Decided(self._new(), None if goes_on else Report(Status.DONE))
-
-    def _new(self) -> list[int]:
-        written = self._completer.ids[0]
-        # One more than the limit tells the client that it was passed.
-        new = written[self._given : self._most + 1]
-        self._given = len(written)
-        return new
-
-
-def _copying(served: ServedLM, copying: Copying) -> tuple[CopySource, SlotReading | None]:
-    examples = served.toolkens.examples
-    slots = {} if copying.slots is None or examples.slots is None else examples.slots.of_tool.get(copying.slots, {})
-    source = CopySource(copying.text, copying.nats, slots)
-    if not slots or copying.reading is None:
-        return source, None
-    states = served.readings.pop(copying.reading, None)
-    if states is None:
-        raise _UnreadError
-    text = SlotText.of(served.tokenizer, copying.text)
-    features = text.features(states)
-    return source, SlotReading(text.words, {name: slot.scores(features) for name, slot in slots.items()})
+def _request(served: ServedLM, prompt: list[int], asked: Asked) -> Request | None:
+    """Return what the user asked, where toolkens with evidence need it."""
+    if isinstance(asked.task, Reason | Rank):
+        return asked.task.request
+    return request_in(served, prompt, asked.task) if isinstance(asked.task, Chat) else None

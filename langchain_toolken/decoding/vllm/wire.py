@@ -131,6 +131,28 @@ class Complete(Task):
     copying: Copying | None = None
 
 
+class Chat(Task):
+    """Answer a request of vLLM's own chat API, with a call at the end where a tool fires.
+
+    The answer's tokens are the text and, for a call, the toolken, the tool's card (which the LM reads, and the tool
+    parser drops), the toolken again, and the arguments.
+
+    Attributes:
+        sampling: How tokens of the text are chosen.
+        tools: The request's tools.
+        choice: "auto", "required", or the tool that has to be called.
+        asked: The text of the last user message.
+        answered: Whether anything has been said since.
+    """
+
+    kind: Literal["chat"] = "chat"
+    sampling: Sampling
+    tools: tuple[ToolSpec, ...]
+    choice: str = "auto"
+    asked: str = ""
+    answered: bool = False
+
+
 class Asked(BaseModel):
     """The JSON of the extra argument.
 
@@ -146,7 +168,7 @@ class Asked(BaseModel):
     version: int = VERSION
     toolkens: str | None = None
     uid: str
-    task: Annotated[Hello | Reason | Rank | Read | Complete, Field(discriminator="kind")]
+    task: Annotated[Hello | Reason | Rank | Read | Complete | Chat, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)

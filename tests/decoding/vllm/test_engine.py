@@ -246,7 +246,7 @@ def test_text_that_was_shown_is_never_taken_back(lm: TransformersModel) -> None:
 def test_a_failed_row_is_told_and_harms_no_other(lm: TransformersModel, monkeypatch: pytest.MonkeyPatch) -> None:
     toolkens = plain(lm)
     server = FakeVllm(lm, toolkens)
-    monkeypatch.setattr("langchain_toolken.decoding.vllm.rows.Completer", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("langchain_toolken.decoding.vllm.decoders.Completer", lambda *_, **__: 1 / 0)
     with pytest.raises(VllmMismatchError, match="failed at a request: its log says why"):
         server.engine().complete(PROMPTS[:1], [tool_spec(divide)])
     assert server.engine().reason(PROMPTS[:1], DecodingRequest(LONG, toolkens=toolkens))
