@@ -236,8 +236,7 @@ def _states(
     engine: TransformersEngine, prompt: Sequence[int], answer: Sequence[int], span: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """Run prompt and answer through the LM: the states before each token of the answer and at its end, and the mean."""
-    ids = torch.tensor([[*prompt, *answer]], device=engine.lm.device)
-    hidden = engine.lm.hidden_states(ids)[0]
+    hidden = engine.states([*prompt, *answer])
     return hidden[len(prompt) - 1 :], hidden[slice(*span)].float().mean(dim=0)
 
 

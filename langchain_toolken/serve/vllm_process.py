@@ -192,6 +192,7 @@ def flags_for(folder: Path, port: int, name: str) -> list[str]:
         *("--hf-overrides", overrides),
         *("--max-logprobs", str(max(_LEAST_LOGPROBS, tools + 1))),
         "--enable-prompt-tokens-details",
+        *("--enable-auto-tool-choice", "--tool-call-parser", "toolken"),
         "--enforce-eager",  # replayed graphs skip the plugin
     ]
 

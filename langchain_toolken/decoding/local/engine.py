@@ -234,6 +234,11 @@ class LocalEngine:
             mask = torch.tensor([name in active for name in toolkens.names], device=matrix.device)
         return PlacedToolkens(toolkens.names, matrix, biases, mask, toolkens.calibration, evidence)
 
+    def states(self, ids: Sequence[int]) -> Tensor:
+        """Return the hidden states (T, d) of a text's tokens. They run between two steps of other calls."""
+        given = torch.tensor([list(ids)], device=self.lm.device)
+        return self._scheduler.aside(lambda: self.lm.hidden_states(given)[0])
+
     def _readings(self, copying: Sequence[CopySource | None]) -> list[SlotReading | None]:
         """Read the sources that have slots. All run through the LM together, apart from the prompts."""
         texts = {

@@ -13,7 +13,10 @@ from __future__ import annotations
 import atexit
 import threading
 import weakref
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import torch
 
@@ -22,6 +25,8 @@ from langchain_toolken.decoding.local.job import Job
 from langchain_toolken.decoding.local.job_queue import JobQueue
 from langchain_toolken.decoding.local.runner import Runner
 from langchain_toolken.decoding.local.stepper import Stepper
+
+T = TypeVar("T")
 
 _LINGER = 1.0  # seconds that the thread waits for another job before it ends
 
@@ -41,6 +46,7 @@ class Scheduler:
         self.max_batch_size = max_batch_size
         self._queue = JobQueue()
         self._stepper = Stepper(runner, self._queue, model_id)
+        self._asides: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._thread: threading.Thread | None = None
         _SCHEDULERS.add(self)
 
@@ -61,6 +67,14 @@ class Scheduler:
         for _ in self.steps(job):
             pass
 
+    def aside(self, call: Callable[[], T]) -> T:
+        """Return what `call` returns, which uses the LM by itself. It runs between two steps, and never beside one."""
+        result = Future[T]()
+        with self._queue.changed:
+            self._asides.append((result, call))
+            self._wake()
+        return result.result()
+
     def steps(self, job: Job) -> Generator[None, None, None]:
         """Decode a job, yielding after one or more steps and once after the end. Closing it drops the job's rows."""
         cancellation = current_cancellation.get()
@@ -74,8 +88,12 @@ class Scheduler:
         """End all jobs, and wait for the thread, which ends with its current step at the latest."""
         with self._queue.changed:
             thread = self._thread
+            ending = DecodingCancelledError("the interpreter is about to end")
             for job in self._queue.jobs:
-                job.end(DecodingCancelledError("the interpreter is about to end"))
+                job.end(ending)
+            for result, _ in self._asides:
+                result.set_exception(ending)
+            self._asides.clear()
             self._thread = None
             self._queue.changed.notify_all()
         if thread is not None:
@@ -131,16 +149,26 @@ class Scheduler:
                 with queue.changed:
                     stepper.sweep()
                     new = stepper.admit(self.max_batch_size)
-                    if not new and not stepper.running:
+                    aside = self._asides.popleft() if self._asides else None
+                    if aside is None and not new and not stepper.running:
                         mine = self._thread is threading.current_thread()
                         if mine and (queue.changed.wait(_LINGER) or not queue.all_held_back):
                             continue
                         if mine:
                             self._thread = None
                         return
+                if aside is not None:
+                    _finish(*aside)
                 stepper.step(new)
             except Exception as error:  # noqa: BLE001 - the callers would wait for ever
                 stepper.give_up(error)
+
+
+def _finish(result: Future[T], call: Callable[[], T]) -> None:
+    try:
+        result.set_result(call())
+    except Exception as error:  # noqa: BLE001 - the caller gets it
+        result.set_exception(error)
 
 
 _SCHEDULERS: weakref.WeakSet[Scheduler] = weakref.WeakSet()

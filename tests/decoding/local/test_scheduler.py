@@ -289,6 +289,27 @@ def test_a_stream_that_nobody_reads_waits_without_a_slot(tiny_llama: LanguageMod
     assert first + "".join(str(piece) for piece in pieces) == expected.text
 
 
+def test_a_text_is_read_between_steps_and_never_beside_one(tiny_llama: LanguageModel, passes: Passes) -> None:
+    engine = TransformersEngine(tiny_llama)
+    inside: list[str] = []
+
+    def running(_: int) -> None:
+        inside.append(threading.current_thread().name)
+
+    passes.before = running
+    with ThreadPoolExecutor(4) as pool:
+        reading = [pool.submit(engine.states, prompt) for prompt in PROMPTS[:3]]
+        reasoning = pool.submit(engine.reason, [PROMPTS[0]], DecodingRequest(GREEDY))
+        states = [each.result() for each in reading]
+    assert reasoning.result()[0].token_ids == alone(tiny_llama, PROMPTS[0]).token_ids
+    assert set(inside) == {"toolken-decoding"}
+    for prompt, found in zip(PROMPTS, states, strict=False):
+        torch.testing.assert_close(found, tiny_llama.hidden_states(torch.tensor([prompt]))[0])
+    with pytest.raises(IndexError):
+        engine.states([10**6])
+    assert engine.reason([PROMPTS[0]], DecodingRequest(GREEDY))
+
+
 def test_an_idle_engine_keeps_no_thread_and_can_be_collected(
     tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
