@@ -28,6 +28,7 @@ from vllm.tool_parsers.abstract_tool_parser import Tool, ToolParser
 
 from langchain_toolken.decoding.engine import Sampling
 from langchain_toolken.decoding.export import TOKENS_FILE, read_tokens
+from langchain_toolken.decoding.vllm.chat_decoder import MOST_OF_A_CARD
 from langchain_toolken.decoding.vllm.wire import XARG, Asked, Chat
 from langchain_toolken.tools.spec import ToolError, tool_specs
 
@@ -91,6 +92,9 @@ class ToolkenParser(ToolParser):
         xargs = {XARG: Asked(uid=uuid.uuid4().hex, task=task).model_dump_json()}
         request.vllm_xargs = {**(request.vllm_xargs or {}), **xargs}
         request.skip_special_tokens = False
+        for limit in ("max_tokens", "max_completion_tokens"):  # of what the client reads; the card comes on top
+            if getattr(request, limit) is not None:
+                setattr(request, limit, getattr(request, limit) + MOST_OF_A_CARD + 2)
         if request.cache_salt is None:
             # The mean state of the last message is computed where its tokens run. So they come out of vLLM's cache
             # only where the same beginning has run before.

@@ -21,7 +21,8 @@ from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.requests import Request
 from langchain_toolken.toolkens.examples import card_of
 
-_MOST_OF_A_CARD = 512  # tokens, each of which takes a step of the LM
+MOST_OF_A_CARD = 160
+"""Tokens of a card, each of which takes a step of the LM: two or three of the nearest demonstrations."""
 _MOST_OF_ARGUMENTS = 512
 
 
@@ -65,7 +66,7 @@ class ChatDecoder:
         examples = self._served.toolkens.examples
         written = self._served.tokenizer.decode(self._words, skip_special_tokens=True)
         asked = Asked(self._task.asked, str(written))
-        card = card_of(self._served.tokenizer, spec, examples, asked, room=_MOST_OF_A_CARD)
+        card = card_of(self._served.tokenizer, spec, examples, asked, room=MOST_OF_A_CARD)
         source = copy_source(spec, examples, asked)
         # Without slots, whose text would have to be read by itself first.
         copying = None if source is None else Copying(text=source.text, nats=dict(source.nats))
