@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from langchain_toolken.evaluation.methods.method import Ablation
     from langchain_toolken.evaluation.tasks import Task
 
+_IN_A_FILE = 140
 _QUICK_QUESTIONS, _QUICK_DEMONSTRATIONS = 8, "5"
 Names = Literal["own", "meaningless", "irrelevant"]
 
@@ -66,6 +67,8 @@ def evaluate(
     if quick:
         tasks, questions, demonstrations = "nano", _QUICK_QUESTIONS, _QUICK_DEMONSTRATIONS
     console = terminal(stderr=as_json or markdown)
+    if not console.is_terminal:  # a file has room for the tables
+        console.width = max(console.width, _IN_A_FILE)
 
     @cache
     def task_named(name: str) -> Task:

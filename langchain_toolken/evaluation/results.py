@@ -96,7 +96,8 @@ class Row(BaseModel):
         seeds: How many seeds answered them.
         right: The share that is right, with its interval over questions.
         by_seed: The share for each seed.
-        right_tool: The share of the questions that need a tool whose first tool is right.
+        right_tool: The share of the questions that need a tool whose first tool is right; None, as for the next two,
+            where the method chose none at any question.
         right_arguments: The share whose first call is right in its arguments too; None where the data don't tell.
         called: The share of the questions that need a tool in which one was called.
         false_calls: The share of the questions that need no tool in which one was called; None if there are none.
@@ -216,6 +217,7 @@ def row_of(one: Graded, task: Task) -> Row:
         for name, mark in grade.marks:
             marks.setdefault(name, []).append(mark)
     scores = one.scores(one.questions)
+    tools = any(attempt.first_tool for attempt in attempts)
     return Row(
         setting=one.setting,
         tools=len(task.tools),
@@ -223,9 +225,11 @@ def row_of(one: Graded, task: Task) -> Row:
         seeds=len(one.runs),
         right=bootstrap(scores),
         by_seed=tuple(statistics.fmean(grade.right for _, grade in run.values()) for run in one.runs.values()),
-        right_tool=_share([bool(grade.right_tool) for grade in due]),
-        right_arguments=_share([bool(g.right_arguments) for g in due if g.right_arguments is not None]),
-        called=_share([grade.called for grade in due]),
+        right_tool=_share([bool(grade.right_tool) for grade in due]) if tools else None,
+        right_arguments=_share([bool(g.right_arguments) for g in due if g.right_arguments is not None])
+        if tools
+        else None,
+        called=_share([grade.called for grade in due]) if tools else None,
         false_calls=_share([grade.called for grade in plain]) if task.kind == "tool" else None,
         marks={name: statistics.fmean(values) for name, values in marks.items()},
         prompt_tokens=statistics.fmean(attempt.prompt_tokens for attempt in attempts),

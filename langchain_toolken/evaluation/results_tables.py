@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +21,7 @@ COLUMNS = (
     "passes",
     "seconds",
 )
+_NARROW = ("method", "right (95%)", "tool", "args", "false", "prompt", "wrote", "passes", "s")
 
 
 def title_of(row: Row) -> str:
@@ -34,7 +36,7 @@ def title_of(row: Row) -> str:
 
 def cells_of(row: Row) -> tuple[str, ...]:
     """Write a line of the table."""
-    spread = f" ±{(max(row.by_seed) - min(row.by_seed)) / 2:.2f} over {row.seeds} seeds" if row.seeds > 1 else ""
+    spread = f", {row.seeds} seeds {min(row.by_seed):.2f} to {max(row.by_seed):.2f}" if row.seeds > 1 else ""
     return (
         row.setting.method,
         f"{row.right} of {row.questions}{spread}",
@@ -61,7 +63,8 @@ def print_tables(console: Console, results: Results) -> None:
     """Print the tables, and which differences are more than chance."""
     console.print(heading(results), highlight=False)
     for title, rows in tables_of(results).items():
-        table = Table(*COLUMNS, title=title, title_justify="left")
+        table = Table(*_NARROW, title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.columns[0].no_wrap = table.columns[1].no_wrap = True
         for row in rows:
             table.add_row(*cells_of(row))
         console.print(table)

@@ -184,11 +184,12 @@ class TransformersModel:
             attention_mask=attention_mask,
             position_ids=position_ids,
             use_cache=cache is not None,
-            **{self._cache_parameter: cache},
+            **{self.cache_parameter: cache},
         )
 
     @cached_property
-    def _cache_parameter(self) -> str:
+    def cache_parameter(self) -> str:
+        """What the decoder calls the argument for its cache."""
         # transformers 5.24 renamed it; older releases and LMs with code of their own know only the old name.
         model: Any = self.model
         parameters = inspect.signature(model.get_decoder().forward).parameters

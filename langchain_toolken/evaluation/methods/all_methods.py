@@ -15,6 +15,7 @@ from langchain_toolken.evaluation.methods.published import (
 )
 from langchain_toolken.evaluation.methods.react import REACT_NEAREST, ReAct, ReActToolkens
 from langchain_toolken.evaluation.methods.retrieval import Retrieval
+from langchain_toolken.evaluation.methods.tokmem import TokMem
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -29,6 +30,7 @@ METHODS: dict[str, Method] = {
         TOKENLEARNING_METHOD,
         TOKENLEARNING_CODE_METHOD,
         TOOLKEN_PLUS,
+        TokMem(),
         ReActToolkens(),
         OURS,
         ZERO_SHOT,

@@ -85,7 +85,7 @@ class Bench:
 
     def kept_set(self, name: str, make: Callable[[], ToolkenSet], *parts: object) -> ToolkenSet:
         """Return the set kept under `name` for the same LM, demonstrations and `parts`, or make and keep it."""
-        folder = self._place(f"set {name}", *parts)
+        folder = self.place(f"set {name}", *parts)
         if folder.exists():
             return ToolkenSet.load(folder)
         made = make()
@@ -110,11 +110,12 @@ class Bench:
             style,
             negatives_per_demonstration=words_per_demonstration,
             seed=self.seed if words_per_demonstration else 0,
-            folder=self._place("features", style, words_per_demonstration, rows),
+            folder=self.place("features", style, words_per_demonstration, rows),
             progress=self.progress,
         )
 
-    def _place(self, name: str, *parts: object) -> Path:
+    def place(self, name: str, *parts: object) -> Path:
+        """Return where something is kept that was made of this LM, these demonstrations and `parts`."""
         named = [spec.model_dump_json() for spec in self.task.specs]
         shown = [one.model_dump_json(exclude={"line", "source"}) for one in self.task.demonstrations]
         key = [str(self.engine.lm.identity), str(self.ablation), named, shown, *map(str, parts)]
