@@ -6,7 +6,8 @@
 
 Toolkens are fitted with the package's defaults on FuncQA's train set (one-hop and multi-hop) or GSM8K-XL's (at most
 `--train` texts), and kept in the folder `--fitted`: with the same folder, a second run fits nothing. `--plain-card`
-then shows what the tools' cards with examples, and copying from the request, are worth. A LangGraph agent answers with
+then shows what the tools' cards with examples, and copying from the request, are worth, and `--no-worked` what the
+demonstrations before the question are. A LangGraph agent answers with
 real arithmetic tools. Final answers count as in the papers, within 0.1%. Wrong answers are counted by kind
 (`evaluation.runner.Error`):
 
@@ -85,8 +86,12 @@ def main(
     calls_from: Annotated[
         Literal["auto", "answer", "request"], typer.Option(help="Where calls are learned; see `fit`.")
     ] = "auto",
+    worked_answers: Annotated[
+        str, typer.Option(help="Whole demonstrations before a question: a number, or auto; see `fit`.")
+    ] = "auto",
     fitted: Annotated[Path | None, typer.Option(help="Folder to keep the toolkens in, or to take them from.")] = None,
     plain_card: Annotated[bool, typer.Option("--plain-card", help="No examples on cards, and no copying.")] = False,
+    no_worked: Annotated[bool, typer.Option("--no-worked", help="Nothing before a question.")] = False,
     style: Annotated[str | None, typer.Option(help="completion or chat. Default: what the toolkens ask for.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the fit and of what is drawn.")] = 0,
     dtype: Annotated[str, typer.Option(help="The weights' dtype.")] = "float32",
@@ -113,7 +118,16 @@ def main(
                 if kept is None or not kept.exists():
                     began = time.perf_counter()
                     rows = demonstrations(data_dir / one.train, train, seed)
-                    result = fit(model, tools, rows, calls_from=calls_from, seed=seed, dtype=dtype, progress=progress)
+                    result = fit(
+                        model,
+                        tools,
+                        rows,
+                        calls_from=calls_from,
+                        worked_answers="auto" if worked_answers == "auto" else int(worked_answers),
+                        seed=seed,
+                        dtype=dtype,
+                        progress=progress,
+                    )
                     seconds[f"fit {one.train}"] = time.perf_counter() - began
                     console.print(f"{one.train}: calls from {result.place or calls_from}", highlight=False)
                     toolkens = result.toolkens
@@ -122,7 +136,9 @@ def main(
                 else:
                     toolkens = ToolkenSet.load(kept)
                 if plain_card:
-                    toolkens = replace(toolkens, examples=Examples())
+                    toolkens = replace(toolkens, examples=Examples(worked=toolkens.examples.worked))
+                if no_worked:
+                    toolkens = replace(toolkens, examples=replace(toolkens.examples, worked=None))
                 models[one.train] = ToolkenChat(
                     model=model, dtype=dtype, toolkens=toolkens, style=style, max_tokens=max_tokens
                 )

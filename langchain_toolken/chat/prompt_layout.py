@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from langchain_toolken.chat.settings import ToolMode
 from langchain_toolken.prompts.format import PromptFormat, Reinjection, Style
-from langchain_toolken.toolkens.set import ToolkenSet
+
+if TYPE_CHECKING:
+    from langchain_toolken.toolkens.set import ToolkenSet
+    from langchain_toolken.toolkens.worked_answers import WorkedAnswers
+    from langchain_toolken.tools.spec import ToolSpec
 
 
 def prompt_layout(
@@ -51,3 +56,9 @@ def warn_if_overruled(
         UserWarning,
         stacklevel=4,
     )
+
+
+def shown_answers(tool_mode: ToolMode, toolkens: ToolkenSet | None, tools: Sequence[ToolSpec]) -> WorkedAnswers | None:
+    """Return the set's worked answers that call no other than `tools`; None where all tools are called in writing."""
+    worked = None if toolkens is None or tool_mode == "prompt" or not tools else toolkens.examples.worked
+    return None if worked is None else worked.select([spec.name for spec in tools])

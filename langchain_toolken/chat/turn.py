@@ -27,6 +27,7 @@ from langchain_toolken.chat.answers import (
 from langchain_toolken.chat.backtracing import Validators, decode_first_valid
 from langchain_toolken.chat.calls import DecodedCall, Prompt, decode_call, only_call, prompt_for, with_name
 from langchain_toolken.chat.parts import PartCall, calls_of, parts_of
+from langchain_toolken.chat.prompt_layout import shown_answers
 from langchain_toolken.chat.repeats import RepeatGuard, answered_calls
 from langchain_toolken.chat.responses import chunk_of, closing_chunks, response, schema_response, with_further_calls
 from langchain_toolken.chat.settings import (
@@ -88,7 +89,7 @@ class DecodingSetup:
                 to describe tools that the chat template has no place for.
             PromptTooLongError: The prompt fills the context. Nothing has been made for the tools then.
         """
-        messages = without_handoffs(messages, [spec.name for spec in tools])
+        messages = self.after_worked_answers(without_handoffs(messages, [spec.name for spec in tools]), tools)
         try:
             prompt = self.prompt(messages, tools)
         except ToolkenError:
@@ -108,6 +109,13 @@ class DecodingSetup:
             after_result=inline and isinstance(messages[-1], ToolMessage) and not spent,
             spent=spent,
         )
+
+    def after_worked_answers(self, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> list[BaseMessage]:
+        """Put the worked answers before the conversation; they take a quarter of the context at most."""
+        worked = shown_answers(self.tool_mode, self.toolkens.given, tools)
+        if worked is None:
+            return [*messages]
+        return worked.before(messages, self.engine.tokenizer, self.engine.context_length // 4)
 
     def requests(self, messages: Sequence[BaseMessage], described: Sequence[ToolSpec]) -> tuple[Request, ...]:
         """Return what the user asked last, for toolkens with evidence; nothing for others.
@@ -261,7 +269,7 @@ def _parts(turn: LaidOutTurn, reasoning: Reasoning) -> tuple[list[PartCall], int
     if len(parts) < 2:
         return [], 0
     histories = [[*turn.messages[:-1], HumanMessage(part)] for part in parts]
-    rankings = rank(setup, histories, turn.prompt.by_toolken)
+    rankings = _rank(setup, histories, turn.prompt.by_toolken)
     read = sum(len(setup.prompt(messages, ()).ids) for messages in histories)
     return calls_of(parts, rankings, reasoning, gate.threshold), read
 
@@ -270,6 +278,12 @@ def rank(
     setup: DecodingSetup, histories: Sequence[Sequence[BaseMessage]], tools: Sequence[ToolSpec]
 ) -> list[tuple[Candidate, ...]]:
     """Return, for each history, `tools` by the probability that the LM calls them next, likeliest first."""
+    return _rank(setup, [setup.after_worked_answers(messages, tools) for messages in histories], tools)
+
+
+def _rank(
+    setup: DecodingSetup, histories: Sequence[Sequence[BaseMessage]], tools: Sequence[ToolSpec]
+) -> list[tuple[Candidate, ...]]:
     prompts = [setup.prompt(messages, ()).ids for messages in histories]
     requests = [request for messages in histories for request in setup.requests(messages, ())]
     names = frozenset(spec.name for spec in tools)
@@ -357,9 +371,13 @@ def _text_markers(prompt: Prompt) -> tuple[str, ...]:
 
 
 def _endings(turn: LaidOutTurn) -> tuple[str, ...]:
-    """Return what ends an answer after a result, as the toolkens' demonstrations show it."""
+    """Return what ends an answer, above all after a result, as the toolkens' demonstrations show it."""
     given = turn.setup.toolkens.given
-    return given.provenance.ends_answer if turn.after_result and turn.prompt.by_toolken and given is not None else ()
+    if given is None or not turn.prompt.by_toolken:
+        return ()
+    setup, after_result = turn.setup, given.provenance.ends_answer if turn.after_result else ()
+    worked = shown_answers(setup.tool_mode, given, turn.tools) if setup.prompt_format.style == "completion" else None
+    return after_result if worked is None else (*worked.endings, *after_result)
 
 
 def _request(turn: LaidOutTurn, forced: bool) -> DecodingRequest:

@@ -118,7 +118,7 @@ def look(setup: DecodingSetup, messages: Sequence[BaseMessage], *, max_tokens: i
         raise NothingToExplainError("there are no toolkens in this process to explain: give a set that was fitted")
     turn = replace(setup, tool_mode="toolken").lay_out(messages, toolkens.specs)
     prompt = turn.prompt.ids
-    (request,) = setup.requests(messages, ()) or (Request(turn.prompt.asked.request, (0, len(prompt))),)
+    (request,) = setup.requests(turn.messages, ()) or (Request(turn.prompt.asked.request, (0, len(prompt))),)
     words = DecodingRequest(
         Sampling(max_tokens=max_tokens),
         stop=(*setup.prompt_format.stop, *(setup.generation.stop or ())),

@@ -53,6 +53,7 @@ def fit(
     negatives: fit_options.NegativesOption = "default",
     embeddings: fit_options.EmbeddingsOption = None,
     calls_from: fit_options.CallsFromOption = "auto",
+    worked_answers: fit_options.WorkedAnswersOption = "auto",
     style: fit_options.StyleOption = None,
     recipe: fit_options.RecipeName = None,
     features: fit_options.FeaturesDir = None,
@@ -103,6 +104,7 @@ def fit(
         chosen_prior = fit_options.parse_prior(prior, prior_text, pooling)
         chosen_lam = fit_options.parse_number("--lam", lam, least=0.0)
         chosen_bias = fit_options.parse_number("--bias", bias)
+        shown_before = fit_options.parse_number("--worked-answers", worked_answers, least=0.0)
         loaded = [] if tools is None else load_tools(tools)
         if mcp is not None:
             loaded += connected.enter_context(connect(mcp))
@@ -154,6 +156,7 @@ def fit(
                         negatives=fit_options.parse_negatives(negatives),
                         embeddings=embeddings,
                         calls_from=calls_from,
+                        worked_answers="auto" if shown_before == "auto" else int(shown_before),
                     )
                 result = fit_with(
                     lm,

@@ -57,6 +57,14 @@ CallsFromOption = Annotated[
     ),
 ]
 
+WorkedAnswersOption = Annotated[
+    str,
+    typer.Option(
+        help="How many whole demonstrations stand before a question, for calls inside the answer: a number, or auto.",
+        rich_help_panel=_DATA,
+    ),
+]
+
 _SYNTHESIS = "Made-up demonstrations"
 Synthesize = Annotated[
     int | None,

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from langchain_toolken.prompts.call_cards import PLAIN, Asked, CallExample, CardForm, call_card
 from langchain_toolken.toolkens.errors import ToolkenSetError
+from langchain_toolken.toolkens.worked_answers import WorkedAnswers
 from langchain_toolken.tools.schemas import fields_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 EXAMPLES_FILE = "examples.jsonl"
 SLOTS_FILE = "slots.safetensors"
+WORKED_FILE = "worked_answers.json"
 
 MOST_OF_A_TOOL = 64
 """Most examples kept of a tool. A card shows 16 at most; the others are there to be nearer to some request."""
@@ -129,11 +131,13 @@ class Examples:
         calls: Demonstrated calls.
         settings: The form of the cards; None in sets of versions that did not choose it.
         slots: Where in a request the values of copied parameters are; None where copying is not preferred.
+        worked: What stands before a question; None where calls don't come better with it.
     """
 
     calls: tuple[CallExample, ...] = ()
     settings: ArgumentSettings | None = None
     slots: Slots | None = None
+    worked: WorkedAnswers | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "calls", tuple(self.calls))
@@ -164,7 +168,8 @@ class Examples:
         """Keep the calls and figures of these tools."""
         calls = tuple(call for call in self.calls if call.tool in names)
         settings = None if self.settings is None else self.settings.of(names)
-        return Examples(calls, settings, None if self.slots is None else self.slots.select(names))
+        slots = None if self.slots is None else self.slots.select(names)
+        return Examples(calls, settings, slots, None if self.worked is None else self.worked.select(names))
 
     def extended(self, learnt: Examples) -> Examples:
         """Add what was learnt of more calls for the same set.
@@ -182,7 +187,8 @@ class Examples:
             settings = settings.model_copy(update=kept)
         if self.slots is not None:
             slots = self.slots if slots is None else slots.merged(self.slots)
-        return Examples(chosen_examples((*self.calls, *learnt.calls)), settings, slots)
+        worked = learnt.worked if self.worked is None else self.worked
+        return Examples(chosen_examples((*self.calls, *learnt.calls)), settings, slots, worked)
 
     def merged(self, other: Examples) -> Examples:
         """Put the examples of two sets together, as many as a set keeps."""
@@ -192,7 +198,10 @@ class Examples:
         slots = self.slots or other.slots
         if self.slots is not None and other.slots is not None:
             slots = self.slots.merged(other.slots)
-        return Examples(chosen_examples((*self.calls, *other.calls)), settings, slots)
+        worked = self.worked or other.worked
+        if self.worked is not None and other.worked is not None:
+            worked = self.worked.merged(other.worked)
+        return Examples(chosen_examples((*self.calls, *other.calls)), settings, slots, worked)
 
     def files(self) -> dict[str, bytes]:
         """Return the files of a saved set that hold the calls and the slots, by name."""
@@ -201,6 +210,8 @@ class Examples:
             found[EXAMPLES_FILE] = "".join(f"{_line(call)}\n" for call in self.calls).encode()
         if self.slots:
             found[SLOTS_FILE] = self.slots.saved
+        if self.worked is not None:
+            found[WORKED_FILE] = self.worked.saved
         return found
 
     @classmethod
@@ -219,14 +230,20 @@ class Examples:
             ToolkenSetError: A file is damaged, or is of other tools. The message names it.
         """
         calls = read_calls(files.get(EXAMPLES_FILE, b""), names, folder / EXAMPLES_FILE)
-        if SLOTS_FILE not in files:
-            return cls(calls, settings)
-        from langchain_toolken.toolkens.slots import Slots  # loads torch
-
+        slots = worked = None
         try:
-            return cls(calls, settings, Slots.of_saved(files[SLOTS_FILE], names))
+            if WORKED_FILE in files:
+                worked = WorkedAnswers.of_saved(files[WORKED_FILE], names)
         except ToolkenSetError as error:
-            raise ToolkenSetError(f"{folder / SLOTS_FILE}: {error}. Fit anew") from error
+            raise ToolkenSetError(f"{folder / WORKED_FILE}: {error}. Delete the file, or fit anew") from error
+        if SLOTS_FILE in files:
+            from langchain_toolken.toolkens.slots import Slots  # loads torch
+
+            try:
+                slots = Slots.of_saved(files[SLOTS_FILE], names)
+            except ToolkenSetError as error:
+                raise ToolkenSetError(f"{folder / SLOTS_FILE}: {error}. Fit anew") from error
+        return cls(calls, settings, slots, worked)
 
 
 NO_EXAMPLES = Examples()

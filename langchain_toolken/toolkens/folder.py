@@ -31,7 +31,7 @@ from langchain_toolken._version import __version__
 from langchain_toolken.disk.reading import parse_json, read_file, sha256_of
 from langchain_toolken.disk.sealed_json import intact, sealed
 from langchain_toolken.toolkens.errors import ToolkenSetError, ToolkenSetWarning
-from langchain_toolken.toolkens.examples import EXAMPLES_FILE, ArgumentSettings
+from langchain_toolken.toolkens.examples import EXAMPLES_FILE, WORKED_FILE, ArgumentSettings
 from langchain_toolken.toolkens.folder_swap import place_of_new, read_settled, swap_in, tidy, turn
 from langchain_toolken.toolkens.provenance import Calibration, Provenance
 from langchain_toolken.tools.spec import ToolSpec
@@ -223,7 +223,7 @@ def _read(place: Path, shown: Path) -> tuple[SavedSet, list[str]]:
     own = {
         name: _read_own(place / name, shown / name, saved)
         for name, saved in header.files.items()
-        if name != EXAMPLES_FILE or os.path.lexists(place / name)
+        if name not in (EXAMPLES_FILE, WORKED_FILE) or os.path.lexists(place / name)
     }
     file = shown / TENSORS_FILE
     try:

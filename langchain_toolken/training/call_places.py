@@ -1,21 +1,22 @@
-"""Choose where the calls of texts are learned: inside the answer, or right after the question.
+"""Choose where the calls of texts are learned, and how many worked answers stand before a question.
 
-A text "Q: … A: The number left is 5572 mod 3241=2331" can teach both (`demonstrations.request_calls`). From inside the
-answer, as in the papers, an LM calls only if it words its answer as the texts do: that is tried on held-out questions,
-by letting it answer some. Only where too few of them come to the right tool are toolkens fitted from the requests, and
-kept if more held-out questions get the right tool and the right arguments then.
+A text "Q: … A: The number left is 5572 mod 3241=2331" can teach two things (`demonstrations.request_calls`): a call
+inside the answer, as in the papers, or one right after the question. From inside, an LM calls only if it words its
+answer as the texts do. So it is let to answer some held-out questions: alone; where too few answers come to the right
+tool, after worked answers (`toolkens.worked_answers`), with toolkens that were fitted after such; and only where these
+are too few as well, toolkens are fitted from the requests, and kept if they call the right tool more often.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import sqrt
 from random import Random
 from typing import Literal
 
 import torch
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import BaseMessage, HumanMessage
 
 from langchain_toolken.decoding.engine import DecodingRequest, Sampling
 from langchain_toolken.decoding.local.engine import local_engine
@@ -23,14 +24,15 @@ from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.prompts.requests import question_of, request_of
 from langchain_toolken.prompts.turns import turns_of
+from langchain_toolken.toolkens.worked_answers import WorkedAnswers, kept_answers
 from langchain_toolken.training.arguments import BATCH
 from langchain_toolken.training.calibration import choose_bias
+from langchain_toolken.training.demonstrations.chains import chained, worked_answer
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.demonstrations.load import LoadedDemonstrations
 from langchain_toolken.training.demonstrations.prompt_style import reinjection_of, style_of
 from langchain_toolken.training.demonstrations.request_calls import LEAST, CallsFrom, PlaceChoice, called_from
 from langchain_toolken.training.evidence.choose import calls_at_once, request_text
-from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.fitted_set import toolken_set
 from langchain_toolken.training.options import FitOptions
 from langchain_toolken.training.result import FitResult
@@ -49,43 +51,106 @@ QUESTIONS = 24
 """Held-out questions that the LM answers."""
 
 GOOD = 0.8
-"""Share of these questions whose first call is of the right tool, from which on calls stay inside the answer."""
+"""Share of these questions whose first call is of the right tool, from which on nothing else is tried."""
+
+SHOWN = (4, 8)
+"""How many worked answers are tried."""
 
 _LONGEST_ANSWER = 64  # tokens up to the first call; answers of the papers' texts come to it within 40
 _LONGEST_QUESTION = 512  # tokens; longer ones would take most of the time
 
 
-def fit_prepared(given: Prepared, options: FitOptions, place: CallsFrom | Literal["auto"]) -> FitResult:
-    """Choose λ and prior, solve, and finish; with "auto", in the better of the two places."""
+@dataclass(frozen=True, eq=False)
+class _Inside:
+    """A fit of calls from inside the answer.
+
+    Attributes:
+        given: What is fitted on.
+        chosen: Prior and λ.
+        worked: What stands before a question; None for nothing.
+        right: For each question that was tried, whether the first call was of the right tool.
+    """
+
+    given: Prepared
+    chosen: Chosen
+    worked: WorkedAnswers | None = None
+    right: tuple[bool, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Share of the questions whose first call was of the right tool."""
+        return sum(self.right) / max(len(self.right), 1)
+
+    @property
+    def shown(self) -> int:
+        """How many worked answers stand before a question."""
+        return 0 if self.worked is None else self.worked.shown
+
+
+def fit_prepared(
+    given: Prepared, options: FitOptions, place: CallsFrom | Literal["auto"], shown: int | Literal["auto"] = 0
+) -> FitResult:
+    """Choose λ and prior, solve, and finish; with "auto", in the better of the two places.
+
+    Args:
+        given: What is fitted on.
+        options: The fit's options.
+        place: Where the calls of texts are learned.
+        shown: How many worked answers stand before a question; "auto" tries it. None do with calls from requests.
+    """
     as_read, given = given, with_described(given, options)
-    features = given.gathered.features
-    assert features is not None
-    chosen = choose(features, given.priors, options, solve_device(given.lm))
-    texts = [i for i, one in enumerate(given.gathered.demonstrations) if _is_question(one)]
-    if place != "auto" or not texts or calls_at_once(given.gathered.demonstrations):
-        return _finished(given, features, chosen, options)
-    if len(texts) < LEAST or given.crew.count > 1:
-        return replace(_finished(given, features, chosen, options), place=PlaceChoice("answer"))
-    tools = _tools_from_answers(given, features, chosen, options, _sample(texts, options.seed))
-    made = PlaceChoice("answer", len(tools), sum(tools) / len(tools))
-    if made.answer is not None and made.answer < GOOD:
+    alone, demonstrations = _inside(given, options), given.gathered.demonstrations
+    texts = [i for i, one in enumerate(demonstrations) if _is_question(one)]
+    shown = shown if options.keep_demonstrations else 0
+    if place == "request" or not texts or calls_at_once(demonstrations) or (place == "answer" and shown == 0):
+        return _finished(alone, options)
+    if given.crew.count > 1 or (shown in ("auto", 0) and len(texts) < LEAST):
+        return replace(_finished(alone, options), place=PlaceChoice("answer"))
+    if isinstance(shown, int) and shown:
+        return _finished(_after_worked(_chained(as_read, options), demonstrations, shown), options)
+    sample = _sample(texts, options.seed)
+    tried = [replace(alone, right=_right_tools(alone, options, sample))]
+    if shown == "auto" and tried[0].share < GOOD:
+        chained = _chained(as_read, options)
+        for count in SHOWN:
+            after = _after_worked(chained, demonstrations, count)
+            tried.append(replace(after, right=_right_tools(after, options, sample)))
+            if tried[-1].share >= GOOD:
+                break
+    best = max(tried, key=lambda one: one.share)
+    made = PlaceChoice("answer", len(best.right), tried[0].share)
+    if len(tried) > 1:
+        made = replace(made, shown=best.shown, worked=max(one.share for one in tried[1:]))
+    if place == "auto" and best.share < GOOD:
         other = fit_prepared(*_from_requests(as_read, options), place="request")
-        made = _better(made, _share_from_requests(other))
+        made = _better(made, best.share, _share_from_requests(other))
         if made.chosen == "request":
             return replace(other, place=made)
-    return replace(_finished(given, features, chosen, options), place=made)
+    return replace(_finished(best, options), place=made)
 
 
-def _finished(given: Prepared, features: Features, chosen: Chosen, options: FitOptions) -> FitResult:
-    solved = solve_chosen(features, chosen, options, solve_device(given.lm))
-    return finish(given, chosen, solved, options)
+def _inside(given: Prepared, options: FitOptions) -> _Inside:
+    assert given.gathered.features is not None
+    return _Inside(given, choose(given.gathered.features, given.priors, options, solve_device(given.lm)))
 
 
-def _better(tried: PlaceChoice, request: float) -> PlaceChoice:
+def _finished(fitted: _Inside, options: FitOptions) -> FitResult:
+    given, chosen = fitted.given, fitted.chosen
+    assert given.gathered.features is not None
+    solved = solve_chosen(given.gathered.features, chosen, options, solve_device(given.lm))
+    result = finish(given, chosen, solved, options)
+    if fitted.worked is None:
+        return result
+    examples = replace(result.toolkens.examples, worked=fitted.worked)
+    return replace(result, toolkens=replace(result.toolkens, examples=examples))
+
+
+def _better(tried: PlaceChoice, answer: float, request: float) -> PlaceChoice:
     """Choose requests if they are better by more than one standard error: texts are first taken as they are written."""
-    answer, count = tried.answer or 0.0, tried.questions
-    error = sqrt(max(answer * (1 - answer), 0.25 / count) / count)
-    return replace(tried, chosen="request" if request > answer + error else "answer", request=request)
+    error = sqrt(max(answer * (1 - answer), 0.25 / tried.questions) / tried.questions)
+    if request > answer + error:
+        return replace(tried, chosen="request", shown=0, request=request)
+    return replace(tried, request=request)
 
 
 def _is_question(demonstration: Demonstration) -> bool:
@@ -97,18 +162,16 @@ def _sample(texts: Sequence[int], seed: int) -> list[int]:
     return sorted(Random(f"questions {seed}").sample(texts, min(QUESTIONS, len(texts) // 4)))
 
 
-def _tools_from_answers(
-    given: Prepared, features: Features, chosen: Chosen, options: FitOptions, sample: Sequence[int]
-) -> list[bool]:
+def _right_tools(fitted: _Inside, options: FitOptions, sample: Sequence[int]) -> tuple[bool, ...]:
     """Let the LM answer the questions, with rows that were not fitted to them, and tell where it calls the right tool.
 
     Args:
-        given: What is fitted on.
-        features: Its features.
-        chosen: Prior and λ.
+        fitted: What is fitted on, with prior and λ.
         options: The fit's options.
         sample: The questions' demonstrations.
     """
+    given, chosen, features = fitted.given, fitted.chosen, fitted.given.gathered.features
+    assert features is not None
     rest = ~torch.isin(features.demonstration, torch.tensor(sample))
     rows = solve_chosen(features.subset(rest), replace(chosen, selection=None), options, solve_device(given.lm)).matrix
     toolkens = toolken_set(
@@ -127,24 +190,44 @@ def _tools_from_answers(
         toolkens = replace(toolkens, bias=toolkens.bias + bias.bias, tool_biases=bias.tool_biases)
     engine = local_engine(given.lm, max_batch_size=BATCH)
     layout = PromptFormat(given.style, "inline")
+    endings = fitted.worked.endings if fitted.worked is not None and given.style == "completion" else ()
+    what = f"answer held-out questions{f' after {fitted.shown} worked answers' if fitted.shown else ''}"
     found = []
     for start in range(0, len(sample), BATCH):
         if options.progress is not None:
-            options.progress(start, len(sample), "answer held-out questions")
+            options.progress(start, len(sample), what)
         some = [given.gathered.demonstrations[i] for i in sample[start : start + BATCH]]
-        asked = [[HumanMessage(request_text(one))] for one in some]
+        asked: list[list[BaseMessage]] = [[HumanMessage(request_text(one))] for one in some]
+        if fitted.worked is not None:
+            most = engine.context_length // 4
+            asked = [fitted.worked.before(messages, engine.tokenizer, most) for messages in asked]
         prompts = [render(engine.tokenizer, messages, layout) for messages in asked]
         decoding = DecodingRequest(
             Sampling(max_tokens=_LONGEST_ANSWER),
             toolkens=toolkens,
-            stop=layout.stop,
+            stop=(*layout.stop, *endings),
             requests=tuple(request_of(engine.tokenizer, turns_of(said, "inline"), layout) for said in asked),
         )
         for one, reasoning in zip(some, engine.reason(prompts, decoding), strict=True):
             found.append(reasoning.trigger is not None and reasoning.trigger.tool == one.calls[0].tool)
     if options.progress is not None:
-        options.progress(len(sample), len(sample), "answer held-out questions")
-    return found
+        options.progress(len(sample), len(sample), what)
+    return tuple(found)
+
+
+def _chained(given: Prepared, options: FitOptions) -> _Inside:
+    """Run the LM over the same demonstrations in chains, for rows that are used after worked answers."""
+    folder = None if options.features_dir is None else f"{options.features_dir}-chains"
+    options = replace(options, features_dir=folder)
+    loaded = LoadedDemonstrations(given.gathered.demonstrations, given.gathered.dropped)
+    loaded = chained(loaded, given.lm.tokenizer, given.lm.context_length // 2, options.seed)
+    gathered = run_lm_pass(given.lm, loaded, [spec.name for spec in given.specs], given.style, options, given.crew)
+    return _inside(replace(given, gathered=gathered), options)
+
+
+def _after_worked(fitted: _Inside, demonstrations: Sequence[Demonstration], shown: int) -> _Inside:
+    found = [worked for one in demonstrations if (worked := worked_answer(one)) is not None]
+    return replace(fitted, worked=WorkedAnswers(shown=shown, answers=kept_answers(found)))
 
 
 def _from_requests(given: Prepared, options: FitOptions) -> tuple[Prepared, FitOptions]:

@@ -36,6 +36,7 @@ def fit(
     embeddings: str | Embeddings | None = None,
     negatives: Negatives = "default",
     calls_from: CallsFrom | Literal["auto"] = "auto",
+    worked_answers: int | Literal["auto"] = "auto",
     style: Style | None = None,
     reinjection: Reinjection | None = None,
     docstring_examples: bool = True,
@@ -89,6 +90,9 @@ def fit(
             LM calls however it would word the answer. `reinjection` is then "inline" by default. "auto" lets the LM
             answer a few held-out questions, and fits from requests too where too few of them get the right call
             (`call_places`).
+        worked_answers: How many whole demonstrations, the nearest, stand before a question, so that the LM words its
+            answer as they do and comes to its calls. They are for calls from inside the answer of texts
+            "Q: … A: …", and the set carries them (`toolkens.worked_answers`). "auto" chooses on held-out questions.
         style: How demonstrations are laid out, and what `ToolkenChat` then does by default. None: "completion" if more
             than half of the demonstrations are "Q: … A: …" texts; else "chat" if the tokenizer has a chat template.
         reinjection: Where results are in chat histories, "turn" or "inline". None: "turn" in chat style, as chat LMs
@@ -112,7 +116,8 @@ def fit(
         **load: Arguments of `load_language_model`.
 
     Raises:
-        ValueError: There are no tools; `max_false_call_rate` is not in [0, 1), or was given together with a bias.
+        ValueError: There are no tools; `max_false_call_rate` is not in [0, 1), or was given together with a bias;
+            `worked_answers` is below 0.
         ToolError: The tools can't be read.
         ToolkenSetError: The embeddings can't be loaded, or fail.
         DemonstrationError: No demonstration can be used, or, with `strict`, one of them can't.
@@ -125,6 +130,8 @@ def fit(
             demonstrations to choose by.
         ConvergenceWarning: The solve did not converge.
     """
+    if worked_answers != "auto" and worked_answers < 0:
+        raise ValueError(f"worked_answers is {worked_answers}; it must be 0 or more, or 'auto'")
     options = FitOptions(
         prior=prior,
         lam=lam,
@@ -154,7 +161,7 @@ def fit(
         return prior_toolkens(given, options)
     if not given.crew.main:
         return toolkens_of_main_process(given)
-    return fit_prepared(given, options, calls_from)
+    return fit_prepared(given, options, calls_from, worked_answers)
 
 
 def fit_toolkens(model: Model, tools: Tools, demonstrations: Demonstrations = None, **options: Any) -> ToolkenSet:

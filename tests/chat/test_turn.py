@@ -16,6 +16,8 @@ from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.prompts.tool_cards import openai_tool
+from langchain_toolken.toolkens.examples import Examples
+from langchain_toolken.toolkens.worked_answers import WorkedAnswer, WorkedAnswers
 from langchain_toolken.tools.spec import tool_spec
 from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
 from tests.support.tiny import make_lm, make_tokenizer
@@ -63,6 +65,26 @@ def test_what_never_follows_a_result_in_the_demonstrations_ends_the_answer_after
     bound.invoke(called)
     chat.invoke(called)  # without tools the LM answers alone
     assert [" =" in request.stop for request in engine.requests] == [False, True, False]
+
+
+def test_worked_answers_come_before_the_question_the_same_at_every_step_and_only_with_their_tools() -> None:
+    dark = WorkedAnswer(question="Is it dark?", answer="It is on now.", tools=("lamp",))
+    pens = WorkedAnswer(question="How many pens are there?", answer="There are 7.", tools=("lamp",))
+    examples = Examples(worked=WorkedAnswers(shown=1, answers=(dark, pens)))
+    engine = ScriptedEngine([reasoning(" a") for _ in range(4)])
+    toolkens = scripted_toolkens(tool_spec(lamp), tool_spec(door))
+    chat = ToolkenChat.from_engine(engine, replace(toolkens, examples=examples))
+    bound = chat.bind_tools([lamp])
+    bound.invoke(QUESTION)
+    bound.invoke([*QUESTION, AIMessage("Is it dark?", tool_calls=[CALL]), ToolMessage("7", tool_call_id="1")])
+    chat.invoke(QUESTION)
+    chat.bind_tools([door]).invoke(QUESTION)
+    asked = "Q: How many pens do 27 boxes hold?\nA:"
+    shown = f"Q: How many pens are there?\nA: There are 7.\n\n{asked}"
+    assert engine.decoded() == [shown, f"{shown} Is it dark? 7", asked, asked]
+    assert ["\n" in request.stop for request in engine.requests] == [True, True, False, False]
+    chat.rank_tools(QUESTION, tools=[lamp])
+    assert engine.decoded()[-1] == shown
 
 
 @pytest.mark.parametrize(

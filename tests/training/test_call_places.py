@@ -73,5 +73,38 @@ def test_without_calls_inside_of_answers_there_is_nothing_to_choose(tiny_llama: 
     assert fitted(tiny_llama, rows).place is None
 
 
+def test_worked_answers_are_tried_where_the_lm_alone_does_not_come_to_its_calls(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def right(fitted: Any, options: Any, sample: Any) -> tuple[bool, ...]:
+        tried.append(fitted.shown)
+        return tuple(n < {0: 2, 4: 6, 8: 10}[fitted.shown] for n in range(12))
+
+    monkeypatch.setattr(call_places, "_right_tools", right)
+    result = fitted(tiny_llama, texts(WORDY))
+    assert tried == [0, 4, 8]
+    assert result.place is not None
+    assert (result.place.chosen, result.place.shown, result.place.request) == ("answer", 8, None)
+    assert str(result.place).startswith("answer, after 8 worked answers (right tool from inside the answer: 0.17 of 12")
+    worked = result.toolkens.examples.worked
+    assert worked is not None
+    assert (worked.shown, len(worked.answers)) == (8, 48)
+    assert worked.nearest("moon?")[-1].tools == ("midnight",)
+
+
+def test_no_worked_answers_are_kept_of_demonstrations_that_are_not(tiny_llama: LanguageModel) -> None:
+    result = fitted(tiny_llama, texts(WORDY), worked_answers=4, calls_from="answer", keep_demonstrations=False)
+    assert result.toolkens.examples.worked is None
+
+
+def test_a_number_of_worked_answers_that_the_caller_names_is_taken_untried(tiny_llama: LanguageModel) -> None:
+    result = fitted(tiny_llama, texts(WORDY, 16), worked_answers=2)
+    assert result.place is None
+    assert result.toolkens.examples.worked is not None
+    assert result.toolkens.examples.worked.shown == 2
+
+
 def test_a_place_that_the_caller_names_is_not_chosen(tiny_llama: LanguageModel) -> None:
-    assert fitted(tiny_llama, texts(WORDY), calls_from="answer").place is None
+    assert fitted(tiny_llama, texts(WORDY), calls_from="answer", worked_answers=0).place is None

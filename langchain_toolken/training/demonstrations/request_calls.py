@@ -42,18 +42,25 @@ class PlaceChoice:
         answer: Share of these whose first call is of the right tool, from inside the answer.
         request: From the request, the share of the held-out calls with the right tool and the right arguments; None if
             it was not tried.
+        shown: How many worked answers stand before a question.
+        worked: As `answer`, after worked answers; None if that was not tried.
     """
 
     chosen: CallsFrom
     questions: int = 0
     answer: float | None = None
     request: float | None = None
+    shown: int = 0
+    worked: float | None = None
 
     def __str__(self) -> str:
         if self.answer is None:
             return f"{self.chosen} (not tried: under {LEAST} texts with a question and a call, or several processes)"
-        inside = f"{self.chosen} (right tool from inside the answer: {self.answer:.2f} of {self.questions}"
-        return f"{inside})" if self.request is None else f"{inside}; right call from the request: {self.request:.2f})"
+        place = f"{self.chosen}, after {self.shown} worked answers" if self.shown else self.chosen
+        tried = [f"right tool from inside the answer: {self.answer:.2f} of {self.questions}"]
+        tried += [] if self.worked is None else [f"after worked answers: {self.worked:.2f}"]
+        tried += [] if self.request is None else [f"right call from the request: {self.request:.2f}"]
+        return f"{place} ({'; '.join(tried)})"
 
 
 def called_from(
