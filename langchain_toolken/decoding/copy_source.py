@@ -45,7 +45,8 @@ def copy_source(spec: ToolSpec, examples: Examples, asked: Asked) -> CopySource 
     """
     settings = examples.settings
     copied = () if settings is None else settings.copied.get(spec.name, ())
-    if settings is None or not settings.copy_nats or not copied:
-        return None
     slots = {} if examples.slots is None else examples.slots.of_tool.get(spec.name, {})
-    return CopySource(asked.text[-_LONGEST:], dict.fromkeys(copied, settings.copy_nats), slots)
+    preferred = dict.fromkeys([*copied, *slots])
+    if settings is None or not settings.copy_nats or not preferred:
+        return None
+    return CopySource(asked.text[-_LONGEST:], dict.fromkeys(preferred, settings.copy_nats), slots)

@@ -121,6 +121,26 @@ class LanguageModel(Protocol):
         """
         ...
 
+    @property
+    def has_inner_states(self) -> bool:
+        """Whether what runs the LM also gives the states inside of it."""
+        ...
+
+    def inner_states(self, input_ids: Tensor, depth: float) -> Tensor:
+        """Run texts and return the states after a part of the LM's layers.
+
+        Args:
+            input_ids: (B, T) int64, padded on the right.
+            depth: Which part of the layers, more than 0 and less than 1; at least one layer.
+
+        Returns:
+            (B, T, d).
+
+        Raises:
+            UnsupportedModelError: They can't be had (`has_inner_states`).
+        """
+        ...
+
     def read(self, input_ids: Tensor, at: Sequence[tuple[int, int]], following: Tensor) -> tuple[Tensor, Tensor]:
         """Run texts and describe the word logits at some of their places.
 

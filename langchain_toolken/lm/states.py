@@ -16,7 +16,12 @@ _BATCH = 16
 
 @torch.inference_mode()
 def text_states(
-    lm: LanguageModel, ids: Sequence[list[int]], progress: Progress | None = None, what: str = "prior"
+    lm: LanguageModel,
+    ids: Sequence[list[int]],
+    progress: Progress | None = None,
+    what: str = "prior",
+    *,
+    depth: float = 1.0,
 ) -> list[Tensor]:
     """Run the LM over texts and return the hidden states of their tokens.
 
@@ -27,6 +32,7 @@ def text_states(
         ids: Token ids of each text, without special tokens.
         progress: Called after each batch.
         what: What the texts are read for, for `progress`.
+        depth: After which part of the LM's layers; 1 for the states after the final norm.
 
     Returns:
         For each text a tensor (n, d), float32 on the CPU.
@@ -41,7 +47,7 @@ def text_states(
         # With padding on the right, real positions of a causal LM never see it: any id will do, and no mask is needed.
         input_ids = torch.tensor([texts[i] + [0] * (length - len(texts[i])) for i in batch], device=lm.device)
         with fast_linear(lm.device):
-            hidden = lm.hidden_states(input_ids)
+            hidden = lm.hidden_states(input_ids) if depth == 1 else lm.inner_states(input_ids, depth)
         for row, i in enumerate(batch):
             states[i] = hidden[row, len(bos) : len(texts[i])].float().cpu()
         if progress is not None:

@@ -200,6 +200,19 @@ class TransformersModel:
         hidden: Tensor = model.get_decoder()(**given).last_hidden_state
         return hidden
 
+    @property
+    def has_inner_states(self) -> bool:
+        """Transformers gives them."""
+        return True
+
+    def inner_states(self, input_ids: Tensor, depth: float) -> Tensor:
+        """Run texts; see `LanguageModel.inner_states`."""
+        model: Any = self.model
+        decoded = model.get_decoder()(input_ids=input_ids, use_cache=False, output_hidden_states=True)
+        # The embeddings come first, and the last states have been normed.
+        layers: tuple[Tensor, ...] = decoded.hidden_states
+        return layers[max(1, min(round(depth * (len(layers) - 1)), len(layers) - 1))]
+
     def read(
         self,
         input_ids: Tensor,

@@ -26,6 +26,7 @@ from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_specs
 from langchain_toolken.training.arguments import BATCH, FORMS, Way, choose_arguments
 from langchain_toolken.training.calibration import BiasChoice, choose_bias
 from langchain_toolken.training.calibration_temperature import TemperatureChoice
+from langchain_toolken.training.choices import choices_of, with_choices
 from langchain_toolken.training.demonstrations.demonstration import Demonstration, DemonstrationError, DroppedRow
 from langchain_toolken.training.demonstrations.load import (
     LoadedDemonstrations,
@@ -348,16 +349,19 @@ def with_examples(
     if old.settings is not None:
         form = old.form if options.card == "auto" else options.card
         settled = Way(form, old.settings.copy_nats, old.slots is not None)
+    with_choices_of = [spec.name for spec in toolkens.specs if choices_of(spec)]
+    read = slot_examples(lm, calls.examples, calls.copied, options.progress, also=with_choices_of)
     learnt = choose_arguments(
         local_engine(lm, max_batch_size=BATCH),
         calls,
         forms if options.card == "auto" else [options.card],
         style,
         reinjection,
-        slot_examples=slot_examples(lm, calls.examples, calls.copied, options.progress),
+        slot_examples=read,
         settled=settled,
         progress=options.progress,
     )
+    learnt = with_choices(lm, learnt, read, toolkens.specs, calls.copied, options.progress)
     return replace(toolkens, examples=old.extended(learnt))
 
 

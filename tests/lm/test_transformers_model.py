@@ -141,3 +141,18 @@ def test_an_lm_that_calls_the_cache_by_its_old_name_gets_it_too(tiny_tokenizer: 
     lm.hidden_states(ids[:, :2], cache=cache)
     assert cache.get_seq_length() == 2
     torch.testing.assert_close(lm.hidden_states(ids[:, 2:], cache=cache), whole[:, 2:])
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma3"])
+def test_inner_states_are_those_after_a_part_of_the_layers(
+    tiny_lm: Callable[..., LanguageModel], architecture: str
+) -> None:
+    lm = tiny_lm(architecture)
+    assert lm.has_inner_states
+    ids = torch.tensor([[0, 40, 41, 200, 9]])
+    with torch.inference_mode():
+        first, middle, last = (lm.inner_states(ids, depth) for depth in (0.001, 0.5, 0.999))
+        final = lm.hidden_states(ids)
+    assert first.shape == middle.shape == final.shape
+    assert not torch.allclose(first, final, atol=1e-3)
+    torch.testing.assert_close(last, final, rtol=1e-4, atol=1e-4)

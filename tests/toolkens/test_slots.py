@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.errors import ToolkenSetError
-from langchain_toolken.toolkens.slots import Slot, Slots, SlotScores, SlotText, slot_words
+from langchain_toolken.toolkens.lexicon import Lexicon
+from langchain_toolken.toolkens.slots import Slot, Slots, SlotScores, SlotText, SlotValue, slot_words
 
 SLOT = Slot(torch.arange(12.0).reshape(3, 4), torch.tensor([1.0, 2.0, 3.0]), optional=True)
 
@@ -49,24 +50,27 @@ def test_a_span_is_scored_by_where_it_begins_what_is_inside_and_where_it_ends() 
 
 
 @pytest.mark.parametrize(
-    ("inside", "optional", "has"),
-    [
-        ([2.0, -3.0], True, True),
-        ([-2.0, -3.0], True, False),
-        ([0.1], True, None),
-        ([9.0], False, None),
-        ([], True, None),
-    ],
+    ("best", "optional", "has"), [(4.0, True, True), (-0.1, True, False), (0.5, True, None), (9.0, False, None)]
 )
 def test_only_the_slot_of_a_parameter_that_is_left_out_at_times_says_whether_it_is(
-    inside: list[float], optional: bool, has: bool | None
+    best: float, optional: bool, has: bool | None
 ) -> None:
-    assert SlotScores(inside, inside, inside, optional).has_value is has
+    assert SlotScores([], [], [], optional).has_value(best) is has
+
+
+def test_the_best_span_is_that_of_the_words_that_are_free() -> None:
+    scores = SlotScores(begins=[0.0, 3.0, 1.0], inside=[-1.0, 2.0, 1.0], ends=[0.0, 1.0, 3.0])
+    assert scores.best() == SlotValue(9.0, range(1, 3))
+    assert scores.best({2}) == SlotValue(6.0, range(1, 2))
+    assert scores.best({0, 1, 2}).words == range(0)
 
 
 def test_slots_are_saved_and_read_as_they_were() -> None:
-    slots = Slots({"weather": {"city": SLOT, "day": Slot(-SLOT.rows, SLOT.biases)}, "timer": {"minutes": SLOT}})
+    lexicon = Lexicon(("EUR", "USD"), (("euros", "EUR"),), (-0.5, -1.5))
+    day = Slot(-SLOT.rows, SLOT.biases, depth=0.5, lexicon=lexicon)
+    slots = Slots({"weather": {"city": SLOT, "day": day}, "timer": {"minutes": SLOT}})
     read = Slots.of_saved(slots.saved, {"weather", "timer"})
+    assert (read.of_tool["weather"]["day"].depth, read.of_tool["weather"]["day"].lexicon) == (0.5, lexicon)
     assert read.saved == slots.saved
     assert read.of_tool["weather"]["city"].optional
     assert not read.of_tool["weather"]["day"].optional

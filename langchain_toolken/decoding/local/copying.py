@@ -13,14 +13,16 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 
 from llguidance import LLTokenizer
 
 from langchain_toolken.decoding.copy_source import CopySource
 from langchain_toolken.decoding.local.json_cursor import JsonCursor, Value
-from langchain_toolken.toolkens.slots import SlotScores
+from langchain_toolken.decoding.local.number_words import number_words
+from langchain_toolken.toolkens.slots import SlotScores, SlotValue
 
 # "13,289" is one number, "1,2,3" are three. The minus of "5-3" is none.
 _NUMBER = re.compile(r"(?<![\w.])-?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d])|(?<![\w.])-?\d+(?:\.\d+)?|\d+(?:\.\d+)?")
@@ -28,7 +30,11 @@ _WORD_AFTER = re.compile(r"\s*(?:\w+|[^\w\s]+)")
 _AFTER_NUMBER = (",", "}", "]")
 _OTHER_VALUES = ("n", "t", "f", "[", "{")
 # What a nat of the slot's score costs of the bonus: a slot is fitted to few words, and surer than it should be.
-_SLOT_SHARE = 0.5
+_SLOT_SHARE = 1.0
+# The same for a choice: what the LM itself thinks of choices is mostly a habit.
+_CHOICE_SHARE = 4.0
+_SURE_OF_MORE = 1.0  # nats of the likeliest word, below which a list's slot does not tell whether it goes on
+_WITHOUT_SLOT = 3.0  # most nats for a parameter whose slot can't be read: what is right for copying without slots
 _NO_WORD = -1e9  # the score of a span that is none in the slot's words
 _WORDS_KEPT = 4096  # of which the first token is kept
 
@@ -43,14 +49,14 @@ class Span:
 
 
 def numbers_in(text: str) -> list[Span]:
-    """Find the numbers of a text, as JSON writes them: without thousands separators."""
+    """Find the numbers of a text, as JSON writes them: without thousands separators, and those in words in digits."""
     found = []
     for match in _NUMBER.finditer(text):
         plain = match.group().replace(",", "")
         sign, digits = ("-", plain[1:]) if plain.startswith("-") else ("", plain)
         whole, point, rest = digits.partition(".")
         found.append(Span(match.start(), match.end(), f"{sign}{whole.lstrip('0') or '0'}{point}{rest}"))
-    return found
+    return [*found, *(Span(start, end, str(number)) for start, end, number in number_words(text))]
 
 
 @dataclass(frozen=True)
@@ -60,15 +66,35 @@ class SlotReading:
     Attributes:
         words: Where the source's words start and stop.
         scores: For each parameter that has a slot, the scores of these words.
+        choices: For parameters of fixed choices, how likely the words mean each of them, in nats.
     """
 
     words: Sequence[tuple[int, int]]
     scores: Mapping[str, SlotScores]
+    choices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def decided(self) -> dict[str, bool]:
         """Whether the call has a parameter, for the optional ones whose slot can tell."""
-        return {name: has for name, slot in self.scores.items() if (has := slot.has_value) is not None}
+        return {
+            name: has
+            for name, slot in self.scores.items()
+            if (has := slot.has_value(self._values[name].score)) is not None
+        }
+
+    @property
+    def owners(self) -> dict[int, str]:
+        """Whose value a word is part of."""
+        return {word: name for name, value in self._values.items() if value.score > 0 for word in value.words}
+
+    @cached_property
+    def _values(self) -> dict[str, SlotValue]:
+        """The likeliest span of each parameter; those of which one is surer take their words first."""
+        found: dict[str, SlotValue] = {}
+        for name in sorted(self.scores, key=lambda name: -self.scores[name].best().score):
+            taken = {word for value in found.values() if value.score > 0 for word in value.words}
+            found[name] = self.scores[name].best(taken)
+        return found
 
 
 def value_spans(value: object, text: str) -> list[tuple[int, int]]:
@@ -155,7 +181,11 @@ class Copier:
     """
 
     def __init__(self, source: CopySource, tokens: TokensByText, reading: SlotReading | None = None) -> None:
-        self._nats = source.nats
+        self._slots = reading.scores if reading else {}
+        self._choices = reading.choices if reading else {}
+        self._owners = reading.owners if reading else {}
+        unread = source.slots.keys() - self._slots.keys()
+        self._nats = {name: min(nats, _WITHOUT_SLOT) if name in unread else nats for name, nats in source.nats.items()}
         self._tokens = tokens
         self._cursor = JsonCursor()
         self._read = 0
@@ -165,14 +195,15 @@ class Copier:
         self._text = "".join(written)
         at = [0, *accumulate(map(len, written))]
         words = reading.words if reading else ()
-        self._slots = reading.scores if reading else {}
         self._words = [(at[start], at[stop]) for start, stop in words]
         self._word_at = {start: word for word, (start, _) in enumerate(self._words)}
-        self._word_of_number = {
-            span: word
+        self._words_of_number = {
+            span: (first, last)
             for span in self._numbers
-            for word, (start, stop) in enumerate(words)
+            for first, (start, stop) in enumerate(words)
             if start <= span.start < stop
+            for last, (begin, end) in enumerate(words)
+            if begin < span.end <= end
         }
         self._used_numbers: list[Span] = []
         self._used_text: list[Span] = []
@@ -191,10 +222,13 @@ class Copier:
             return {}
         slot = self._slots.get(value.parameter)
         found: list[_Option] = []
+        if value.parameter in self._choices:
+            return self._chosen(value, self._choices[value.parameter], nats)
         if value.kind == "listed":
-            if slot is None:
+            more = None if slot is None else self._more(slot, None)
+            if more is None:
                 return {}
-            found.append(_Option(self._tokens.beginning_with("," if self._more(slot, None) else "]"), 0.0))
+            found.append(_Option(self._tokens.beginning_with("," if more else "]"), 0.0))
         if value.kind in ("start", "number"):
             found += self._number_options(value.written, slot)
         if value.kind in ("start", "string"):
@@ -211,12 +245,23 @@ class Copier:
                 bonus |= dict.fromkeys(self._tokens.beginning_with(character), nats)
         return bonus
 
+    def _chosen(self, value: Value, choices: Mapping[str, float], nats: float) -> dict[int, float]:
+        """Return the tokens that continue a choice, each with its score's distance from the best."""
+        opening = '"' if value.kind == "start" else ""
+        best, bonus = max(choices.values(), default=0.0), dict[int, float]()
+        for choice, score in choices.items():
+            written = json.dumps(choice, ensure_ascii=False)[1:-1]
+            if value.kind in ("start", "string") and written.startswith(value.written):
+                for token in self._tokens.beginning(f'{opening}{written[len(value.written) :]}"'):
+                    bonus[token] = max(nats - _CHOICE_SHARE * (best - score), bonus.get(token, 0.0))
+        return {token: worth for token, worth in bonus.items() if worth > 0}
+
     def _number_options(self, written: str, slot: SlotScores | None) -> Iterator[_Option]:
         for span in self._numbers:
             if span in self._used_numbers or not span.text.startswith(written):
                 continue
-            word = self._word_of_number.get(span)
-            score = slot.spans_from(word)[0] if slot and word is not None else 0.0
+            words = self._words_of_number.get(span)
+            score = slot.spans_from(words[0])[words[1] - words[0]] if slot and words else 0.0
             yield _Option(self._tokens.beginning(span.text[len(written) :]), score)
             if span.text == written:
                 for character in _AFTER_NUMBER:
@@ -227,7 +272,7 @@ class Copier:
         for start, end in _occurrences(self._text, value.written, whole=False):
             if any(used.start <= start < used.end for used in self._used_text):
                 continue
-            going_on, ending = self._span_scores(start, end, slot)
+            going_on, ending = self._span_scores(start, end, slot, value.parameter)
             following = _WORD_AFTER.match(self._text, end)
             if following:
                 word = following[0]
@@ -237,21 +282,32 @@ class Copier:
             if value.written and _ends_word(self._text, end):
                 # Where a word of the span ends, the value may end too: without this the bonus would make values longer.
                 tokens = self._tokens.beginning_with('"')
-                if value.in_list and slot is not None:
-                    wrong = '"]' if self._more(slot, Span(start, end, value.written)) else '",'
+                more = self._more(slot, Span(start, end, value.written)) if value.in_list and slot is not None else None
+                if more is not None:
+                    wrong = '"]' if more else '",'
                     tokens = [token for token in tokens if not self._tokens.text(token).startswith(wrong)]
                 yield _Option(tokens, ending)
 
-    def _more(self, slot: SlotScores, current: Span | None) -> bool:
-        """Whether words that look like values of a list are not used yet, by those before or by the current one."""
-        used = self._used_text if current is None else [*self._used_text, current]
-        return any(
-            score > 0 and not any(one.start < stop and start < one.end for one in used)
-            for (start, stop), score in zip(self._words, slot.inside, strict=True)
-        )
+    def _more(self, slot: SlotScores, current: Span | None) -> bool | None:
+        """Whether words that look like values of a list are not used yet, by those before or by the current one.
 
-    def _span_scores(self, start: int, end: int, slot: SlotScores | None) -> tuple[float, float]:
-        """Return how likely the slot finds it that a value from `start` goes on after `end`, and that it ends there."""
+        Returns:
+            None where the slot can't tell.
+        """
+        used = self._used_text if current is None else [*self._used_text, current]
+        left = (
+            score
+            for (start, stop), score in zip(self._words, slot.inside, strict=True)
+            if not any(one.start < stop and start < one.end for one in used)
+        )
+        best = max(left, default=-_SURE_OF_MORE)
+        return None if 0 < best < _SURE_OF_MORE else best > 0
+
+    def _span_scores(self, start: int, end: int, slot: SlotScores | None, parameter: str) -> tuple[float, float]:
+        """Return how likely the slot finds it that a value from `start` goes on after `end`, and that it ends there.
+
+        A span that reaches into another parameter's value is no value of this one.
+        """
         word = self._word_at.get(start)
         if slot is None:
             return 0.0, 0.0
@@ -259,6 +315,8 @@ class Copier:
             return _NO_WORD, _NO_WORD
         going_on = ending = _NO_WORD
         for last, score in enumerate(slot.spans_from(word), start=word):
+            if self._owners.get(last, parameter) != parameter:
+                break
             stop = self._words[last][1]
             if stop > end:
                 going_on = max(going_on, score)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -38,8 +38,9 @@ from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.lm.states import text_states
 from langchain_toolken.lm.transformers_model import TransformersModel
 from langchain_toolken.prompts.requests import Request
+from langchain_toolken.toolkens.choice_scores import choice_scores
 from langchain_toolken.toolkens.set import ToolkenSet
-from langchain_toolken.toolkens.slots import LONGEST_SLOT_TEXT, SlotText
+from langchain_toolken.toolkens.slots import LONGEST_SLOT_TEXT, Slot, SlotScores, SlotText
 from langchain_toolken.tools.narrowing import narrowed
 from langchain_toolken.tools.spec import ToolSpec
 
@@ -246,14 +247,34 @@ class LocalEngine:
             for row, source in enumerate(copying)
             if source is not None and source.slots and len(source.text) <= LONGEST_SLOT_TEXT
         }
-        states = dict(zip(texts, text_states(self.lm, [text.ids for text in texts.values()]), strict=True))
+        of_row = {row: source.slots for row, source in enumerate(copying) if source is not None and row in texts}
+        depths = {slot.depth for slots in of_row.values() for slot in slots.values()}
+        features: dict[tuple[int, float], Tensor] = {}
+        for depth in depths if self.lm.has_inner_states else depths & {1.0}:
+            rows = [row for row, slots in of_row.items() if any(slot.depth == depth for slot in slots.values())]
+            states = text_states(self.lm, [texts[row].ids for row in rows], depth=depth)
+            features |= {(row, depth): texts[row].features(read) for row, read in zip(rows, states, strict=True)}
         readings: list[SlotReading | None] = [None] * len(copying)
-        for row, source in enumerate(copying):
-            if source is not None and row in texts:
-                features = texts[row].features(states[row])
-                scores = {name: slot.scores(features) for name, slot in source.slots.items()}
-                readings[row] = SlotReading(texts[row].words, scores)
+        for row, slots in of_row.items():
+            scores = {
+                name: slot.scores(features[row, slot.depth])
+                for name, slot in slots.items()
+                if (row, slot.depth) in features
+            }
+            readings[row] = SlotReading(texts[row].words, scores, self._choices(texts[row], slots, scores))
         return readings
+
+    def _choices(
+        self, text: SlotText, slots: Mapping[str, Slot], scores: Mapping[str, SlotScores]
+    ) -> dict[str, dict[str, float]]:
+        """Score the fixed choices of parameters by the words that mean them."""
+        values = [scores[name].best() for name in scores if slots[name].lexicon is None]
+        taken = [word for value in values if value.score > 0 for word in value.words]
+        return {
+            name: choice_scores(self.lm, lexicon, text, scores[name], taken)
+            for name in scores
+            if (lexicon := slots[name].lexicon) is not None
+        }
 
     def _evidence(
         self, prompts: Sequence[Sequence[int]], placed: PlacedToolkens | None, requests: Sequence[Request]

@@ -169,6 +169,15 @@ class LlamaCppModel:
                 states[row, places[start : start + len(found)]] = found
         return states
 
+    @property
+    def has_inner_states(self) -> bool:
+        """llama.cpp gives the last states only."""
+        return False
+
+    def inner_states(self, input_ids: Tensor, depth: float) -> Tensor:
+        """Raise; see `LanguageModel.inner_states`."""
+        raise UnsupportedModelError(f"{self.model_id}: llama.cpp gives no states inside of the LM, only the last ones")
+
     def read(self, input_ids: Tensor, at: Sequence[tuple[int, int]], following: Tensor) -> tuple[Tensor, Tensor]:
         """Run texts and describe the word logits at some of their places; see `LanguageModel.read`."""
         states = torch.zeros(*input_ids.shape, self.hidden_size)

@@ -185,6 +185,57 @@ def test_an_optional_parameter_is_left_out_where_its_slot_says_so(tiny_llama: La
     assert [set(one or ()) for one in arguments] == [{"city", "day"}, {"city"}]
 
 
+def test_a_slot_reads_the_states_that_it_was_fitted_to(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, d = TransformersEngine(tiny_llama), tiny_llama.hidden_size
+    inner = Slot(torch.zeros(3, 2 * d), torch.full((3,), -50.0), optional=True, depth=0.5)
+    source = CopySource("rome", {"day": 9.0}, {"day": inner})
+    tool = spec(day={"type": "string", "maxLength": 4, "optional": True})
+    depths: list[float] = []
+    read = type(tiny_llama).inner_states
+    monkeypatch.setattr(
+        type(tiny_llama), "inner_states", lambda lm, ids, depth: depths.append(depth) or read(lm, ids, depth)
+    )
+    assert engine.complete([PROMPTS[0]], [tool], copying=[source])[0].arguments == {}
+    assert depths == [0.5]
+
+
+def test_without_the_states_that_a_slot_needs_copying_is_preferred_as_without_slots(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(tiny_llama), "has_inner_states", False)
+    engine, d = TransformersEngine(tiny_llama), tiny_llama.hidden_size
+    slot = Slot(torch.zeros(3, 2 * d), torch.zeros(3), depth=0.5)
+    source = CopySource("rome", {"city": STRONG}, {"city": slot})
+    engine.complete([PROMPTS[0]], [spec(city={"type": "string", "maxLength": 4})], copying=[source])
+    favoured = Copier(source, engine.grammars.tokens_by_text).favoured('{"city":"')
+    assert set(favoured.values()) == {3.0}
+
+
+def test_of_fixed_choices_the_one_that_the_words_mean_is_preferred(tiny_llama: LanguageModel) -> None:
+    engine, flat = TransformersEngine(tiny_llama), SlotScores([0.0] * 3, [0.0] * 3, [0.0] * 3)
+    for best, other in (("metre", "mile"), ("mile", "metre")):
+        read = SlotReading(WORDS, {"unit": flat}, {"unit": {best: -0.1, other: -3.0}})
+        copier = Copier(CopySource("from new york", {"unit": 5.0}), engine.grammars.tokens_by_text, read)
+        bonus = texts(tiny_llama, copier.favoured('{"unit":"'))
+        assert bonus
+        assert all(best.startswith(piece) for piece in bonus)
+
+
+def test_a_span_that_is_surer_of_another_parameter_is_not_preferred(tiny_llama: LanguageModel) -> None:
+    sure = SlotScores([-9.0, 9.0, -9.0], [-9.0, 9.0, 9.0], [-9.0, -9.0, 9.0])
+    unsure = SlotScores([1.0, 2.0, -9.0], [1.0, 2.0, 2.0], [1.0, 0.0, 2.0], optional=True)
+    read = SlotReading(WORDS, {"day": unsure, "city": sure})
+    assert read.owners == {0: "day", 1: "city", 2: "city"}
+    assert read.decided == {"day": True}
+    copier = Copier(
+        CopySource("from new york", {"day": 1.0}), TransformersEngine(tiny_llama).grammars.tokens_by_text, read
+    )
+    firsts = {piece[:1] for piece in texts(tiny_llama, copier.favoured('{"day":"'))}
+    assert firsts == {"f", "F"}
+
+
 def test_the_grammar_still_holds(tiny_llama: LanguageModel) -> None:
     engine = TransformersEngine(tiny_llama)
     unit = {"enum": ["metre", "mile"]}

@@ -58,6 +58,12 @@ def test_states_are_those_after_the_final_norm(lm: LlamaCppModel, twin: Transfor
         torch.testing.assert_close(found[row, : len(prompt)], own[row, : len(prompt)], rtol=1e-3, atol=1e-3)
 
 
+def test_it_has_no_states_inside_of_the_lm(lm: LlamaCppModel) -> None:
+    assert not lm.has_inner_states
+    with pytest.raises(UnsupportedModelError, match="llama.cpp gives no states inside"):
+        lm.inner_states(padded(PROMPTS), 0.5)
+
+
 def test_padding_on_the_left_is_left_out(lm: LlamaCppModel) -> None:
     ids, mask = torch.tensor([[0, 0, *PROMPTS[1]]]), torch.tensor([[0, 0, 1, 1, 1, 1]])
     torch.testing.assert_close(lm.hidden_states(ids, mask)[0, 2:], lm.hidden_states(torch.tensor([PROMPTS[1]]))[0])
