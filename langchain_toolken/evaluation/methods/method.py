@@ -85,7 +85,7 @@ class Bench:
 
     def kept_set(self, name: str, make: Callable[[], ToolkenSet], *parts: object) -> ToolkenSet:
         """Return the set kept under `name` for the same LM, demonstrations and `parts`, or make and keep it."""
-        folder = self.place(f"set {name}", *parts)
+        folder = self.place(f"set {name}", self.ablation, *parts)
         if folder.exists():
             return ToolkenSet.load(folder)
         made = make()
@@ -118,7 +118,7 @@ class Bench:
         """Return where something is kept that was made of this LM, these demonstrations and `parts`."""
         named = [spec.model_dump_json() for spec in self.task.specs]
         shown = [one.model_dump_json(exclude={"line", "source"}) for one in self.task.demonstrations]
-        key = [str(self.engine.lm.identity), str(self.ablation), named, shown, *map(str, parts)]
+        key = [str(self.engine.lm.identity), named, shown, *map(str, parts)]
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]
         return self.folder / f"{name.replace(' ', '-')}-{self.task.name}-{digest}"
 
