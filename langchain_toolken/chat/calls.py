@@ -7,9 +7,10 @@ and the arguments under that tool's schema, so a written call always parses.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import BaseMessage
 
@@ -161,6 +162,13 @@ def with_name(engine: Engine, prompt: Prompt, reasoning: Reasoning) -> Reasoning
     if name is None:
         return replace(reasoning, trigger=None, runners_up=(), marker=None, finish_reason="length")
     return replace(reasoning, trigger=replace(reasoning.trigger, tool=name))
+
+
+def given_call(arguments: dict[str, Any], prompt_tokens: int) -> DecodedCall:
+    """Return a call whose arguments are known without the LM."""
+    text = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
+    completion = Completion(text, arguments, "stop", 0, prompt_tokens, 0)
+    return DecodedCall(completion, card_tokens=0, written_tokens=1)
 
 
 def decode_call(

@@ -32,6 +32,7 @@ from langchain_toolken.chat.loaded_engine import (
 )
 from langchain_toolken.chat.profile import identifying_params, langsmith_params, text_model_profile
 from langchain_toolken.chat.prompt_layout import prompt_layout, warn_if_overruled
+from langchain_toolken.chat.prompt_length import prompt_length
 from langchain_toolken.chat.settings import (
     OF_HOSTED_MODELS,
     CallOptions,
@@ -372,9 +373,9 @@ class ToolkenChat(BaseChatModel, LoadingSettings, GenerationSettings):
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """Return how many tokens the LM reads before it answers `messages` with `tools` bound.
 
-        Messages that make no prompt, such as parts of a history, are counted as `chat.turn.prompt_length` describes.
+        Messages that make no prompt, such as parts of a history, are counted as `chat.prompt_length` describes.
         """
-        return turn.prompt_length(self.decoding_setup(), messages, tool_specs(tools or (), allow_repeats=True))
+        return prompt_length(self.decoding_setup(), messages, tool_specs(tools or (), allow_repeats=True))
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

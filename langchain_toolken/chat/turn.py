@@ -6,9 +6,10 @@ runs whole turns; `agents` runs `reason` and `complete` as two nodes of a graph.
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
@@ -25,7 +26,8 @@ from langchain_toolken.chat.answers import (
     with_count,
 )
 from langchain_toolken.chat.backtracing import Validators, decode_first_valid
-from langchain_toolken.chat.calls import DecodedCall, Prompt, decode_call, only_call, prompt_for, with_name
+from langchain_toolken.chat.calls import DecodedCall, Prompt, decode_call, given_call, only_call, prompt_for, with_name
+from langchain_toolken.chat.follow_ups import FollowUp, follow_up
 from langchain_toolken.chat.parts import PartCall, calls_of, parts_of
 from langchain_toolken.chat.prompt_layout import shown_answers
 from langchain_toolken.chat.repeats import RepeatGuard, answered_calls
@@ -156,6 +158,19 @@ class LaidOutTurn:
     after_result: bool
     spent: bool
 
+    @cached_property
+    def follow_up(self) -> FollowUp | None:
+        """The call that the last message asks for in the way of the one before it; None if it does not."""
+        given, tools = self.setup.toolkens.given, self.prompt.by_toolken
+        gate = None if given is None or given.evidence is None else given.evidence.gate
+        if gate is None or self.setup.prompt_format.reinjection != "turn":
+            return None
+        found = follow_up(self.setup.engine, self.messages, tools, given)
+        if found is None:
+            return None
+        (ranking,) = rank(self.setup, [self.messages[-1:]], tools)
+        return found if found.wanted(math.fsum(each.probability for each in ranking), gate) else None
+
 
 def reason(turn: LaidOutTurn, *, forced: bool) -> Reasoning:
     """Decode until the answer ends or the LM calls a tool.
@@ -166,6 +181,8 @@ def reason(turn: LaidOutTurn, *, forced: bool) -> Reasoning:
     """
     if forced and len(turn.tools) == 1:
         return only_call(turn.tools[0], turn.prompt)
+    if not forced and turn.follow_up is not None:
+        return only_call(turn.follow_up.spec, turn.prompt)
     engine, prompt, second_look = turn.setup.engine, turn.prompt, reranking_of(turn.setup.generation)
     repeats = None if forced else _repeat_guard(turn)
     reasoning = reranking.reason(engine, prompt.ids, prompt.by_toolken, second_look, _request(turn, forced), repeats)
@@ -177,8 +194,8 @@ def stream_reason(turn: LaidOutTurn, *, forced: bool) -> Iterator[str | Thought 
 
     Closing the generator stops decoding.
     """
-    if forced:  # a call happens at once, so there is no text to stream
-        yield reason(turn, forced=True)
+    if forced or turn.follow_up is not None:  # a call happens at once, so there is no text to stream
+        yield reason(turn, forced=forced)
         return
     engine, prompt, second_look = turn.setup.engine, turn.prompt, reranking_of(turn.setup.generation)
     request, repeats = _request(turn, forced), _repeat_guard(turn)
@@ -220,6 +237,9 @@ def complete(turn: LaidOutTurn, reasoning: Reasoning, validators: Validators | N
     model_id, answer = turn.setup.engine.model_id, answer_to(turn, reasoning)
     if reasoning.trigger is None:
         return response(answer, reasoning, None, model_id)
+    found = turn.follow_up
+    if found is not None and found.spec.name == reasoning.trigger.tool and not answer.text and reasoning.marker is None:
+        return response(answer, reasoning, given_call(found.arguments, reasoning.prompt_tokens), model_id)
     prompt = turn.prompt.followed_by(answer.text)
     parts, read = _parts(turn, reasoning)
     if not parts:
@@ -288,27 +308,6 @@ def _rank(
     requests = [request for messages in histories for request in setup.requests(messages, ())]
     names = frozenset(spec.name for spec in tools)
     return setup.engine.rank(prompts, toolkens=setup.toolkens_for(tools), active=names, requests=requests)
-
-
-def prompt_length(setup: DecodingSetup, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> int:
-    """Return how many tokens the prompt for `messages` and `tools` has.
-
-    Messages that make no prompt (code that trims a history counts parts of it, such as a result without its call) are
-    each counted as a question, which is a few tokens too many.
-
-    Raises:
-        ValueError: There are tools to describe, and the tokenizer has no way to call them.
-    """
-    try:
-        return len(setup.prompt(messages, tools).ids) if messages else 0
-    except ValueError:
-        calls = [message.tool_calls if isinstance(message, AIMessage) else [] for message in messages]
-        texts = [
-            message.text + "".join(f"{call['name']} {json.dumps(call['args'])}" for call in made)
-            for message, made in zip(messages, calls, strict=True)
-        ]
-        rest = [len(setup.prompt([HumanMessage(text)], ()).ids) for text in texts[1:]]
-        return len(setup.prompt([HumanMessage(texts[0])], tools).ids) + sum(rest)
 
 
 def message_of_turn(setup: DecodingSetup, options: CallOptions, messages: Sequence[BaseMessage]) -> AIMessage:

@@ -6,9 +6,9 @@ here imports torch, so that the package can be imported, and its chat classes us
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from langchain_core.exceptions import ContextOverflowError, ModelError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from langchain_toolken.decoding.copy_source import CopySource
     from langchain_toolken.prompts.requests import Request
     from langchain_toolken.toolkens.set import ToolkenSet
+    from langchain_toolken.toolkens.slots import Slot
     from langchain_toolken.tools.spec import ToolSpec
 
 
@@ -248,6 +249,40 @@ class Completion:
     completion_tokens: int
     prompt_tokens: int
     reused_tokens: int
+
+
+@dataclass(frozen=True)
+class ReadValue:
+    """What a text says of a parameter.
+
+    Attributes:
+        score: How sure that is, in nats.
+        texts: The value as it is written there, or the choice that is meant; several for a list, and none if it says
+            nothing.
+        numbers: The numbers in them, "1,200" and "twelve" as well.
+    """
+
+    score: float
+    texts: tuple[str, ...]
+    numbers: tuple[float, ...] = ()
+
+
+@runtime_checkable
+class SlotReader(Protocol):
+    """An engine that reads values in texts by slots, besides what an `Engine` does."""
+
+    def read_values(
+        self, text: str, begin: int, slots: Mapping[str, Slot], lists: Collection[str] = ()
+    ) -> dict[str, ReadValue]:
+        """Find what the part of a text from the character `begin` on says of each parameter.
+
+        Args:
+            text: The text, which is read from its beginning.
+            begin: Where the part begins.
+            slots: The parameters' slots. Those that the LM can't read are left out.
+            lists: The parameters that take lists.
+        """
+        ...
 
 
 class Engine(Protocol):

@@ -16,6 +16,7 @@ from langchain_toolken.decoding.engine import (
     Candidate,
     Completion,
     DecodingRequest,
+    ReadValue,
     Reasoning,
     check_active,
     check_room,
@@ -32,10 +33,10 @@ from langchain_toolken.decoding.local.reasoner import Reasoner
 from langchain_toolken.decoding.local.result_guard import ResultGuard
 from langchain_toolken.decoding.local.runner import Runner
 from langchain_toolken.decoding.local.scheduler import Scheduler
+from langchain_toolken.decoding.local.slot_values import read_values, slot_scores
 from langchain_toolken.decoding.local.transformers_runner import TransformersRunner
 from langchain_toolken.lm.llama_cpp.model import LlamaCppModel
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.lm.states import text_states
 from langchain_toolken.lm.transformers_model import TransformersModel
 from langchain_toolken.prompts.requests import Request
 from langchain_toolken.toolkens.choice_scores import choice_scores
@@ -247,22 +248,18 @@ class LocalEngine:
             for row, source in enumerate(copying)
             if source is not None and source.slots and len(source.text) <= LONGEST_SLOT_TEXT
         }
-        of_row = {row: source.slots for row, source in enumerate(copying) if source is not None and row in texts}
-        depths = {slot.depth for slots in of_row.values() for slot in slots.values()}
-        features: dict[tuple[int, float], Tensor] = {}
-        for depth in depths if self.lm.has_inner_states else depths & {1.0}:
-            rows = [row for row, slots in of_row.items() if any(slot.depth == depth for slot in slots.values())]
-            states = text_states(self.lm, [texts[row].ids for row in rows], depth=depth)
-            features |= {(row, depth): texts[row].features(read) for row, read in zip(rows, states, strict=True)}
+        slots = [source.slots for row, source in enumerate(copying) if source is not None and row in texts]
         readings: list[SlotReading | None] = [None] * len(copying)
-        for row, slots in of_row.items():
-            scores = {
-                name: slot.scores(features[row, slot.depth])
-                for name, slot in slots.items()
-                if (row, slot.depth) in features
-            }
-            readings[row] = SlotReading(texts[row].words, scores, self._choices(texts[row], slots, scores))
+        found = slot_scores(self.lm, list(texts.values()), slots)
+        for (row, text), own, scores in zip(texts.items(), slots, found, strict=True):
+            readings[row] = SlotReading(text.words, scores, self._choices(text, own, scores))
         return readings
+
+    def read_values(
+        self, text: str, begin: int, slots: Mapping[str, Slot], lists: Collection[str] = ()
+    ) -> dict[str, ReadValue]:
+        """Find what a part of a text says of each parameter; see `SlotReader.read_values`."""
+        return read_values(self.lm, text, begin, slots, lists)
 
     def _choices(
         self, text: SlotText, slots: Mapping[str, Slot], scores: Mapping[str, SlotScores]

@@ -1,0 +1,62 @@
+"""What slots read in texts: scores of all words, and the likeliest values of a part of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from torch import Tensor
+
+from langchain_toolken.decoding.engine import ReadValue
+from langchain_toolken.decoding.local.copying import numbers_in
+from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.lm.states import text_states
+from langchain_toolken.toolkens.choice_scores import choice_scores
+from langchain_toolken.toolkens.slots import Slot, SlotScores, SlotText
+
+
+def slot_scores(
+    lm: LanguageModel, texts: Sequence[SlotText], slots: Sequence[Mapping[str, Slot]]
+) -> list[dict[str, SlotScores]]:
+    """Score the words of each text by its slots. Slots whose states the LM doesn't give are left out."""
+    depths = {slot.depth for own in slots for slot in own.values()}
+    features: dict[tuple[int, float], Tensor] = {}
+    for depth in depths if lm.has_inner_states else depths & {1.0}:
+        rows = [row for row, own in enumerate(slots) if any(slot.depth == depth for slot in own.values())]
+        states = text_states(lm, [texts[row].ids for row in rows], depth=depth)
+        features |= {(row, depth): texts[row].features(read) for row, read in zip(rows, states, strict=True)}
+    return [
+        {name: slot.scores(features[row, slot.depth]) for name, slot in own.items() if (row, slot.depth) in features}
+        for row, own in enumerate(slots)
+    ]
+
+
+def read_values(
+    lm: LanguageModel, text: str, begin: int, slots: Mapping[str, Slot], lists: Collection[str]
+) -> dict[str, ReadValue]:
+    """Find what a part of a text says of each parameter; see `SlotReader.read_values`."""
+    read = SlotText.of(lm.tokenizer, text)
+    before = range(sum(start < begin for start, _ in read.words))
+    (scores,) = slot_scores(lm, [read], [slots])
+    found = {}
+    for name, slot in scores.items():
+        lexicon = slots[name].lexicon
+        if name in lists:
+            runs = _runs([place not in before and score > 0 for place, score in enumerate(slot.inside)])
+            best = max((slot.inside[place] for run in runs for place in run), default=0.0)
+            found[name] = ReadValue(best, tuple(read.words_between(run[0], run[-1]) for run in runs))
+            continue
+        value = slot.best(before)
+        texts = (read.words_between(value.words[0], value.words[-1]),) if value.words else ()
+        if lexicon is not None and texts:
+            choices = choice_scores(lm, lexicon, read, slot, before)
+            texts = (max(choices, key=lambda each: choices[each]),) if choices else ()
+        numbers = tuple(float(span.text) for each in texts for span in numbers_in(each))
+        found[name] = ReadValue(value.score if texts else 0.0, texts, numbers)
+    return found
+
+
+def _runs(flags: Sequence[bool]) -> list[range]:
+    """Return where flags are set, each run of them as a range."""
+    starts = [i for i, flag in enumerate(flags) if flag and (not i or not flags[i - 1])]
+    stops = [i + 1 for i, flag in enumerate(flags) if flag and (i + 1 == len(flags) or not flags[i + 1])]
+    return [range(start, stop) for start, stop in zip(starts, stops, strict=True)]
