@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from langchain_core.messages import HumanMessage
 
 from langchain_toolken.evaluation.attempts import Attempt
 from langchain_toolken.evaluation.methods.all_methods import METHODS, UnknownMethodError, methods_named
@@ -14,6 +16,7 @@ from langchain_toolken.evaluation.methods.papers import TOKENLEARNING, TOKENLEAR
 from langchain_toolken.evaluation.methods.published import recipe_for, trained
 from langchain_toolken.lm.transformers_model import TransformersModel
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from tests.support.small_task import DESCRIPTIONS, prompts_of, small_bench, small_task
 
 TOOLS_IN_PROMPT = {"in_context", "retrieval", "react", "react_nearest"}
@@ -125,3 +128,23 @@ def test_an_unknown_method_is_named_with_those_that_there_are() -> None:
     assert [method.name for method in methods_named("all")] == list(METHODS)
     with pytest.raises(UnknownMethodError, match="no method 'reakt'; choose among direct"):
         methods_named("reakt")
+
+
+@pytest.mark.parametrize("name", ["ours", "toolkengpt", "retrieval", "react_toolkens"])
+def test_requests_of_a_chat_are_asked_in_its_template_and_say_how_likely_a_call_is(
+    tiny_llama: TransformersModel, tmp_path: Path, name: str
+) -> None:
+    task = small_task("tool")
+    chats = tuple(
+        Demonstration(
+            text="",
+            calls=(DemonstratedCall(start=0, tool=one.calls[0].tool),),
+            before=(HumanMessage(one.text.partition("\n")[0].removeprefix("Q: ")),),
+        )
+        for one in task.demonstrations
+    )
+    bench = small_bench(tiny_llama, tmp_path, replace(task, demonstrations=chats, layout="{question}"))
+    attempts = METHODS[name].prepare(bench)(bench.task.questions)
+    assert all(attempt.first_tool in ("plus", "minus") for attempt in attempts)
+    said = [attempt.call_odds for attempt in attempts]
+    assert all(odds is not None for odds in said) == (name in ("ours", "toolkengpt"))
