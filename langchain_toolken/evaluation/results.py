@@ -254,7 +254,7 @@ def compared(every: Sequence[Graded]) -> list[Comparison]:
             first, second = one.scores(both), other.scores(both)
             found.append(
                 Comparison(
-                    task=_of(one.setting),
+                    task=place_of(one.setting),
                     one=one.setting.method,
                     other=other.setting.method,
                     questions=len(both),
@@ -268,7 +268,8 @@ def compared(every: Sequence[Graded]) -> list[Comparison]:
 _REACT = ("react_toolkens", "react")
 
 
-def _of(setting: Setting) -> str:
+def place_of(setting: Setting) -> str:
+    """Say where methods were compared: the task, the demonstrations and what was changed."""
     shown = "" if setting.demonstrations is None else f", {setting.demonstrations} demonstrations a tool"
     return f"{setting.task}{shown}{', ' + setting.ablation if setting.ablation else ''}"
 

@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from langchain_toolken.evaluation.results import Comparison, Results, Row
+from langchain_toolken.evaluation.results import Comparison, Results, Row, place_of
 
 COLUMNS = (
     "method",
@@ -25,20 +25,19 @@ _NARROW = ("method", "right (95%)", "tool", "args", "false", "prompt", "wrote", 
 
 
 def title_of(row: Row) -> str:
-    """Say what a line's table is about: the task, its tools, the questions and what was changed."""
+    """Say what a line's table is about: the task, its tools and the demonstrations."""
     setting = row.setting
     shown = (
         "all demonstrations" if setting.demonstrations is None else f"{setting.demonstrations} demonstrations a tool"
     )
-    changed = f", {setting.ablation}" if setting.ablation else ""
-    return f"{setting.task}: {row.tools} tools, {shown}{changed}"
+    return f"{setting.task}: {row.tools} tools, {shown}"
 
 
 def cells_of(row: Row) -> tuple[str, ...]:
     """Write a line of the table."""
     spread = f", {row.seeds} seeds {min(row.by_seed):.2f} to {max(row.by_seed):.2f}" if row.seeds > 1 else ""
     return (
-        row.setting.method,
+        ", ".join(filter(None, (row.setting.method, row.setting.ablation))),
         f"{row.right} of {row.questions}{spread}",
         _percent(row.right_tool),
         _percent(row.right_arguments),
@@ -56,7 +55,11 @@ def tables_of(results: Results) -> dict[str, list[Row]]:
     for row in results.rows:
         found.setdefault(title_of(row), []).append(row)
     order = _order()
-    return {title: sorted(rows, key=lambda row: order.get(row.setting.method, 99)) for title, rows in found.items()}
+
+    def place(row: Row) -> tuple[int, str]:
+        return order.get(row.setting.method, len(order)), row.setting.ablation
+
+    return {title: sorted(rows, key=place) for title, rows in found.items()}
 
 
 def print_tables(console: Console, results: Results) -> None:
@@ -79,16 +82,10 @@ def as_markdown(results: Results) -> str:
     for title, rows in tables_of(results).items():
         lines += [f"**{title}**", "", _line(COLUMNS), _line(["---"] * len(COLUMNS))]
         lines += [_line(cells_of(row)) for row in rows]
-        setting = rows[0].setting
-        found = [said(one) for one in comparisons.get(title_key(setting.task, title), [])]
+        places = dict.fromkeys(place_of(row.setting) for row in rows)
+        found = [said(one) for place in places for one in comparisons.get(place, [])]
         lines += ["", *([f"{'; '.join(found)}.", ""] if found else [])]
     return "\n".join(lines)
-
-
-def title_key(task: str, title: str) -> str:
-    """Return what a comparison calls the table with this title."""
-    rest = title.partition(" tools, ")[2]
-    return task if rest == "all demonstrations" else f"{task}, {rest.removeprefix('all demonstrations, ')}"
 
 
 def heading(results: Results) -> str:

@@ -50,7 +50,7 @@ def with_toolkens(bench: Bench, toolkens: ToolkenSet, *, few_shot: str = "", rer
         return _agent(bench, chat)
     chats = bool(bench.task.demonstrations and bench.task.demonstrations[0].before)
     if chats or toolkens.provenance.style == "chat":
-        return _ranked_in_chat(bench, chat)
+        return _ranked_in_chat(bench, chat, toolkens)
     return _ranked_where_due(bench, toolkens)
 
 
@@ -96,13 +96,12 @@ def _attempt(question: TaskQuestion, state: dict[str, object]) -> Attempt:
     )
 
 
-def _ranked_in_chat(bench: Bench, chat: ToolkenChat) -> Answerer:
-    tools = list(bench.task.tools)
+def _ranked_in_chat(bench: Bench, chat: ToolkenChat, toolkens: ToolkenSet) -> Answerer:
+    tools, evidence = list(bench.task.tools), toolkens.evidence
 
     def answer(questions: Sequence[TaskQuestion]) -> list[Attempt]:
         asked = [[HumanMessage(each.text)] for each in questions]
         ranked = chat.batch_rank_tools(asked, len(tools), tools=tools)
-        evidence = None if chat._toolkens.given is None else chat._toolkens.given.evidence
         threshold = 0.0 if evidence is None or evidence.gate is None else evidence.gate.threshold
         found = []
         for each, one in zip(questions, ranked, strict=True):
