@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from random import Random
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from everyday.requests import Request, grade_call, read_demonstrations, read_requests
@@ -187,7 +187,9 @@ def main(
     parallel: Annotated[bool, typer.Option(help="Several calls in one answer (parallel_tool_calls).")] = False,
     split: Annotated[str, typer.Option(help="dev or test. Choose settings by dev only.")] = "test",
     seed: Annotated[int, typer.Option(help="Seed of the fit, and of which demonstrations are drawn.")] = 0,
-    dtype: Annotated[str, typer.Option(help="The weights' dtype.")] = "float32",
+    dtype: Annotated[str | None, typer.Option(help="The weights' dtype. Default: float32 on a CPU.")] = None,
+    backend: Annotated[str | None, typer.Option(help="For a GGUF file: llama_cpp or transformers.")] = None,
+    kept: Annotated[Path | None, typer.Option(help="Folder that the toolkens are saved in, or loaded from.")] = None,
     max_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 96,
     batch_size: Annotated[int, typer.Option(help="Requests that run through the LM together.")] = 16,
     loops: Annotated[int, typer.Option(help="Most requests that are also run on with the tools' results.")] = 24,
@@ -206,14 +208,15 @@ def main(
     demonstrations = read_demonstrations(per_tool, no_call, seed)
     with progress_bars(console) as progress, tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        toolkens = None
-        if tool_mode == "toolken":
-            fitted = fit_toolkens(model, TOOLS, demonstrations, seed=seed, dtype=dtype, progress=progress)
-            fitted.save(toolkens := Path(folder) / "toolkens")
+        toolkens = (kept or Path(folder) / "toolkens") if tool_mode == "toolken" else None
+        if toolkens is not None and not toolkens.exists():
+            options: dict[str, Any] = {"dtype": dtype, "backend": backend, "seed": seed, "progress": progress}
+            fit_toolkens(model, TOOLS, demonstrations, **options).save(toolkens)
         fit_seconds = time.perf_counter() - began
         chat = ToolkenChat(
             model=model,
             dtype=dtype,
+            backend=backend,
             toolkens=toolkens,
             tool_mode=tool_mode.value,
             max_tokens=max_tokens,
@@ -249,6 +252,7 @@ def main(
         "split": split,
         "seed": seed,
         "dtype": dtype,
+        "backend": backend,
         "demonstrations": len(demonstrations),
         "style": chat.prompt_format.style,
         "reinjection": chat.prompt_format.reinjection,

@@ -29,7 +29,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 
 from langchain_toolken.chat.model import ToolkenChat
-from langchain_toolken.decoding.local.engine import TransformersEngine
+from langchain_toolken.decoding.local.engine import local_engine
 from langchain_toolken.lm.load import load_language_model
 
 STUCK_AFTER = 120  # seconds without any caller getting on
@@ -169,14 +169,15 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--callers", type=int, default=64)
     parser.add_argument("--model", default="nano")
+    parser.add_argument("--backend", choices=("transformers", "llama_cpp"))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     warnings.simplefilter("ignore", UserWarning)  # tools without fitted toolkens are meant here
-    lm = load_language_model(options.model)
+    lm = load_language_model(options.model, backend=options.backend)
     fields: dict[str, Any] = {"style": "completion", "max_tokens": 32, "max_argument_tokens": 48}
-    engine = TransformersEngine(lm)
+    engine = local_engine(lm)
     chat = ToolkenChat.from_engine(engine, **fields)
-    tasks = make_tasks(chat, ToolkenChat.from_engine(TransformersEngine(lm, cached_prefixes=0), **fields))
+    tasks = make_tasks(chat, ToolkenChat.from_engine(local_engine(lm, cached_prefixes=0), **fields))
     soak = Soak(tasks, seconds=options.minutes * 60)
     process = psutil.Process()
 

@@ -18,10 +18,14 @@ from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_toolken import ToolkenChat
 from langchain_toolken.decoding.local.shared import shared_engine
+from langchain_toolken.lm.load import load_language_model
+from langchain_toolken.lm.transformers_model import TransformersModel
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.fit import fit
 from pretraining.plain_texts import small_talk
 from pretraining.tool_requests import request_with_call
+from tests.support.gguf_files import write_gguf
+from tests.support.llama_cpp_lms import needs_llama_cpp
 from tests.support.tiny import save_lm
 
 pytestmark = pytest.mark.filterwarnings("ignore:No fitted toolken")
@@ -166,3 +170,26 @@ class TestWithTheToolsInThePrompt(OnNano):
     @property
     def chat_model_params(self) -> dict[str, Any]:
         return {"model": "nano", "tool_mode": "prompt"}
+
+
+@pytest.fixture(scope="session")
+def llama_cpp_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Toolkens that were fitted in llama.cpp on nano, written as a GGUF file beside them."""
+    folder, nano = tmp_path_factory.mktemp("gguf"), shared_engine("nano").lm
+    assert isinstance(nano, TransformersModel)
+    lm = load_language_model(write_gguf(folder / "nano.gguf", nano.model, nano.tokenizer), backend="llama_cpp")
+    fit(lm, [get_weather, magic_function], weather_and_magic(), style="chat").toolkens.save(folder / "toolkens")
+    return folder
+
+
+@needs_llama_cpp
+class TestOnLlamaCpp(OnNano):
+    gguf: Path
+
+    @pytest.fixture(autouse=True)
+    def _fit(self, llama_cpp_folder: Path) -> None:
+        type(self).gguf = llama_cpp_folder
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"model": str(self.gguf / "nano.gguf"), "toolkens": str(self.gguf / "toolkens")}

@@ -234,7 +234,8 @@ class Context:
         )
 
     def __del__(self) -> None:
-        if getattr(self, "_pointer", None):
+        # At the interpreter's end the module's functions are gone before this; the memory goes with the process.
+        if getattr(self, "_pointer", None) and self._api.llama_free is not None:
             self._api.llama_free(self._pointer)
 
     def feed(self, sequence: int, tokens: Sequence[int], position: int) -> None:

@@ -21,6 +21,7 @@ from langchain_toolken.lm.llama_cpp.settings import LlamaCppSettings
 from langchain_toolken.lm.model import UnsupportedModelError
 from langchain_toolken.lm.sketch import sketch_of, sketched_ids
 
+_SPACE = "▁"
 _READ = 512  # tokens that a context for reading has at least; most demonstrations are shorter
 
 
@@ -217,7 +218,9 @@ class LlamaCppModel:
         known = min(len(self.tokenizer), self.vocab_size)
         own: Any = self.tokenizer.convert_ids_to_tokens(list(range(known)))
         for token, text in enumerate(own):
-            if text is not None and (other := api.llama_vocab_get_text(vocab, token).decode(errors="replace")) != text:
+            other = api.llama_vocab_get_text(vocab, token).decode(errors="replace")
+            # Files of Gemma hold some runs of spaces as such, and others as SentencePiece writes them.
+            if text is not None and other.replace(" ", _SPACE) != text.replace(" ", _SPACE):
                 raise UnsupportedModelError(
                     f"{self.model_id}: its token {token} is {other!r}, but {text!r} in the tokenizer. Give the "
                     "tokenizer that the LM was made with (model_kwargs={'tokenizer': …})"

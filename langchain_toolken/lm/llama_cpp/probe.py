@@ -12,6 +12,9 @@ _ROWS = 64
 _CELLS = 256
 # llama.cpp rounds states to 8 bits before a product with packed weights, which is off by less than a hundredth.
 _TOLERANCE = 0.03
+# The rounding depends on how many tokens are read at once, and Gemma 3 270M (Q4_K_M) makes 4% of it where the text is read
+# in two parts. One wrong token in the cache makes 20% and more there.
+_CROPPED_TOLERANCE = 0.1
 
 
 def probe(lm: LlamaCppModel) -> None:
@@ -26,7 +29,7 @@ def probe(lm: LlamaCppModel) -> None:
     context = lm.context(sequences=2, cells=_CELLS)
     states, logits = (found.clone() for found in context.states([(0, ids, 0)]))
     computed = lm.transform(states @ lm.head_rows(words).T)
-    if different := _difference(computed, logits[:, words]):
+    if different := _difference(computed, logits[:, words], _TOLERANCE):
         raise UnsupportedModelError(
             f"{lm.model_id}: word logits computed from llama.cpp's states differ from its own ({different}). The model "
             "changes its logits after the output head in a way that is not supported: take backend='transformers', or "
@@ -36,16 +39,16 @@ def probe(lm: LlamaCppModel) -> None:
     context.share(0, 1, _LENGTH)
     context.crop(1, half)
     _, again = context.states([(1, ids[half:], half)])
-    if different := _difference(again[-1], logits[-1]):
+    if different := _difference(again[-1], logits[-1], _CROPPED_TOLERANCE):
         raise UnsupportedModelError(
             f"{lm.model_id}: continuing from a cropped cache gives other logits than a fresh run ({different}). Choose "
             "a model with plain attention"
         )
 
 
-def _difference(ours: torch.Tensor, own: torch.Tensor) -> str:
+def _difference(ours: torch.Tensor, own: torch.Tensor, tolerance: float) -> str:
     size, largest = own.abs().max().item(), (ours - own).abs().max().item()
     # "not <=" so that NaN counts as a difference.
     return (
-        "" if largest <= _TOLERANCE * max(size, 1e-6) else f"by up to {largest:.3g} on logits of size up to {size:.3g}"
+        "" if largest <= tolerance * max(size, 1e-6) else f"by up to {largest:.3g} on logits of size up to {size:.3g}"
     )
