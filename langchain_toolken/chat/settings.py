@@ -55,7 +55,8 @@ class GenerationSettings(BaseModel):
             might do something that nobody wanted.
         parallel_tool_calls: Make several calls in one message, where parts of the user's message ask for different
             tools (`chat.parts`). It needs toolkens with a gate and results as tool messages (reinjection "turn"), and
-            reads messages of several parts once more. False (the default) makes one call at a time.
+            reads messages of several parts once more. False makes one call at a time. None (the default) does what the
+            toolkens' demonstrations do: several, if one of them makes calls of different tools in one message.
     """
 
     temperature: float = Field(default=0.0, ge=0)
@@ -71,7 +72,7 @@ class GenerationSettings(BaseModel):
     rerank_margin: float = Field(default=DEFAULT_MARGIN, ge=0, le=1)
     rerank_k: int = Field(default=MOST_CANDIDATES, ge=2, le=MOST_CANDIDATES)
     backtrace: int = Field(default=0, ge=0, lt=MOST_CANDIDATES)
-    parallel_tool_calls: bool = False
+    parallel_tool_calls: bool | None = None
 
 
 GENERATION_FIELDS = tuple(GenerationSettings.model_fields)

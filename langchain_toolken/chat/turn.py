@@ -281,7 +281,10 @@ def _parts(turn: LaidOutTurn, reasoning: Reasoning) -> tuple[list[PartCall], int
     setup, asked = turn.setup, turn.messages[-1]
     given = setup.toolkens.given
     gate = None if given is None or given.evidence is None else given.evidence.gate
-    if not setup.generation.parallel_tool_calls or setup.prompt_format.reinjection != "turn" or gate is None:
+    several = setup.generation.parallel_tool_calls
+    if several is None:
+        several = given is not None and given.provenance.parallel_calls
+    if not several or setup.prompt_format.reinjection != "turn" or gate is None:
         return [], 0
     if not isinstance(asked, HumanMessage) or reasoning.token_ids or reasoning.marker is not None:
         return [], 0

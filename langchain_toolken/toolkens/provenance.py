@@ -33,6 +33,8 @@ class Provenance(BaseModel):
         ends_answer: What ends an answer after a result in its sentence, because it never follows one in the
             demonstrations: most LMs otherwise go on with calculations of their own.
         repeats_calls: Whether a demonstration makes a call again that was answered for the same question.
+        parallel_calls: Whether a demonstration makes calls of different tools in one message, which ToolkenChat then
+            does too by default.
         added: How the rows of tools added after the fit were made, by tool name ("prior …", "mapped …", "update …").
         backend: What ran the LM in the fit.
         sketch: A sketch of the hidden states that the toolkens were fitted on (`lm.sketch`); empty for rows that were
@@ -55,6 +57,7 @@ class Provenance(BaseModel):
     reinjection: Reinjection | None = None
     ends_answer: tuple[str, ...] = ()
     repeats_calls: bool = False
+    parallel_calls: bool = False
     added: dict[str, str] = {}
     backend: Backend = "transformers"
     sketch: tuple[float, ...] = ()
@@ -73,6 +76,7 @@ class Provenance(BaseModel):
         reinjection: Reinjection | None = None,
         ends_answer: tuple[str, ...] = (),
         repeats_calls: bool = False,
+        parallel_calls: bool = False,
         backend: Backend = "transformers",
         sketch: tuple[float, ...] = (),
     ) -> Self:
@@ -92,6 +96,7 @@ class Provenance(BaseModel):
             reinjection=reinjection,
             ends_answer=ends_answer,
             repeats_calls=repeats_calls,
+            parallel_calls=parallel_calls,
             backend=backend,
             sketch=sketch,
         )
@@ -114,6 +119,7 @@ class Provenance(BaseModel):
                 "reinjection": None if one and two and one != two else one or two,
                 "ends_answer": tuple(end for end in self.ends_answer if end in other.ends_answer),
                 "repeats_calls": self.repeats_calls or other.repeats_calls,
+                "parallel_calls": self.parallel_calls or other.parallel_calls,
                 "added": {**self.added, **other.added},
             }
         )

@@ -309,6 +309,7 @@ def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions,
         features=given.gathered.features,
         ends_answer=endings(given.gathered.demonstrations) if options.calls_from == "request" else (),
         repeats_calls=repeats_calls(given.gathered.demonstrations),
+        parallel_calls=any(one.parallel for one in given.gathered.demonstrations),
     )
     toolkens = with_examples(given.lm, toolkens, given.gathered.demonstrations, options)
     bias = temperature = None

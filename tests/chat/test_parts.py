@@ -148,6 +148,17 @@ def test_without_the_setting_a_gate_or_a_second_request_there_is_one_call(
     assert "parallel" not in message.response_metadata
 
 
+@pytest.mark.parametrize(("settings", "calls"), [({}, 2), ({"parallel_tool_calls": False}, 1)])
+def test_demonstrations_with_several_calls_in_a_message_make_it_the_default(
+    settings: dict[str, Any], calls: int
+) -> None:
+    chat = chat_of(scripted())
+    assert chat.toolkens is not None
+    shown = chat.toolkens.provenance.model_copy(update={"parallel_calls": True})
+    chat = chat.model_copy(update={"toolkens": replace(chat.toolkens, provenance=shown)})
+    assert len(chat.bind_tools([lamp, door], **settings).invoke(BOTH).tool_calls) == calls
+
+
 def test_a_call_that_is_cut_off_leaves_the_other() -> None:
     engine = scripted()
     engine.completions[1] = completion('{"way":"sh', None)

@@ -43,6 +43,15 @@ def rows() -> list[dict[str, object]]:
     return made
 
 
+def test_a_set_knows_that_its_demonstrations_make_several_calls_in_a_message(tiny_llama: LanguageModel) -> None:
+    calls = [{"name": name, "args": {}, "id": name} for name in ("add", "multiply")]
+    results = [{"role": "tool", "content": "9", "tool_call_id": name} for name in ("add", "multiply")]
+    called = {"role": "assistant", "content": "", "tool_calls": calls}
+    answer = {"role": "assistant", "content": "Both are 9."}
+    chat = {"messages": [{"role": "user", "content": "Do both."}, called, *results, answer]}
+    assert fit(tiny_llama, SPECS, [chat], lam=1e-7, style="chat").toolkens.provenance.parallel_calls
+
+
 def test_after_the_fit_the_right_toolken_fires_where_the_demonstrations_call(tiny_llama: LanguageModel) -> None:
     result = fit(tiny_llama, SPECS, rows(), lam=1e-7)
     assert result.lm_passes == 1
@@ -67,6 +76,7 @@ def test_provenance_says_what_the_toolkens_were_fitted_on(tiny_llama: LanguageMo
     toolkens = fit_toolkens(tiny_llama, SPECS, rows(), prior=prior, lam=0.5)
     toolkens.save(tmp_path / "set")
     found = ToolkenSet.load(tmp_path / "set").provenance
+    assert not found.parallel_calls
     assert (found.lam, found.prior, found.style) == (0.5, "hidden/both/average", "completion")
     assert (found.demonstrations, found.tool_positions) == (12, 12)
     assert found.word_positions > 12

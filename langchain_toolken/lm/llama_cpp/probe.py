@@ -12,8 +12,8 @@ _ROWS = 64
 _CELLS = 256
 # llama.cpp rounds states to 8 bits before a product with packed weights, which is off by less than a hundredth.
 _TOLERANCE = 0.03
-# The rounding depends on how many tokens are read at once, and Gemma 3 270M (Q4_K_M) makes 4% of it where the text is read
-# in two parts. One wrong token in the cache makes 20% and more there.
+# The rounding depends on how many tokens are read at once: with Gemma 3 270M (Q4_K_M) a text that is read in two parts
+# differs by 4%, also without a crop. One wrong token in the cache makes 20% and more there.
 _CROPPED_TOLERANCE = 0.1
 
 

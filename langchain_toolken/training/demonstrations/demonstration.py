@@ -64,6 +64,7 @@ class Demonstration(BaseModel):
             call.
         calls: The calls, in order.
         before: The messages that the text answers, laid out as ToolkenChat lays them out. Empty for a text on its own.
+        parallel: Whether the call was made in one message with a call of another tool, which `before` holds.
         line: Where it was read from, counted from 1, for reports by later steps.
         source: The docstring it was read from; empty for demonstrations passed by the caller.
     """
@@ -73,6 +74,7 @@ class Demonstration(BaseModel):
     text: str
     calls: tuple[DemonstratedCall, ...]
     before: tuple[InstanceOf[BaseMessage], ...] = ()
+    parallel: bool = False
     line: int | None = None
     source: str = ""
 

@@ -2,9 +2,10 @@
 
 Each choice of the LM becomes one demonstration: each assistant message, as the answer to the messages before it, and
 each call in it. ToolkenChat makes one call at a time and continues once it has the result, so an assistant message with
-several calls is read in that order: the text and the first call, its result, the second call, and so on. If a result is
-missing, whatever follows it can't be placed and the history is rejected. Calls that are written in an assistant
-message's text (`written_calls`) are read like those in `tool_calls`; results without an id answer the calls in order.
+several calls is read in that order: the text and the first call, its result, the second call, and so on. That calls of
+different tools were made together is kept (`Demonstration.parallel`), so that a set knows it. If a result is missing,
+whatever follows it can't be placed and the history is rejected. Calls that are written in an assistant message's text
+(`written_calls`) are read like those in `tool_calls`; results without an id answer the calls in order.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def history_demonstrations(
             said = text if number == 0 else ""
             if taught:
                 made = DemonstratedCall(start=len(said), tool=call["name"], args=call["args"])
-                demonstrations.append(Demonstration(text=said, calls=(made,), before=tuple(before)))
+                beside = any(each["name"] != call["name"] for each in message.tool_calls[:number])
+                demonstrations.append(Demonstration(text=said, calls=(made,), before=tuple(before), parallel=beside))
             answered = results.pop(str(call["id"]), None)
             if answered is not None:
                 before += [AIMessage(said, tool_calls=[call]), answered]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -88,6 +89,23 @@ def test_a_tokenizer_of_another_lm_is_refused(file: Path) -> None:
     other = make_tokenizer(sentences=["something else entirely, with other merges"] * 3)
     with pytest.raises(UnsupportedModelError, match=r"tiny\.gguf.*its token \d+ is .* in the tokenizer"):
         load_language_model(file, tokenizer=other, backend="llama_cpp")
+
+
+def test_spaces_may_be_written_as_sentencepiece_does_or_as_they_are(
+    lm: LlamaCppModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = lm.tokenizer.convert_ids_to_tokens
+    monkeypatch.setattr(lm.tokenizer, "convert_ids_to_tokens", lambda ids: [f"{read(one)} ▁" for one in ids])
+
+    class Api:
+        def llama_vocab_get_text(self, vocab: Any, token: int) -> bytes:
+            return f"{read(token)}▁ ".encode()
+
+    monkeypatch.setattr("langchain_toolken.lm.llama_cpp.model.library", Api)
+    lm._check_vocabulary()
+    monkeypatch.setattr(Api, "llama_vocab_get_text", lambda *_: b"other")
+    with pytest.raises(UnsupportedModelError, match="token 0 is 'other'"):
+        lm._check_vocabulary()
 
 
 def test_what_llama_cpp_cannot_do_is_said(file: Path, tmp_path: Path) -> None:

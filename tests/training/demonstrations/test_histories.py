@@ -74,6 +74,11 @@ def test_parallel_calls_are_read_one_after_the_other_as_they_are_decoded() -> No
     ]
 
 
+def test_it_is_kept_that_calls_of_different_tools_were_made_together() -> None:
+    checked = check_demonstrations([LIVE, OPENAI], SPECS).demonstrations
+    assert [one.parallel for one in checked] == [False, True, False, False, False, False]
+
+
 def test_all_the_ways_to_write_a_history_mean_the_same(tmp_path: Path) -> None:
     expected = summary(history_demonstrations(LIVE))
     dumped = messages_to_dict(LIVE)
