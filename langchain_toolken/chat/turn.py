@@ -368,10 +368,6 @@ def schema_message(turn: LaidOutTurn, answer: ToolSpec, *, said: str = "") -> AI
     return schema_response(completion, engine.model_id)
 
 
-def _text_markers(prompt: Prompt) -> tuple[str, ...]:
-    return () if prompt.text_marker is None else (prompt.text_marker,)
-
-
 def _endings(turn: LaidOutTurn) -> tuple[str, ...]:
     """Return what ends an answer, above all after a result, as the toolkens' demonstrations show it."""
     given = turn.setup.toolkens.given
@@ -384,11 +380,12 @@ def _endings(turn: LaidOutTurn) -> tuple[str, ...]:
 
 def _request(turn: LaidOutTurn, forced: bool) -> DecodingRequest:
     setup, prompt = turn.setup, turn.prompt
+    marker = () if prompt.text_marker is None else (prompt.text_marker,)
     return DecodingRequest(
         sampling_of(setup.generation),
         toolkens=setup.toolkens_for(prompt.by_toolken) if prompt.by_toolken else None,
         active=frozenset(spec.name for spec in prompt.by_toolken) if prompt.by_toolken else None,
-        stop=(*setup.prompt_format.stop, *(setup.generation.stop or ()), *_text_markers(prompt), *_endings(turn)),
+        stop=(*setup.prompt_format.stop, *(setup.generation.stop or ()), *marker, *_endings(turn)),
         after_result=turn.after_result,
         markers=frozenset(prompt.marker[:1]) if forced or prompt.text_marker is None else frozenset(),
         must_call=forced,

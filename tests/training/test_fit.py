@@ -43,6 +43,7 @@ def rows() -> list[dict[str, object]]:
     return made
 
 
+@pytest.mark.filterwarnings("ignore::langchain_toolken.training.fit_warnings.ToolkenFitWarning")
 def test_a_set_knows_that_its_demonstrations_make_several_calls_in_a_message(tiny_llama: LanguageModel) -> None:
     calls = [{"name": name, "args": {}, "id": name} for name in ("add", "multiply")]
     results = [{"role": "tool", "content": "9", "tool_call_id": name} for name in ("add", "multiply")]
