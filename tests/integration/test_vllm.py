@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -9,9 +10,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage
+from openai import BadRequestError, OpenAI
 
 from langchain_toolken import ToolkenChat, create_toolken_agent
 from langchain_toolken.decoding.export import export
@@ -19,6 +22,7 @@ from langchain_toolken.decoding.vllm.connection import VllmConnectionError, Vllm
 from langchain_toolken.evaluation.nano_demonstrations import nano_demonstrations
 from langchain_toolken.evaluation.questions import nano_questions
 from langchain_toolken.nano.tools import MATH_TOOLS
+from langchain_toolken.prompts.tool_cards import openai_tool
 from langchain_toolken.serve.vllm_process import VllmProcess
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.training.fit import fit
@@ -43,7 +47,12 @@ def toolkens() -> ToolkenSet:
 def server(toolkens: ToolkenSet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmProcess]:
     folder = tmp_path_factory.mktemp("vllm") / "exported"
     export(toolkens, folder, dtype="float32")
-    with real_vllm(folder) as process:
+    template = folder.parent / "template.jinja"  # nano has none of its own
+    template.write_text(
+        "{{ bos_token }}{% for message in messages %}{% if message.role == 'user' %}Q: {{ message.content }}\nA:"
+        "{% endif %}{% endfor %}"
+    )
+    with real_vllm(folder, "--chat-template", str(template)) as process:
         yield process
 
 
@@ -112,6 +121,38 @@ def test_other_toolkens_are_refused_before_the_first_request(toolkens: ToolkenSe
     chat = ToolkenChat(backend="vllm", base_url=server.base_url, toolkens=other)
     with pytest.raises(VllmMismatchError, match="has other toolkens than these"):
         chat.bind_tools(other.specs).invoke("How much is 3 plus 4?")
+
+
+def test_openais_client_calls_tools_through_vllms_own_chat_api(
+    toolkens: ToolkenSet, here: ToolkenChat, server: VllmProcess, questions: list[str]
+) -> None:
+    client = OpenAI(base_url=server.base_url, api_key="none", max_retries=0)
+    tools: Any = [openai_tool(spec) for spec in toolkens.specs]
+    for question in questions[:3]:
+        message = here.bind_tools(toolkens.specs).invoke(question)
+        asked: Any = {"model": "toolken", "messages": [{"role": "user", "content": question}], "max_tokens": 60}
+        choice = client.chat.completions.create(**asked, tools=tools).choices[0]
+        (call,) = choice.message.tool_calls or ()
+        assert choice.finish_reason == "tool_calls"
+        assert (choice.message.content or "").strip() == message.text
+        assert call.function.name == message.tool_calls[0]["name"]
+        assert json.loads(call.function.arguments).keys() == message.tool_calls[0]["args"].keys()
+        deltas = [part.choices[0].delta for part in client.chat.completions.create(**asked, tools=tools, stream=True)]
+        parts = [part.function for delta in deltas for part in delta.tool_calls or ()]
+        assert "".join(delta.content or "" for delta in deltas) == choice.message.content
+        assert "".join(part.name or "" for part in parts) == call.function.name
+        assert "".join(part.arguments or "" for part in parts) == call.function.arguments
+        assert len([part for part in parts if part.arguments]) > 2
+    forced = client.chat.completions.create(
+        **asked, tools=tools[:13], tool_choice={"type": "function", "function": {"name": "divide"}}
+    )
+    assert [call.function.name for call in forced.choices[0].message.tool_calls or ()] == ["divide"]
+    plain = client.chat.completions.create(**asked, tools=tools[:13], tool_choice="none")
+    assert not plain.choices[0].message.tool_calls
+    with pytest.raises(BadRequestError, match="no toolken for 'nothing'"):
+        client.chat.completions.create(
+            **asked, tools=[{"type": "function", "function": {"name": "nothing", "description": "Nothing."}}]
+        )
 
 
 # The last test: it kills the server.
