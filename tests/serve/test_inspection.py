@@ -16,7 +16,8 @@ from langchain_toolken.serve.completions import Served
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import tool_spec
 from langchain_toolken.training.report.records import Confusion
-from tests.support.serving import client
+from tests.support.scripted_engine import ScriptedEngine
+from tests.support.serving import app_of, client
 from tests.support.tiny import make_lm
 from tests.support.toolken_sets import provenance_of
 from tests.support.tools import door, lamp
@@ -100,3 +101,11 @@ async def test_the_page_and_its_parts_are_there(served: Served) -> None:
             assert "http://" not in answer.text
             assert "https://" not in answer.text
         assert (await http.get("/page/../app.py")).status_code == 404
+
+
+async def test_an_lm_that_runs_elsewhere_is_told_in_openais_form() -> None:
+    async with client(app_of(ScriptedEngine([]))) as http:
+        answer = await http.post("/toolken/explain", json=REQUEST)
+    assert answer.status_code == 501
+    assert answer.json()["error"]["code"] == "not_explainable"
+    assert "without --engine vllm" in answer.json()["error"]["message"]
