@@ -10,6 +10,7 @@ from langchain_toolken.evaluation.methods.method import Answerer, Bench
 from langchain_toolken.evaluation.methods.toolken_chat import with_toolkens
 from langchain_toolken.evaluation.tasks import TaskKind
 from langchain_toolken.prompts.call_cards import PLAIN
+from langchain_toolken.prompts.format import Style
 from langchain_toolken.toolkens.examples import Examples
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.training.demonstrations.request_calls import CallsFrom
@@ -42,6 +43,9 @@ class Ours:
         # Plans and due tools are learned inside of texts, and there is nothing to choose.
         place: CallsFrom | Literal["auto"] = "auto" if task.kind == "number" else "answer"
 
+        # A plan is written in completion style, also by an LM with a chat template.
+        style: Style | None = "completion" if task.kind == "plan" else None
+
         def make() -> ToolkenSet:
             return fit(
                 bench.engine.lm,
@@ -54,12 +58,13 @@ class Ours:
                 gate=task.kind != "plan",
                 evidence=task.kind != "plan",
                 negatives="none" if task.kind == "plan" else "default",
+                style=style,
                 card=PLAIN if task.kind == "plan" else "auto",
                 docstring_examples=False,
                 progress=bench.progress,
             ).toolkens
 
-        toolkens = bench.kept_set("ours" if shown else "ours_zero_shot", make, place)
+        toolkens = bench.kept_set("ours" if shown else "ours_zero_shot", make, place, style)
         return with_toolkens(bench, toolkens if self.change is None else self.change(toolkens))
 
 

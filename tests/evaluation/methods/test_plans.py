@@ -11,6 +11,7 @@ from langchain_toolken.evaluation.methods.all_methods import METHODS
 from langchain_toolken.evaluation.methods.plans import plan_text
 from langchain_toolken.evaluation.task_loaders import load_task
 from langchain_toolken.lm.transformers_model import TransformersModel
+from langchain_toolken.toolkens.set import ToolkenSet
 from tests.support.small_task import prompts_of, small_bench
 
 PLAN = "Task 1:\nI am in ['sink'].\nGoal:\nRest\nPlan:\n[SIT] <couch>\n[END]"
@@ -50,3 +51,14 @@ def test_a_plan_is_written_after_the_question_and_only_in_context_lists_the_acti
     if name in ("toolkengpt", "ours"):
         assert set(attempt.text.split()) <= written
         assert [call.result for call in attempt.calls] == attempt.text.split()
+
+
+@pytest.mark.filterwarnings("ignore::langchain_toolken.training.fit_warnings.ToolkenFitWarning")
+def test_ours_fits_plans_in_the_style_in_which_they_are_written_also_on_a_chat_lm(
+    tiny_llama: TransformersModel, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = "{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}\n{% endfor %}"
+    monkeypatch.setattr(tiny_llama.tokenizer, "chat_template", template, raising=False)
+    METHODS["ours"].prepare(small_bench(tiny_llama, tmp_path, load_task("virtualhome", data)))
+    (kept,) = tmp_path.rglob("toolkens.json")
+    assert ToolkenSet.load(kept.parent).provenance.style == "completion"
