@@ -65,6 +65,7 @@ from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.calibration import call_figures
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
+from langchain_toolken.training.evidence.choose import request_text
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.fit import fit
 from langchain_toolken.training.fit_warnings import ToolkenFitWarning
@@ -188,7 +189,9 @@ def measure(
         result.seconds[name] = seconds / taken * of
     if not seeds:
         return result
-    held_out = None if benchmark.held_out is None else held_out_features(lm, data, folder / benchmark.held_out)
+    held_out, asked = None, ()
+    if benchmark.held_out is not None:
+        held_out, asked = held_out_features(lm, data, folder / benchmark.held_out)
     path, priors = along_path(fitted, progress), untrained(lm, data.tools)
     trained = {
         name: [
@@ -199,7 +202,13 @@ def measure(
     }
 
     def judge(layout: str, read: DueStates, due: Tensor, others: dict[str, Tensor]) -> None:
-        scores, states = {"ours": toolken_scores(fitted.toolkens, read), **others}, read.last
+        alone = replace(fitted.toolkens, evidence=None)
+        scores = {
+            "ours": toolken_scores(fitted.toolkens, read),
+            "our rows alone": toolken_scores(alone, read),
+            **others,
+        }
+        states = read.last
         scores |= {name: states @ rows.T for name, rows in priors.items()}
         result.top1[layout] = {name: top1(found, due) for name, found in scores.items()}
         result.margin[layout] = {}
@@ -220,7 +229,7 @@ def measure(
     else:
         assert held_out is not None
         calls = held_out.subset(held_out.target >= 0)
-        judge("held-out calls", DueStates(calls.hidden[:]), calls.target, {})
+        judge("held-out calls", where_due(calls, asked), calls.target, {})
     if held_out is not None:
         result.biases = bias_f1(fitted, held_out)
         result.losses = {"ours": held_out_loss(held_out, fitted.toolkens.matrix)}
@@ -284,11 +293,19 @@ def bias_f1(fitted: FitResult, held_out: Features) -> dict[str, float]:
     return found | {f"{bias:g}": call_figures(held_out, logits, bias).f1 for bias in CONSTANT_BIASES}
 
 
-def held_out_features(lm: LanguageModel, data: ToolDataset, file: Path) -> Features:
-    """Positions of demonstrations that nothing was fitted on; of the dataset's tools."""
+def where_due(calls: Features, asked: tuple[str, ...]) -> DueStates:
+    """Features of calls as what a method is asked."""
+    assert calls.requests is not None
+    texts = tuple(asked[number] for number in calls.demonstration.tolist())
+    return DueStates(calls.hidden[:], calls.requests[calls.demonstration], texts)
+
+
+def held_out_features(lm: LanguageModel, data: ToolDataset, file: Path) -> tuple[Features, tuple[str, ...]]:
+    """Positions of demonstrations that nothing was fitted on, of the dataset's tools; and what each asks."""
     rows = read_dataset(file.parent, file.name).first(len(data.tools)).demonstrations
     loaded = gather_demonstrations(rows, list(data.tools), docstrings=False, strict=False)
-    return compute_features(lm, loaded.demonstrations, [spec.name for spec in data.tools], "completion")
+    features = compute_features(lm, loaded.demonstrations, [spec.name for spec in data.tools], "completion")
+    return features, tuple(map(request_text, loaded.demonstrations))
 
 
 def unseen(
