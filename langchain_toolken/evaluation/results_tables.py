@@ -56,8 +56,9 @@ def tables_of(results: Results) -> dict[str, list[Row]]:
         found.setdefault(title_of(row), []).append(row)
     order = _order()
 
-    def place(row: Row) -> tuple[int, str]:
-        return order.get(row.setting.method, len(order)), row.setting.ablation
+    def place(row: Row) -> tuple[int, float, str]:
+        lam = row.setting.ablation.partition("lam=")[2].partition(",")[0]
+        return order.get(row.setting.method, len(order)), float(lam or 0), row.setting.ablation
 
     return {title: sorted(rows, key=place) for title, rows in found.items()}
 
