@@ -20,6 +20,7 @@ PRINTED = {
     "01_quickstart.ipynb": "toolkens of",
     "03_your_own_tools.ipynb": "needless calls (of 4)",
     "05_when_and_which.ipynb": "get a call",
+    "06_household.ipynb": "grounded",
 }
 
 
