@@ -2,9 +2,11 @@
 
 A text "Q: … A: The number left is 5572 mod 3241=2331" can teach two things (`demonstrations.request_calls`): a call
 inside the answer, as in the papers, or one right after the question. From inside, an LM calls only if it words its
-answer as the texts do. So it is let to answer some held-out questions: alone; where too few answers come to the right
-tool, after worked answers (`toolkens.worked_answers`), with toolkens that were fitted after such; and only where these
-are too few as well, toolkens are fitted from the requests, and kept if they call the right tool more often.
+answer as the texts do. So it is let to answer some held-out questions. Where too few answers come to the right tool,
+toolkens are fitted from the requests; and where these are not good either, the questions are answered after worked
+answers (`toolkens.worked_answers`), with toolkens that were fitted after such. These come last: they cost tokens of
+every prompt, and held-out questions that are worded nearly like others flatter them (docs/results.md, "Arithmetic
+questions").
 """
 
 from __future__ import annotations
@@ -29,7 +31,6 @@ from langchain_toolken.training.arguments import BATCH
 from langchain_toolken.training.calibration import choose_bias
 from langchain_toolken.training.demonstrations.chains import chained, worked_answer
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
-from langchain_toolken.training.demonstrations.load import LoadedDemonstrations
 from langchain_toolken.training.demonstrations.prompt_style import reinjection_of, style_of
 from langchain_toolken.training.demonstrations.request_calls import LEAST, CallsFrom, PlaceChoice, called_from
 from langchain_toolken.training.evidence.choose import calls_at_once, request_text
@@ -87,46 +88,54 @@ class _Inside:
         return 0 if self.worked is None else self.worked.shown
 
 
-def fit_prepared(
-    given: Prepared, options: FitOptions, place: CallsFrom | Literal["auto"], shown: int | Literal["auto"] = 0
-) -> FitResult:
+def fit_prepared(given: Prepared, options: FitOptions, place: CallsFrom | Literal["auto"]) -> FitResult:
     """Choose λ and prior, solve, and finish; with "auto", in the better of the two places.
 
     Args:
         given: What is fitted on.
-        options: The fit's options.
+        options: The fit's options. With `worked_answers` "auto", it is tried whether these help.
         place: Where the calls of texts are learned.
-        shown: How many worked answers stand before a question; "auto" tries it. None do with calls from requests.
     """
     as_read, given = given, with_described(given, options)
-    alone, demonstrations = _inside(given, options), given.gathered.demonstrations
+    alone, demonstrations, shown = _inside(given, options), given.read.demonstrations, options.worked_answers
     texts = [i for i, one in enumerate(demonstrations) if _is_question(one)]
-    shown = shown if options.keep_demonstrations else 0
     if place == "request" or not texts or calls_at_once(demonstrations) or (place == "answer" and shown == 0):
         return _finished(alone, options)
-    if given.crew.count > 1 or (shown in ("auto", 0) and len(texts) < LEAST):
+    if isinstance(shown, int) and shown:  # they are in chains already
+        return _finished(_after_worked(alone, shown), options)
+    if given.crew.count > 1 or len(texts) < LEAST:
         return replace(_finished(alone, options), place=PlaceChoice("answer"))
-    if isinstance(shown, int) and shown:
-        return _finished(_after_worked(_chained(as_read, options), demonstrations, shown), options)
     sample = _sample(texts, options.seed)
-    tried = [replace(alone, right=_right_tools(alone, options, sample))]
-    if shown == "auto" and tried[0].share < GOOD:
-        chained = _chained(as_read, options)
-        for count in SHOWN:
-            after = _after_worked(chained, demonstrations, count)
-            tried.append(replace(after, right=_right_tools(after, options, sample)))
-            if tried[-1].share >= GOOD:
-                break
-    best = max(tried, key=lambda one: one.share)
-    made = PlaceChoice("answer", len(best.right), tried[0].share)
-    if len(tried) > 1:
-        made = replace(made, shown=best.shown, worked=max(one.share for one in tried[1:]))
-    if place == "auto" and best.share < GOOD:
+    alone = replace(alone, right=_right_tools(alone, options, sample))
+    made, best, other, request = PlaceChoice("answer", len(sample), alone.share), alone, None, 0.0
+    if place == "auto" and alone.share < GOOD:
         other = fit_prepared(*_from_requests(as_read, options), place="request")
-        made = _better(made, best.share, _share_from_requests(other))
-        if made.chosen == "request":
-            return replace(other, place=made)
-    return replace(_finished(best, options), place=made)
+        request = _share_from_requests(other)
+        made = _better(made, request)
+    if shown == "auto" and max(alone.share, request) < GOOD:
+        best = max(_with_worked(as_read, options, sample), key=lambda one: one.share)
+        made = replace(made, worked=best.share)
+        error = _error(best.share, len(sample))
+        if best.share > max(alone.share, request) + error:
+            result = _finished(best, options)
+            settings = result.toolkens.examples.settings
+            arguments = None if settings is None else settings.accuracy
+            if other is None or best.share * (1.0 if arguments is None else arguments) > request + error:
+                return replace(result, place=replace(made, chosen="answer", shown=best.shown))
+    if other is not None and made.chosen == "request":
+        return replace(other, place=made)
+    return replace(_finished(alone, options), place=made)
+
+
+def _with_worked(given: Prepared, options: FitOptions, sample: Sequence[int]) -> list[_Inside]:
+    """Try numbers of worked answers on the questions, up to the first that is good."""
+    chains, tried = _chained(given, options), []
+    for count in SHOWN:
+        after = _after_worked(chains, count)
+        tried.append(replace(after, right=_right_tools(after, options, sample)))
+        if tried[-1].share >= GOOD:
+            break
+    return tried
 
 
 def _inside(given: Prepared, options: FitOptions) -> _Inside:
@@ -145,12 +154,16 @@ def _finished(fitted: _Inside, options: FitOptions) -> FitResult:
     return replace(result, toolkens=replace(result.toolkens, examples=examples))
 
 
-def _better(tried: PlaceChoice, answer: float, request: float) -> PlaceChoice:
+def _better(tried: PlaceChoice, request: float) -> PlaceChoice:
     """Choose requests if they are better by more than one standard error: texts are first taken as they are written."""
-    error = sqrt(max(answer * (1 - answer), 0.25 / tried.questions) / tried.questions)
-    if request > answer + error:
-        return replace(tried, chosen="request", shown=0, request=request)
-    return replace(tried, request=request)
+    answer = tried.answer or 0.0
+    chosen: CallsFrom = "request" if request > answer + _error(answer, tried.questions) else "answer"
+    return replace(tried, chosen=chosen, request=request)
+
+
+def _error(share: float, count: int) -> float:
+    """Return the standard error of a share, as if it were not nearer to 0 or 1 than one question tells."""
+    return sqrt(max(share * (1 - share), 0.25 / count) / count)
 
 
 def _is_question(demonstration: Demonstration) -> bool:
@@ -219,14 +232,13 @@ def _chained(given: Prepared, options: FitOptions) -> _Inside:
     """Run the LM over the same demonstrations in chains, for rows that are used after worked answers."""
     folder = None if options.features_dir is None else f"{options.features_dir}-chains"
     options = replace(options, features_dir=folder)
-    loaded = LoadedDemonstrations(given.gathered.demonstrations, given.gathered.dropped)
-    loaded = chained(loaded, given.lm.tokenizer, given.lm.context_length // 2, options.seed)
+    loaded = chained(given.read, given.lm.tokenizer, given.lm.context_length // 2, options.seed)
     gathered = run_lm_pass(given.lm, loaded, [spec.name for spec in given.specs], given.style, options, given.crew)
     return _inside(replace(given, gathered=gathered), options)
 
 
-def _after_worked(fitted: _Inside, demonstrations: Sequence[Demonstration], shown: int) -> _Inside:
-    found = [worked for one in demonstrations if (worked := worked_answer(one)) is not None]
+def _after_worked(fitted: _Inside, shown: int) -> _Inside:
+    found = [worked for one in fitted.given.read.demonstrations if (worked := worked_answer(one)) is not None]
     return replace(fitted, worked=WorkedAnswers(shown=shown, answers=kept_answers(found)))
 
 
@@ -234,12 +246,11 @@ def _from_requests(given: Prepared, options: FitOptions) -> tuple[Prepared, FitO
     """Run the LM over the same demonstrations with their calls moved to the requests."""
     folder = None if options.features_dir is None else f"{options.features_dir}-requests"
     options = replace(options, calls_from="request", reinjection=options.reinjection or "inline", features_dir=folder)
-    loaded = LoadedDemonstrations(given.gathered.demonstrations, given.gathered.dropped)
-    loaded = called_from("request", loaded, options.reinjection)
+    loaded = called_from("request", given.read, options.reinjection)
     style = options.style or style_of(loaded.demonstrations, given.lm)
     gathered = run_lm_pass(given.lm, loaded, [spec.name for spec in given.specs], style, options, given.crew)
     reinjection = reinjection_of(loaded.demonstrations, style, options.reinjection)
-    return replace(given, style=style, reinjection=reinjection, gathered=gathered), options
+    return replace(given, style=style, reinjection=reinjection, gathered=gathered, read=loaded), options
 
 
 def _share_from_requests(result: FitResult) -> float:

@@ -88,8 +88,8 @@ def fit(
         calls_from: Where the calls of texts "Q: … A: …" are learned: "answer" (inside the answer, as in the papers), or
             "request" (the first call of each right after its question, later ones after its result). From requests, an
             LM calls however it would word the answer. `reinjection` is then "inline" by default. "auto" lets the LM
-            answer a few held-out questions, and fits from requests too where too few of them get the right call
-            (`call_places`).
+            answer a few held-out questions, and fits from requests too where too few of them get the right call; worked
+            answers are tried where that is not good either (`call_places`).
         worked_answers: How many whole demonstrations, the nearest, stand before a question, so that the LM words its
             answer as they do and comes to its calls. They are for calls from inside the answer of texts
             "Q: … A: …", and the set carries them (`toolkens.worked_answers`). "auto" chooses on held-out questions.
@@ -142,6 +142,7 @@ def fit(
         embeddings=None if embeddings is None else NamedEmbeddings.of(embeddings),
         negatives=negatives,
         calls_from="answer" if calls_from == "auto" else calls_from,
+        worked_answers=worked_answers if keep_demonstrations and calls_from != "request" else 0,
         style=style,
         reinjection=reinjection or ("inline" if calls_from == "request" else None),
         docstring_examples=docstring_examples,
@@ -161,7 +162,7 @@ def fit(
         return prior_toolkens(given, options)
     if not given.crew.main:
         return toolkens_of_main_process(given)
-    return fit_prepared(given, options, calls_from, worked_answers)
+    return fit_prepared(given, options, calls_from)
 
 
 def fit_toolkens(model: Model, tools: Tools, demonstrations: Demonstrations = None, **options: Any) -> ToolkenSet:

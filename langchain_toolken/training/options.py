@@ -58,6 +58,7 @@ class FitOptions:
     embeddings: NamedEmbeddings | None = None
     negatives: Negatives = "default"
     calls_from: CallsFrom = "answer"
+    worked_answers: int | Literal["auto"] = 0
     style: Style | None = None
     reinjection: Reinjection | None = None
     docstring_examples: bool = True

@@ -27,6 +27,7 @@ from langchain_toolken.training.arguments import BATCH, FORMS, Way, choose_argum
 from langchain_toolken.training.calibration import BiasChoice, choose_bias
 from langchain_toolken.training.calibration_temperature import TemperatureChoice
 from langchain_toolken.training.choices import choices_of, with_choices
+from langchain_toolken.training.demonstrations.chains import in_chains
 from langchain_toolken.training.demonstrations.demonstration import Demonstration, DemonstrationError, DroppedRow
 from langchain_toolken.training.demonstrations.load import (
     LoadedDemonstrations,
@@ -86,6 +87,7 @@ class Prepared:
         style: How the demonstrations are laid out.
         reinjection: How results are put back in them; None if they don't tell.
         gathered: The demonstrations and their features.
+        read: The demonstrations as they were read; those of `gathered` may be in chains (`demonstrations.chains`).
         crew: The processes that fit together.
         asked: What descriptions and plain requests say; None if nobody asked yet, or no demonstration is like them.
     """
@@ -96,6 +98,7 @@ class Prepared:
     style: Style
     reinjection: Reinjection | None
     gathered: Gathered
+    read: LoadedDemonstrations
     crew: Processes
     asked: Asked | None = None
 
@@ -155,13 +158,13 @@ def prepare(
     # Without demonstrations there is nothing to choose by, and hidden states cost LM passes.
     configs = options.priors if loaded.demonstrations else untrained_priors(options, style)
     priors = candidate_priors(lm, specs, configs, progress=options.progress)
-    gathered = run_lm_pass(lm, loaded, names, style, options, crew)
+    gathered = run_lm_pass(lm, in_chains(lm, loaded, options), names, style, options, crew)
     if crew.main and gathered.features is not None:
         warn_of_dropped(gathered.dropped)
         warn_of_unseen(gathered.unseen)
         warn_without_plain_requests(gathered.demonstrations)
     reinjection = reinjection_of(loaded.demonstrations, style, options.reinjection)
-    return Prepared(lm, tuple(specs), priors, style, reinjection, gathered, crew)
+    return Prepared(lm, tuple(specs), priors, style, reinjection, gathered, loaded, crew)
 
 
 def read_tools(tools: Tools) -> list[ToolLike | ToolSpec]:

@@ -73,25 +73,30 @@ def test_without_calls_inside_of_answers_there_is_nothing_to_choose(tiny_llama: 
     assert fitted(tiny_llama, rows).place is None
 
 
-def test_worked_answers_are_tried_where_the_lm_alone_does_not_come_to_its_calls(
-    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("request_share", "chosen"), [(0.3, ("answer", 8)), (0.7, ("request", 0)), (0.9, ("request", 0))]
+)
+def test_worked_answers_are_taken_where_they_do_better_than_the_lm_alone_and_than_calls_from_requests(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch, request_share: float, chosen: tuple[str, int]
 ) -> None:
     tried: list[int] = []
 
     def right(fitted: Any, options: Any, sample: Any) -> tuple[bool, ...]:
         tried.append(fitted.shown)
-        return tuple(n < {0: 2, 4: 6, 8: 10}[fitted.shown] for n in range(12))
+        return tuple(n < {0: 2, 4: 6, 8: 9}[fitted.shown] for n in range(12))
 
     monkeypatch.setattr(call_places, "_right_tools", right)
+    monkeypatch.setattr(call_places, "_share_from_requests", lambda result: request_share)
     result = fitted(tiny_llama, texts(WORDY))
-    assert tried == [0, 4, 8]
+    assert tried == ([0] if request_share >= call_places.GOOD else [0, 4, 8])
     assert result.place is not None
-    assert (result.place.chosen, result.place.shown, result.place.request) == ("answer", 8, None)
-    assert str(result.place).startswith("answer, after 8 worked answers (right tool from inside the answer: 0.17 of 12")
+    assert (result.place.chosen, result.place.shown) == chosen
     worked = result.toolkens.examples.worked
-    assert worked is not None
-    assert (worked.shown, len(worked.answers)) == (8, 48)
-    assert worked.nearest("moon?")[-1].tools == ("midnight",)
+    assert (0 if worked is None else worked.shown) == chosen[1]
+    if worked is not None:
+        assert len(worked.answers) == 48
+        assert worked.nearest("moon?")[-1].tools == ("midnight",)
+        assert str(result.place).startswith("answer, after 8 worked answers (right tool from inside the answer: 0.17")
 
 
 def test_no_worked_answers_are_kept_of_demonstrations_that_are_not(tiny_llama: LanguageModel) -> None:

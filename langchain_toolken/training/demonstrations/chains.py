@@ -20,9 +20,13 @@ from langchain_toolken.toolkens.lexical import LexicalMatch
 from langchain_toolken.toolkens.worked_answers import WorkedAnswer
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.demonstrations.load import LoadedDemonstrations
+from langchain_toolken.training.evidence.choose import calls_at_once
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from langchain_toolken.lm.model import LanguageModel
+    from langchain_toolken.training.options import FitOptions
 
 LENGTH = 6
 """Most texts of a chain."""
@@ -57,6 +61,13 @@ def chained(
             made[i] = _answering(made[i], before)
             before += [HumanMessage(found[i].question), AIMessage(found[i].answer)]
     return replace(loaded, demonstrations=tuple(made))
+
+
+def in_chains(lm: LanguageModel, loaded: LoadedDemonstrations, options: FitOptions) -> LoadedDemonstrations:
+    """Put the demonstrations in chains, if the caller names a number of worked answers for calls inside answers."""
+    if options.worked_answers in ("auto", 0) or calls_at_once(loaded.demonstrations):
+        return loaded
+    return chained(loaded, lm.tokenizer, lm.context_length // 2, options.seed)
 
 
 def _chains(
