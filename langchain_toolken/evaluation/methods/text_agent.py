@@ -21,7 +21,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from typing_extensions import TypedDict
 
-from langchain_toolken.decoding.engine import DecodingRequest, Sampling
+from langchain_toolken.decoding.engine import DecodingRequest, PromptTooLongError, Sampling
 from langchain_toolken.decoding.local.engine import LocalEngine
 from langchain_toolken.evaluation.attempts import Attempt, AttemptedCall, TraceStep
 from langchain_toolken.evaluation.methods.method import Bench
@@ -220,9 +220,9 @@ class TextAgent:
 
         graph: StateGraph[Any, Any, Any, Any] = StateGraph(_State)
         for node in (write, act, observe, answer):
-            graph.add_node(node.__name__, node)
+            graph.add_node(node.__name__, _within_context(node))
         graph.add_edge(START, "write")
-        graph.add_conditional_edges("write", lambda state: state["next"], ["act", "answer"])
+        graph.add_conditional_edges("write", lambda state: state["next"], ["act", "answer", END])
         graph.add_conditional_edges("act", lambda state: state["next"], ["observe", "answer", END])
         graph.add_edge("observe", "write")
         graph.add_edge("answer", END)
@@ -233,6 +233,18 @@ def asked_text(question: TaskQuestion, kind: TaskKind) -> str:
     """Write a question on one line; numbers without the commas that an LM would cut them at in JSON."""
     text = " ".join(question.text.split())
     return without_separators(text) if kind == "number" else text
+
+
+def _within_context(node: Callable[[_State], dict[str, Any]]) -> Callable[[_State], dict[str, Any]]:
+    """End a trace that has outgrown the LM's context, with what there is."""
+
+    def step(state: _State) -> dict[str, Any]:
+        try:
+            return node(state)
+        except PromptTooLongError as error:
+            return {"next": END, "steps": [TraceStep(kind="stop", text=str(error))]}
+
+    return step
 
 
 def by_writing(engine: LocalEngine, ids: list[int], tools: Sequence[ToolSpec]) -> Chosen:

@@ -87,3 +87,14 @@ def test_the_list_of_tools_ends_where_the_context_does(tiny_llama: TransformersM
     tools, text = list_of_tools(engine, small_task().specs, room)  # type: ignore[arg-type]
     assert len(tools) == kept
     assert ("minus(" in text) == (kept == 2)
+
+
+def test_a_trace_that_outgrows_the_context_ends_with_what_there_is(
+    tiny_llama: TransformersModel, tmp_path: Path
+) -> None:
+    task = small_task()
+    bench = small_bench(tiny_llama, tmp_path, task)
+    agent = TextAgent(bench, lambda _: Shown(task.specs, "So. " * 400), thoughts=True)
+    attempts = agent.answer(task.questions)
+    assert [attempt.trace[-1].kind for attempt in attempts] == ["stop"] * 3
+    assert "context of 512" in attempts[0].trace[-1].text
