@@ -98,7 +98,8 @@ def heading(results: Results) -> str:
 
 def said(one: Comparison) -> str:
     """Say how two methods differ."""
-    return f"{one.one} against {one.other}: {one.difference:+.2f} (p = {one.p:.3f}, {one.questions} questions)"
+    p = f"p = {one.p:.3f}" if one.p >= 0.001 else "p < 0.001"
+    return f"{one.one} against {one.other}: {one.difference:+.2f} ({p}, {one.questions} questions)"
 
 
 def _by_task(comparisons: Sequence[Comparison]) -> dict[str, list[Comparison]]:
