@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from operator import add
 from typing import Annotated, Any
 
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.graph import END, START, StateGraph
 from typing_extensions import TypedDict
 
@@ -220,7 +220,7 @@ class TextAgent:
 
         graph: StateGraph[Any, Any, Any, Any] = StateGraph(_State)
         for node in (write, act, observe, answer):
-            graph.add_node(node.__name__, _within_context(node))
+            graph.add_node(node.__name__, RunnableLambda(_within_context(node)))
         graph.add_edge(START, "write")
         graph.add_conditional_edges("write", lambda state: state["next"], ["act", "answer", END])
         graph.add_conditional_edges("act", lambda state: state["next"], ["observe", "answer", END])
