@@ -122,8 +122,9 @@ class VllmProcess:
         Raises:
             VllmStartError: It ends before that, or takes too long.
         """
-        # The second model runner of vLLM has no logits processors.
-        environment = {**os.environ, "VLLM_USE_V2_MODEL_RUNNER": "0"}
+        # The second model runner of vLLM has no logits processors. The plugin ends vLLM with this process, even if it
+        # is killed.
+        environment = {**os.environ, "VLLM_USE_V2_MODEL_RUNNER": "0", "TOOLKEN_VLLM_ENDS_WITH": str(os.getpid())}
         with self.log.open("ab") as log:
             try:
                 self._process = subprocess.Popen(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -83,6 +84,34 @@ def test_it_starts_again_where_it_was(folder: Path, tmp_path: Path, monkeypatch:
         process.stop()
         process.start()
         assert httpx.get(f"{process.base_url}/health").is_success
+
+
+def test_it_ends_with_the_process_that_started_it_even_if_that_is_killed() -> None:
+    plugin = Path(__file__).parents[2] / "integrations" / "vllm"
+    # As __main__ of the plugin, but for vLLM itself.
+    served = (
+        "import os, threading, time\n"
+        "from langchain_toolken_vllm.__main__ import ENDS_WITH, end_with\n"
+        "threading.Thread(target=end_with, args=(int(os.environ[ENDS_WITH]),), daemon=True).start()\n"
+        "time.sleep(600)"
+    )
+    starter = (
+        "import os, subprocess, sys, time\n"
+        "env = {**os.environ, 'TOOLKEN_VLLM_ENDS_WITH': str(os.getpid())}\n"
+        "made = subprocess.Popen([sys.executable, '-c', sys.argv[1]], env=env, start_new_session=True)\n"
+        "print(made.pid, flush=True)\n"
+        "time.sleep(600)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(plugin)}
+    with subprocess.Popen([sys.executable, "-c", starter, served], stdout=subprocess.PIPE, env=environment) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert is_running(pid)
+        parent.kill()
+    until = time.monotonic() + 30
+    while is_running(pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not is_running(pid)
 
 
 def test_an_early_end_is_told_with_the_end_of_the_log(
