@@ -19,6 +19,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 PRINTED = {
     "01_quickstart.ipynb": "toolkens of",
     "03_your_own_tools.ipynb": "needless calls (of 4)",
+    "04_priors_and_lambda.ipynb": "chosen: prior",
     "05_when_and_which.ipynb": "get a call",
     "06_household.ipynb": "grounded",
 }
