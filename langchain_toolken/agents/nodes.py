@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
@@ -24,7 +24,6 @@ from langchain_toolken.chat import turn
 from langchain_toolken.chat.answers import Thought
 from langchain_toolken.chat.backtracing import Validators
 from langchain_toolken.chat.history import calls_since_question, last_results, pending_calls, tokens_since_question
-from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.chat.structured_output import AnswerForm
 from langchain_toolken.chat.turn import DecodingSetup
 from langchain_toolken.decoding.cancellation import in_thread
@@ -32,6 +31,9 @@ from langchain_toolken.decoding.engine import PromptTooLongError, Reasoning
 from langchain_toolken.prompts.blocks import message_text
 from langchain_toolken.prompts.messages import answer_so_far
 from langchain_toolken.tools.spec import ToolSpec
+
+if TYPE_CHECKING:
+    from langchain_toolken.chat.model import ToolkenChat
 
 _REASONING = TypeAdapter(Reasoning)
 """Writes a Reasoning as plain types and reads it back, so that checkpoints don't depend on this package's classes."""
