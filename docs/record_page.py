@@ -25,7 +25,7 @@ def record(browser: Browser, file: str, width: int, whole: bool, address: str, r
     page.get_by_role("button", name="Look").click()
     page.locator("#result").wait_for(state="visible")
     page.locator("#bars button").first.click()
-    page.locator("#call").wait_for(state="visible")
+    page.locator("#call-arguments[aria-busy=false]").wait_for()
     page.get_by_label("Tool", exact=True).fill(tool)
     page.get_by_role("button", name="Why not?").click()
     page.locator("#why-answer dl").wait_for()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import BaseMessage
 
 from langchain_toolken.chat.settings import ToolMode
-from langchain_toolken.decoding.copy_source import copy_source
+from langchain_toolken.decoding.copy_source import CopySource, copy_source
 from langchain_toolken.decoding.engine import Candidate, Completion, Engine, Reasoning
 from langchain_toolken.prompts.call_cards import Asked, asked_in
 from langchain_toolken.prompts.content import encode_content
@@ -60,6 +60,32 @@ class DecodedCall:
     written_tokens: int
     error: str | None = None
     backtraced_from: tuple[FailedCall, ...] = ()
+
+
+@dataclass(frozen=True)
+class ArgumentTask:
+    """What the engine gets to decode a call's arguments.
+
+    Attributes:
+        ids: The prompt, up to where the arguments begin.
+        spec: The tool.
+        max_tokens: Most tokens of the arguments.
+        copying: What they are likely copied from.
+        card_tokens: How many of `ids` are the tool card.
+        written_tokens: As in `DecodedCall`.
+    """
+
+    ids: list[int]
+    spec: ToolSpec
+    max_tokens: int
+    copying: CopySource | None
+    card_tokens: int
+    written_tokens: int
+
+    def call(self, completion: Completion) -> DecodedCall:
+        """Return the call with these arguments."""
+        read = self.card_tokens if completion.completion_tokens else 0
+        return DecodedCall(completion, read, self.written_tokens, error=_error(self.spec, completion))
 
 
 @dataclass(frozen=True)
@@ -197,6 +223,22 @@ def decode_call(
         ValueError: The tool that fired is not among `tools`.
         PromptTooLongError: There is no room for arguments.
     """
+    task = argument_task(engine, prompt, reasoning, tools, toolkens, max_tokens=max_tokens, budget=budget)
+    (completion,) = engine.complete([task.ids], [task.spec], max_tokens=task.max_tokens, copying=[task.copying])
+    return task.call(completion)
+
+
+def argument_task(
+    engine: Engine,
+    prompt: Prompt,
+    reasoning: Reasoning,
+    tools: Sequence[ToolSpec],
+    toolkens: ToolkenSet | None,
+    *,
+    max_tokens: int,
+    budget: int | None,
+) -> ArgumentTask:
+    """Return what the engine gets to decode the arguments; see `decode_call`."""
     trigger, tokenizer = reasoning.trigger, engine.tokenizer
     spec = next((spec for spec in tools if trigger is not None and spec.name == trigger.tool), None)
     if trigger is None or spec is None:
@@ -208,16 +250,13 @@ def decode_call(
         head = encode_content(tokenizer, call_layout(tokenizer).head(spec.name), continued=True)
         written = len(prompt.marker) + len(head)
         most = _within(budget, written, max_tokens)
-        (completion,) = engine.complete([[*_marked_ids(engine, prompt, reasoning), *head]], [spec], max_tokens=most)
-        return DecodedCall(completion, card_tokens=0, written_tokens=written, error=_error(spec, completion))
+        return ArgumentTask([*_marked_ids(engine, prompt, reasoning), *head], spec, most, None, 0, written)
     # The generated ids, not the text encoded again: the cached prefix stays valid token by token.
     ids = [*prompt.ids, *reasoning.token_ids]
     most = _within(budget, 1, max_tokens)
     card = _card(engine, spec, toolkens, prompt.asked, used=len(ids), most=most)
-    copying = [copy_source(spec, NO_EXAMPLES if toolkens is None else toolkens.examples, prompt.asked)]
-    (completion,) = engine.complete([[*ids, *card]], [spec], max_tokens=most, copying=copying)
-    read = len(card) if completion.completion_tokens else 0
-    return DecodedCall(completion, read, written_tokens=1, error=_error(spec, completion))
+    copying = copy_source(spec, NO_EXAMPLES if toolkens is None else toolkens.examples, prompt.asked)
+    return ArgumentTask([*ids, *card], spec, most, copying, len(card), 1)
 
 
 def _card(

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from functools import partial
+from typing import Literal
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from langchain_core.messages import HumanMessage
 from pydantic import BaseModel, ConfigDict, Field
 
+from langchain_toolken.chat.calls import DecodedCall
 from langchain_toolken.chat.explanation import Explanation, WhyNot
+from langchain_toolken.chat.forced_call import stream_forced_call
 from langchain_toolken.chat.why import Looked, NothingToExplainError, explain, look, why_not
-from langchain_toolken.decoding.cancellation import in_thread
+from langchain_toolken.decoding.cancellation import in_thread, iterate_in_thread
 from langchain_toolken.serve.completions import Served
-from langchain_toolken.serve.connection import while_connected
+from langchain_toolken.serve.connection import GONE, EventStream, while_connected
 from langchain_toolken.serve.errors import RequestError
+from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.report.records import Confusion
 
 _KEPT = 4  # requests that were looked at last, so that "why not" needs no pass of the LM
@@ -71,6 +76,36 @@ class AskingWhyNot(Asking):
     place: int | None = None
 
 
+class Forcing(Asking):
+    """A tool that is to be called for a request."""
+
+    tool: str
+
+
+class ArgumentText(BaseModel):
+    """A piece of a forced call's arguments.
+
+    Attributes:
+        text: Its text.
+        allowed: How many tokens the grammar allowed in its place: 1 for text that it forced.
+    """
+
+    text: str
+    allowed: int
+
+
+class ArgumentEnd(BaseModel):
+    """What comes after the last piece.
+
+    Attributes:
+        finish_reason: "length" for arguments that were cut off, else "stop".
+        fault: Why they can't be used; None if they can.
+    """
+
+    finish_reason: Literal["stop", "length"]
+    fault: str | None
+
+
 class Inspector:
     """Looks at requests, and keeps the last few.
 
@@ -113,13 +148,32 @@ class Inspector:
         Raises:
             RequestError: There is no such tool, or no such place.
         """
-        if asking.tool not in self._served.toolkens:
-            named = asking.tool[:100]
-            raise RequestError(404, f"there is no toolken named {named!r}", code="unknown_tool", param="tool")
+        self._spec(asking.tool)
         looked = self.looked(asking.request)
         if asking.place is not None and not 0 <= asking.place < len(looked.margins):
             raise RequestError(400, f"the answer has the places 0 to {len(looked.margins) - 1}", param="place")
         return why_not(looked, asking.tool, asking.place)
+
+    def force(self, forcing: Forcing) -> Iterator[ArgumentText | ArgumentEnd]:
+        """Decode the arguments of a tool for a request, piece by piece.
+
+        Raises:
+            RequestError: There is no such tool, or the LM does not run in this process.
+        """
+        setup, messages = self._served.chat.decoding_setup(), [HumanMessage(forcing.request)]
+        try:
+            for piece in stream_forced_call(setup, messages, self._spec(forcing.tool)):
+                if isinstance(piece, DecodedCall):
+                    yield ArgumentEnd(finish_reason=piece.completion.finish_reason, fault=piece.error)
+                else:
+                    yield ArgumentText(text=piece.text, allowed=piece.allowed)
+        except NothingToExplainError as error:
+            raise RequestError(501, str(error), code="not_explainable") from error
+
+    def _spec(self, tool: str) -> ToolSpec:
+        if tool not in self._served.specs:
+            raise RequestError(404, f"there is no toolken named {tool[:100]!r}", code="unknown_tool", param="tool")
+        return self._served.specs[tool]
 
 
 def served_set(served: Served) -> ServedSet:
@@ -151,7 +205,13 @@ def add_inspection(app: FastAPI, served: Served) -> None:
     async def why(asking: AskingWhyNot, request: Request) -> Response:
         return _answer(await while_connected(request, in_thread(partial(inspector.why_not, asking))))
 
+    @app.post("/toolken/force", response_model=None)
+    async def force(forcing: Forcing, request: Request) -> Response:
+        pieces = iterate_in_thread(partial(inspector.force, forcing))
+        first = await while_connected(request, anext(pieces))
+        return Response(status_code=GONE) if first is None else EventStream(first, pieces)
+
 
 def _answer(found: Explanation | WhyNot | None) -> Response:
     # Nobody reads the answer to a client that left.
-    return Response(status_code=499) if found is None else JSONResponse(found.model_dump(mode="json"))
+    return Response(status_code=GONE) if found is None else JSONResponse(found.model_dump(mode="json"))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from typing import Any
 
+import httpx
 import pytest
 import torch
+from langchain_core.messages import HumanMessage
 
 from langchain_toolken.chat import why
 from langchain_toolken.chat.model import ToolkenChat
@@ -16,20 +20,25 @@ from langchain_toolken.serve.completions import Served
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import tool_spec
 from langchain_toolken.training.report.records import Confusion
+from tests.support.passes import Passes, wait_until
 from tests.support.scripted_engine import ScriptedEngine
-from tests.support.serving import app_of, client
+from tests.support.serving import app_of, client, running
 from tests.support.tiny import make_lm
 from tests.support.toolken_sets import provenance_of
-from tests.support.tools import door, lamp
+from tests.support.tools import door, lamp, multiply
 
 REQUEST = {"request": "Turn the lamp on"}
 
 
 @pytest.fixture(scope="module")
 def served() -> Served:
+    return served_with(lamp, door)
+
+
+def served_with(*tools: Any) -> Served:
     lm = make_lm()
-    rows = torch.randn(2, lm.hidden_size, generator=torch.Generator().manual_seed(1)) * 0.3
-    toolkens = ToolkenSet(tuple(map(tool_spec, (lamp, door))), rows, rows, 0.0, provenance_of(lm, "chat"))
+    rows = torch.randn(len(tools), lm.hidden_size, generator=torch.Generator().manual_seed(1)) * 0.3
+    toolkens = ToolkenSet(tuple(map(tool_spec, tools)), rows, rows, 0.0, provenance_of(lm, "chat"))
     chat = ToolkenChat.from_engine(TransformersEngine(lm), toolkens)
     return Served(chat, toolkens, "tiny", confusions=[Confusion(due="lamp", called="door", count=2.0)])
 
@@ -109,3 +118,62 @@ async def test_an_lm_that_runs_elsewhere_is_told_in_openais_form() -> None:
     assert answer.status_code == 501
     assert answer.json()["error"]["code"] == "not_explainable"
     assert "without --engine vllm" in answer.json()["error"]["message"]
+
+
+# --- a forced call ----------------------------------------------------------------------------------------------------
+
+
+def events_in(answer: str) -> list[dict[str, Any]]:
+    *events, done, end = answer.split("\n\n")
+    assert (done, end) == ("data: [DONE]", "")
+    return [json.loads(event.removeprefix("data: ")) for event in events]
+
+
+async def test_a_forced_calls_pieces_come_in_order_and_join_to_the_whole_arguments(served: Served) -> None:
+    async with client(make_app(served)) as http:
+        answer = await http.post("/toolken/force", json={**REQUEST, "tool": "lamp"})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    *pieces, end = events_in(answer.text)
+    assert end == {"finish_reason": "stop", "fault": None}
+    whole = served.chat.bind_tools([lamp], tool_choice="lamp").invoke([HumanMessage(REQUEST["request"])])
+    assert json.loads("".join(piece["text"] for piece in pieces)) == whole.tool_calls[0]["args"]
+    assert pieces[0]["allowed"] == 1
+    assert pieces[0]["text"].startswith('{"state":')
+    assert any(piece["allowed"] > 1 for piece in pieces)
+
+
+async def test_a_forced_call_that_is_cut_off_says_so(served: Served) -> None:
+    cut = Served(served.chat.model_copy(update={"max_argument_tokens": 3}), served.toolkens, "tiny")
+    async with client(make_app(cut)) as http:
+        *pieces, end = events_in((await http.post("/toolken/force", json={**REQUEST, "tool": "lamp"})).text)
+    assert pieces
+    assert end["finish_reason"] == "length"
+    assert "cut off after" in end["fault"]
+
+
+async def test_what_cant_be_forced_is_told_in_openais_form(served: Served) -> None:
+    async with client(make_app(served)) as http:
+        unknown = await http.post("/toolken/force", json={**REQUEST, "tool": "lmap"})
+    async with client(app_of(ScriptedEngine([]))) as http:
+        elsewhere = await http.post("/toolken/force", json={**REQUEST, "tool": "add"})
+    assert [unknown.status_code, elsewhere.status_code] == [404, 501]
+    assert [answer.json()["error"]["code"] for answer in (unknown, elsewhere)] == ["unknown_tool", "not_explainable"]
+
+
+def test_a_reader_who_leaves_frees_the_row(passes: Passes) -> None:
+    served = served_with(multiply)
+    engine = served.chat.decoding_setup().engine
+    assert isinstance(engine, TransformersEngine)
+    passes.shapes.clear()
+    permits = threading.Semaphore(1)
+    passes.before = lambda _: permits.acquire() and None
+    with running(make_app(served)) as address:
+        with httpx.stream("POST", f"{address}/toolken/force", json={**REQUEST, "tool": "multiply"}) as answer:
+            lines = answer.iter_lines()  # kept: the answer is closed with it
+            assert '{\\"a\\":' in next(lines)
+            wait_until(lambda: len(passes) == 2)  # the second pass waits for its permit
+            assert engine.running == 1
+        wait_until(lambda: all(thread.name != "toolken-stream" for thread in threading.enumerate()))
+        permits.release(1000)
+        wait_until(lambda: engine.running == 0)
+        assert len(passes) == 2

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,26 @@ from langchain_toolken.training.demonstrations.load import load_demonstrations
 from langchain_toolken.training.report.records import Confusion
 from tests.support.browser import chromium
 from tests.support.evidence import make_evidence
+from tests.support.passes import Passes, wait_until
 from tests.support.serving import running
 from tests.support.tiny import make_lm
 from tests.support.toolken_sets import provenance_of
-from tests.support.tools import divide, door, lamp, multiply
+from tests.support.tools import door, lamp, multiply
 
 HOSTILE = "<img src=x onerror=window.hit=1>"
-TOOLS = (*map(tool_spec, (multiply, divide, lamp, door)), ToolSpec(name=HOSTILE, description="Bad.", json_schema={}))
+DIM = ToolSpec(
+    name="dim",
+    description="Dim a lamp.",
+    json_schema={
+        "type": "object",
+        "properties": {
+            "percent": {"type": "integer", "minimum": 10, "maximum": 99},
+            "room": {"enum": ["hall", "bath"]},
+        },
+        "required": ["percent", "room"],
+    },
+)
+TOOLS = (*map(tool_spec, (multiply, lamp, door)), DIM, ToolSpec(name=HOSTILE, description="Bad.", json_schema={}))
 REQUEST = "Turn the lamp on, please."
 
 
@@ -176,7 +191,7 @@ def test_a_bar_forces_its_tool_and_the_call_becomes_a_demonstration(
 ) -> None:
     page = look(visit.page)
     page.get_by_role("button", name="Force lamp").click()
-    page.locator("#call").wait_for(state="visible")
+    page.locator("#call-arguments[aria-busy=false]").wait_for()
     arguments = json.loads(page.locator("#call-arguments").inner_text())
     assert arguments["state"] in ("on", "off")
     assert "lamp(" in page.locator("#call-signature").inner_text()
@@ -192,6 +207,36 @@ def test_a_bar_forces_its_tool_and_the_call_becomes_a_demonstration(
     loaded = load_demonstrations(tmp_path / "more.jsonl", [tool_spec(lamp), tool_spec(door)])
     assert [call.tool for row in loaded.demonstrations for call in row.calls] == ["lamp"]
     assert len(loaded.demonstrations) == 2
+
+
+def test_the_arguments_grow_while_they_are_decoded_until_another_bar_is_pressed(
+    visit: Visit, served: Served, passes: Passes
+) -> None:
+    page = look(visit.page)
+    shown, permits = page.locator("#call-arguments"), threading.Semaphore(0)
+    passes.before = lambda _: permits.acquire() and None
+    page.get_by_role("button", name="Force lamp").click()
+    shown.get_by_text('{"state":', exact=False).wait_for()  # before the LM has run
+    assert shown.get_attribute("aria-busy") == "true"
+    assert page.get_by_role("button", name="Add as demonstration").is_disabled()
+    page.get_by_role("button", name="Force dim").click()
+    shown.get_by_text('{"percent":', exact=False).wait_for()
+    texts = [shown.inner_text()]
+    while shown.get_attribute("aria-busy") == "true":
+        permits.release()
+        if (text := shown.inner_text()) != texts[-1]:
+            texts.append(text)
+    passes.before = None
+    texts.append(shown.inner_text())
+    assert len(set(texts)) > 2
+    assert all(later.startswith(text) for text, later in pairwise(texts))
+    assert set(json.loads(texts[-1])) == {"percent", "room"}
+    assert page.locator("#corrected").input_value() == texts[-1]
+    assert shown.locator("b.chosen").count() > 1
+    assert "tokens that the grammar allowed" in shown.locator("b.chosen").first.get_attribute("title")
+    engine = served.chat.decoding_setup().engine
+    assert isinstance(engine, TransformersEngine)
+    wait_until(lambda: engine.running == 0)
 
 
 def test_a_hostile_name_and_request_stay_text(visit: Visit) -> None:

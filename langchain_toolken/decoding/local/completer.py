@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -12,6 +15,52 @@ from langchain_toolken.decoding.engine import Completion
 from langchain_toolken.decoding.local.copying import Copier, SlotReading
 from langchain_toolken.decoding.local.grammar import ArgumentGrammars, ArgumentMatcher
 from langchain_toolken.tools.spec import ToolSpec
+
+
+@dataclass(frozen=True)
+class ArgumentPiece:
+    """A piece of arguments that are being decoded.
+
+    Attributes:
+        text: Its text.
+        allowed: How many tokens the grammar allowed in its place: 1 for text that it forced.
+    """
+
+    text: str
+    allowed: int
+
+
+class ArgumentReader:
+    """Reads the JSON of a matcher piece by piece while it is decoded. The pieces join to its text.
+
+    Args:
+        matcher: The matcher.
+    """
+
+    def __init__(self, matcher: ArgumentMatcher) -> None:
+        self._matcher = matcher
+        self._read = 0
+        # A character may end in the piece after the one that it begins in.
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def new(self, *, last: bool = False) -> list[ArgumentPiece]:
+        """Return what has come since; tokens that were forced together are one piece.
+
+        Args:
+            last: Whether nothing will follow.
+        """
+        matcher, start = self._matcher, self._read
+        self._read = len(matcher.ids)
+        pieces = []
+        chosen = range(start, self._read)
+        for _, run in groupby(chosen, key=lambda at: -1 if matcher.allowed[at] == 1 else at):
+            at = list(run)
+            text = self._decoder.decode(matcher.bytes_from(at[0], at[-1] + 1))
+            pieces.append(ArgumentPiece(text, matcher.allowed[at[0]]))
+        if last:
+            rest = self._decoder.decode(b"", final=True) if matcher.ids else matcher.text()
+            pieces.append(ArgumentPiece(rest, 1))
+        return [piece for piece in pieces if piece.text]
 
 
 class Completer:
@@ -77,6 +126,10 @@ class Completer:
             following = [token, *matcher.force()]
             chosen.append([] if self._over(self._open_rows[row]) else following)
         return chosen
+
+    def reader(self, row: int) -> ArgumentReader:
+        """Return what reads a row's arguments piece by piece."""
+        return ArgumentReader(self._matchers[row])
 
     @property
     def ids(self) -> list[list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,8 +23,7 @@ from langchain_toolken.decoding.engine import (
     check_room,
 )
 from langchain_toolken.decoding.local.call_evidence import CallEvidence
-from langchain_toolken.decoding.local.completer import Completer
-from langchain_toolken.decoding.local.copying import SlotReading
+from langchain_toolken.decoding.local.completer import ArgumentPiece, Completer
 from langchain_toolken.decoding.local.grammar import ArgumentGrammars
 from langchain_toolken.decoding.local.job import Job
 from langchain_toolken.decoding.local.llama_cpp_runner import LlamaCppRunner
@@ -33,17 +33,18 @@ from langchain_toolken.decoding.local.reasoner import Reasoner
 from langchain_toolken.decoding.local.result_guard import ResultGuard
 from langchain_toolken.decoding.local.runner import Runner
 from langchain_toolken.decoding.local.scheduler import Scheduler
-from langchain_toolken.decoding.local.slot_values import read_values, slot_scores
+from langchain_toolken.decoding.local.slot_values import read_values, slot_readings
 from langchain_toolken.decoding.local.transformers_runner import TransformersRunner
 from langchain_toolken.lm.llama_cpp.model import LlamaCppModel
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.lm.transformers_model import TransformersModel
 from langchain_toolken.prompts.requests import Request
-from langchain_toolken.toolkens.choice_scores import choice_scores
 from langchain_toolken.toolkens.set import ToolkenSet
-from langchain_toolken.toolkens.slots import LONGEST_SLOT_TEXT, Slot, SlotScores, SlotText
+from langchain_toolken.toolkens.slots import Slot
 from langchain_toolken.tools.narrowing import narrowed
 from langchain_toolken.tools.spec import ToolSpec
+
+T = TypeVar("T")
 
 
 class LocalEngine:
@@ -158,22 +159,41 @@ class LocalEngine:
         copying: Sequence[CopySource | None] | None = None,
     ) -> list[Completion]:
         """Decode each tool's arguments under its grammar; see `Engine.complete`."""
+        completer = self._completer(prompts, specs, max_tokens, copying)
+        job = Job(completer.prompts, completer.choose, None)
+        self._scheduler.run(job)
+        return completer.results(job.reused)
+
+    def stream_complete(
+        self, prompt: Sequence[int], spec: ToolSpec, *, max_tokens: int = 256, copying: CopySource | None = None
+    ) -> Iterator[ArgumentPiece | Completion]:
+        """Do what `complete` does for one prompt, piece by piece: the pieces as they are decoded, the Completion last.
+
+        Closing the iterator stops decoding.
+        """
+        # Not a generator itself, so that invalid input raises here and not at the first piece.
+        return self._argument_pieces(self._completer([prompt], [spec], max_tokens, [copying]))
+
+    def _completer(
+        self,
+        prompts: Sequence[Sequence[int]],
+        specs: Sequence[ToolSpec],
+        max_tokens: int,
+        copying: Sequence[CopySource | None] | None,
+    ) -> Completer:
         if len(prompts) != len(specs):
             raise ValueError(f"{len(prompts)} prompts, but {len(specs)} tools to complete")
         if copying is not None and len(copying) != len(prompts):
             raise ValueError(f"{len(prompts)} prompts, but {len(copying)} sources to copy from")
         copying = copying or [None] * len(prompts)
-        readings = self._readings(copying)
+        readings = slot_readings(self.lm, copying)
         specs = [
             spec if reading is None else narrowed(spec, reading.decided)
             for spec, reading in zip(specs, readings, strict=True)
         ]
-        completer = Completer(
+        return Completer(
             prompts, specs, max_tokens, room=self.room, grammars=self.grammars, copying=copying, readings=readings
         )
-        job = Job(completer.prompts, completer.choose, None)
-        self._scheduler.run(job)
-        return completer.results(job.reused)
 
     @property
     def grammars(self) -> ArgumentGrammars:
@@ -241,37 +261,11 @@ class LocalEngine:
         given = torch.tensor([list(ids)], device=self.lm.device)
         return self._scheduler.aside(lambda: self.lm.hidden_states(given)[0])
 
-    def _readings(self, copying: Sequence[CopySource | None]) -> list[SlotReading | None]:
-        """Read the sources that have slots. All run through the LM together, apart from the prompts."""
-        texts = {
-            row: SlotText.of(self.tokenizer, source.text)
-            for row, source in enumerate(copying)
-            if source is not None and source.slots and len(source.text) <= LONGEST_SLOT_TEXT
-        }
-        slots = [source.slots for row, source in enumerate(copying) if source is not None and row in texts]
-        readings: list[SlotReading | None] = [None] * len(copying)
-        found = slot_scores(self.lm, list(texts.values()), slots)
-        for (row, text), own, scores in zip(texts.items(), slots, found, strict=True):
-            readings[row] = SlotReading(text.words, scores, self._choices(text, own, scores))
-        return readings
-
     def read_values(
         self, text: str, begin: int, slots: Mapping[str, Slot], lists: Collection[str] = ()
     ) -> dict[str, ReadValue]:
         """Find what a part of a text says of each parameter; see `SlotReader.read_values`."""
         return read_values(self.lm, text, begin, slots, lists)
-
-    def _choices(
-        self, text: SlotText, slots: Mapping[str, Slot], scores: Mapping[str, SlotScores]
-    ) -> dict[str, dict[str, float]]:
-        """Score the fixed choices of parameters by the words that mean them."""
-        values = [scores[name].best() for name in scores if slots[name].lexicon is None]
-        taken = [word for value in values if value.score > 0 for word in value.words]
-        return {
-            name: choice_scores(self.lm, lexicon, text, scores[name], taken)
-            for name in scores
-            if (lexicon := slots[name].lexicon) is not None
-        }
 
     def _evidence(
         self, prompts: Sequence[Sequence[int]], placed: PlacedToolkens | None, requests: Sequence[Request]
@@ -312,6 +306,27 @@ class LocalEngine:
             return chosen
 
         job = Job(reasoner.prompts, choose, reasoner.toolkens, evidence=reasoner.evidence, read_by_steps=True)
+        yield from self._followed(job, pieces)
+        yield reasoner.results(job.reused)[0]
+
+    def _argument_pieces(self, completer: Completer) -> Iterator[ArgumentPiece | Completion]:
+        reader = completer.reader(0)
+        pieces = deque(reader.new())  # what the grammar forces before the LM has run
+
+        def choose(rows: list[int], logits: Tensor) -> list[list[int]]:
+            chosen = completer.choose(rows, logits)
+            pieces.extend(reader.new())
+            return chosen
+
+        while pieces:
+            yield pieces.popleft()
+        job = Job(completer.prompts, choose, None, read_by_steps=True)
+        yield from self._followed(job, pieces)
+        yield from reader.new(last=True)
+        yield completer.results(job.reused)[0]
+
+    def _followed(self, job: Job, pieces: deque[T]) -> Iterator[T]:
+        """Decode a job, and yield what it adds to `pieces` meanwhile."""
         steps = self._scheduler.steps(job)
         try:
             for _ in steps:
@@ -319,7 +334,6 @@ class LocalEngine:
                     yield pieces.popleft()
         finally:
             steps.close()
-        yield reasoner.results(job.reused)[0]
 
 
 def local_engine(

@@ -64,6 +64,7 @@ class ArgumentMatcher:
 
     Attributes:
         ids: The JSON's tokens so far.
+        allowed: For each of them, how many tokens the grammar allowed in its place: 1 for those that it forced.
 
     Raises:
         ToolError: The tool's schema cannot be compiled to a grammar.
@@ -74,6 +75,8 @@ class ArgumentMatcher:
         self._spec = spec
         self._bits = torch.arange(8, dtype=torch.uint8)
         self.ids: list[int] = []
+        self.allowed: list[int] = []
+        self._choices = 0
         if takes_no_arguments(spec):
             self._matcher = None
             return
@@ -93,6 +96,7 @@ class ArgumentMatcher:
             self._check()
             forced += tokens
         self.ids += forced
+        self.allowed += [1] * len(forced)
         return forced
 
     def mask(self) -> Tensor:
@@ -108,7 +112,9 @@ class ArgumentMatcher:
             raise ValueError(f"the arguments of {self._spec.name} are whole; nothing may follow")
         packed = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
         self._check()
-        return ((packed[:, None] >> self._bits) & 1).bool().flatten()[: self._grammars.vocab_size]
+        mask = ((packed[:, None] >> self._bits) & 1).bool().flatten()[: self._grammars.vocab_size]
+        self._choices = int(mask.count_nonzero())
+        return mask
 
     def consume(self, token: int) -> None:
         """Add one token that `mask` allows.
@@ -122,13 +128,18 @@ class ArgumentMatcher:
         self._matcher.consume_token(token)
         self._check()
         self.ids.append(token)
+        self.allowed.append(self._choices)
 
     def text(self) -> str:
         """Return the JSON so far."""
         if self._matcher is None:
             return "{}"
         # From the tokens' bytes: a tokenizer's own decode may add or strip spaces.
-        return bytes(self._grammars.tokenizer.decode_bytes(self.ids)).decode("utf-8", errors="replace")
+        return self.bytes_from(0).decode("utf-8", errors="replace")
+
+    def bytes_from(self, start: int, stop: int | None = None) -> bytes:
+        """Return the bytes of some of the tokens; a character may begin in one token and end in the next."""
+        return bytes(self._grammars.tokenizer.decode_bytes(self.ids[start:stop]))
 
     def arguments(self) -> dict[str, Any] | None:
         """Return the parsed JSON; None if it is incomplete, or has an integer with more digits than Python parses."""

@@ -1,4 +1,4 @@
-"""What slots read in texts: scores of all words, and the likeliest values of a part of a text."""
+"""What slots read in texts: scores of all words, what arguments are copied from, values of a part of a text."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor
 
+from langchain_toolken.decoding.copy_source import CopySource
 from langchain_toolken.decoding.engine import ReadValue
-from langchain_toolken.decoding.local.copying import numbers_in
+from langchain_toolken.decoding.local.copying import SlotReading, numbers_in
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.lm.states import text_states
 from langchain_toolken.toolkens.choice_scores import choice_scores
-from langchain_toolken.toolkens.slots import Slot, SlotScores, SlotText
+from langchain_toolken.toolkens.slots import LONGEST_SLOT_TEXT, Slot, SlotScores, SlotText
 
 
 def slot_scores(
@@ -28,6 +29,34 @@ def slot_scores(
         {name: slot.scores(features[row, slot.depth]) for name, slot in own.items() if (row, slot.depth) in features}
         for row, own in enumerate(slots)
     ]
+
+
+def slot_readings(lm: LanguageModel, copying: Sequence[CopySource | None]) -> list[SlotReading | None]:
+    """Read the sources that have slots. All run through the LM together, apart from the prompts."""
+    texts = {
+        row: SlotText.of(lm.tokenizer, source.text)
+        for row, source in enumerate(copying)
+        if source is not None and source.slots and len(source.text) <= LONGEST_SLOT_TEXT
+    }
+    slots = [source.slots for row, source in enumerate(copying) if source is not None and row in texts]
+    readings: list[SlotReading | None] = [None] * len(copying)
+    found = slot_scores(lm, list(texts.values()), slots)
+    for (row, text), own, scores in zip(texts.items(), slots, found, strict=True):
+        readings[row] = SlotReading(text.words, scores, _choices(lm, text, own, scores))
+    return readings
+
+
+def _choices(
+    lm: LanguageModel, text: SlotText, slots: Mapping[str, Slot], scores: Mapping[str, SlotScores]
+) -> dict[str, dict[str, float]]:
+    """Score the fixed choices of parameters by the words that mean them."""
+    values = [scores[name].best() for name in scores if slots[name].lexicon is None]
+    taken = [word for value in values if value.score > 0 for word in value.words]
+    return {
+        name: choice_scores(lm, lexicon, text, scores[name], taken)
+        for name in scores
+        if (lexicon := slots[name].lexicon) is not None
+    }
 
 
 def read_values(

@@ -2,7 +2,7 @@
 // All that comes from the server is put in with textContent: a tool's name or a request is text, whatever it looks like.
 
 const $ = (id) => document.getElementById(id);
-const state = { token: "", set: null, said: null, place: 0, point: 0, points: [], forced: null, demonstrations: [] };
+const state = { token: "", set: null, said: null, place: 0, point: 0, points: [], forced: null, forcing: null, demonstrations: [] };
 
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -18,17 +18,36 @@ const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2)
 const percent = (value) => (value * 100).toFixed(value < 0.1 ? 1 : 0) + "%";
 const visible = (token) => token.replaceAll("\n", "⏎") || " ";
 
-async function ask(path, body) {
+async function send(path, body, signal) {
   const headers = { "Content-Type": "application/json" };
   if (state.token) headers.Authorization = "Bearer " + state.token;
-  const options = body === undefined ? { headers } : { method: "POST", headers, body: JSON.stringify(body) };
+  const options = body === undefined ? { headers } : { method: "POST", headers, body: JSON.stringify(body), signal };
   const answer = await fetch(path, options);
   if (answer.status === 401) $("token-form").hidden = false;
   if (!answer.ok) {
     const told = await answer.json().catch(() => null);
     throw new Error(told?.error?.message ?? `the server answered ${answer.status}`);
   }
-  return answer.json();
+  return answer;
+}
+
+const ask = async (path, body) => (await send(path, body)).json();
+
+// Server-sent events as they come. EventSource can't be used: it sends no body and no token.
+async function* events(path, body, signal) {
+  const reader = (await send(path, body, signal)).body.pipeThrough(new TextDecoderStream()).getReader();
+  let read = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error("the server ended the answer early");
+    const whole = (read + value).split("\n\n");
+    read = whole.pop();
+    for (const event of whole) {
+      const data = event.slice("data: ".length);
+      if (data === "[DONE]") return;
+      yield JSON.parse(data);
+    }
+  }
 }
 
 function say(text, fault = false) {
@@ -64,6 +83,7 @@ async function loadSet() {
 async function look() {
   const request = $("request").value.trim();
   if (!request) return;
+  state.forcing?.abort();
   say("Looking …");
   $("go").disabled = true;
   try {
@@ -197,37 +217,43 @@ function bar(name, probability, tool, widest) {
 
 // --- a forced call ---------------------------------------------------------------------------------------------------
 
+// Another bar, another request or leaving the page ends the decoding.
 async function force(name) {
-  say(`Forcing ${name} …`);
-  const named = { type: "function", function: { name } };
-  const answer = await ask("/v1/chat/completions", {
-    model: state.set.model_id, messages: [{ role: "user", content: state.said.request }],
-    tools: [named], tool_choice: named,
-  });
-  say("");
-  const { message, finish_reason: reason } = answer.choices[0];
-  const written = message.tool_calls[0].function.arguments;
+  state.forcing?.abort();
+  const mine = (state.forcing = new AbortController());
   state.forced = name;
   $("call-tool").textContent = name;
   $("call-signature").textContent = state.set.tools.find((tool) => tool.name === name)?.signature ?? name;
-  $("corrected").value = written;
-  $("add-fault").textContent = "";
+  $("call-arguments").replaceChildren();
+  for (const id of ["call-end", "add-fault"]) $(id).textContent = "";
+  $("corrected").value = "";
   $("call").hidden = false;
   $("call").scrollIntoView({ block: "nearest" });
-  await type($("call-arguments"), written + (reason === "length" ? " … (cut off)" : ""));
+  writing(true);
+  say(`Forcing ${name} …`);
+  try {
+    for await (const piece of events("/toolken/force", { request: state.said.request, tool: name }, mine.signal)) {
+      if (piece.error) throw new Error(piece.error.message);
+      if (piece.finish_reason) $("call-end").textContent = piece.fault ?? "";
+      else $("call-arguments").append(argument(piece));
+    }
+    $("corrected").value = $("call-arguments").textContent;
+    say("");
+  } catch (error) {
+    if (!mine.signal.aborted) throw error;
+  } finally {
+    if (state.forcing === mine) writing(false);
+  }
 }
 
-// Shown piece by piece, as they were written; at once for those who want no motion.
-async function type(place, text) {
-  place.textContent = "";
-  if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
-    place.textContent = text;
-    return;
-  }
-  for (const piece of text.match(/[\w.]+|\W/gu) ?? []) {
-    place.textContent += piece;
-    await new Promise((done) => setTimeout(done, 15));
-  }
+function writing(on) {
+  $("call-arguments").setAttribute("aria-busy", String(on));
+  $("add-call").disabled = on;
+}
+
+function argument(piece) {
+  if (piece.allowed === 1) return element("span", {}, piece.text);
+  return element("b", { class: "chosen", title: `one of ${piece.allowed} tokens that the grammar allowed` }, piece.text);
 }
 
 function addCall() {

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import jsonschema
 import pytest
 import torch
 
+from langchain_toolken.decoding.engine import Completion
+from langchain_toolken.decoding.local.completer import ArgumentPiece, ArgumentReader
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.lm.transformers_model import TransformersModel
+from langchain_toolken.tools.spec import ToolSpec
 from tests.support.decoding import PROMPTS, Lm
+from tests.support.passes import Passes, wait_until
 from tests.support.tools import spec
 
 NUMBER = {"type": "integer", "minimum": -99, "maximum": 99}
@@ -117,3 +123,72 @@ def test_integers_stay_integers(tiny_llama: LanguageModel) -> None:
 def test_prompts_and_tools_must_pair_up(tiny_llama: LanguageModel) -> None:
     with pytest.raises(ValueError, match="3 prompts, but 1 tools"):
         TransformersEngine(tiny_llama).complete(PROMPTS, [spec()])
+
+
+# --- piece by piece ---------------------------------------------------------------------------------------------------
+
+
+def watched(
+    engine: TransformersEngine, tool: ToolSpec, max_tokens: int = 100
+) -> tuple[list[ArgumentPiece], Completion]:
+    *pieces, last = engine.stream_complete(PROMPTS[0], tool, max_tokens=max_tokens)
+    assert isinstance(last, Completion)
+    return [piece for piece in pieces if isinstance(piece, ArgumentPiece)], last
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_pieces_join_to_what_comes_as_a_whole(tiny_llama: LanguageModel, name: str) -> None:
+    engine = TransformersEngine(tiny_llama)
+    tool = spec(**{key: dict(value) for key, value in SCHEMAS[name].items()})
+    pieces, last = watched(engine, tool)
+    assert "".join(piece.text for piece in pieces) == last.text
+    assert replace(engine.complete([PROMPTS[0]], [tool], max_tokens=100)[0], reused_tokens=last.reused_tokens) == last
+    assert engine.running == 0
+
+
+def test_pieces_say_what_the_grammar_forced(tiny_llama: LanguageModel) -> None:
+    pieces, last = watched(
+        TransformersEngine(tiny_llama), spec(yes={"type": "boolean"}, unit={"enum": ["mile", "yard"]})
+    )
+    assert pieces[0] == ArgumentPiece(pieces[0].text, 1)
+    assert pieces[0].text.startswith('{"yes":')
+    chosen = [piece for piece in pieces if piece.allowed > 1]
+    assert 2 <= len(chosen) <= 3, "one for each parameter, and perhaps one for the space between"
+    assert not any(one.allowed == other.allowed == 1 for one, other in pairwise(pieces))
+    assert last.arguments is not None
+
+
+def test_a_tool_without_arguments_and_a_forced_one_have_pieces_too(tiny_llama: LanguageModel) -> None:
+    engine = TransformersEngine(tiny_llama)
+    assert watched(engine, spec())[0] == [ArgumentPiece("{}", 1)]
+    assert watched(engine, spec(a={"const": 1}))[0] == [ArgumentPiece('{"a":1}', 1)]
+
+
+def test_a_character_of_several_tokens_is_shown_once_it_is_whole(tiny_llama: LanguageModel) -> None:
+    matcher = TransformersEngine(tiny_llama).grammars.matcher(spec(text={"type": "string"}))
+    reader, texts = ArgumentReader(matcher), []
+    matcher.force()
+    tokens = tiny_llama.tokenizer.encode('"é')
+    assert len(tokens) == 3
+    for token in tokens:
+        texts.append("".join(piece.text for piece in reader.new()))
+        matcher.mask()
+        matcher.consume(token)
+    texts.append("".join(piece.text for piece in reader.new()))
+    assert texts == ['{"text":', '"', "", "é"]
+
+
+def test_a_watcher_who_leaves_frees_the_row(tiny_llama: LanguageModel, passes: Passes) -> None:
+    engine = TransformersEngine(tiny_llama, max_batch_size=1)
+    endless = spec(text={"type": "string", "minLength": 500})
+    pieces = engine.stream_complete(PROMPTS[0], endless)
+    next(pieces)
+    permits = threading.Semaphore(2)
+    passes.before = lambda _: permits.acquire() and None
+    next(pieces)
+    wait_until(lambda: len(passes) == 3)  # the third pass waits for its permit
+    pieces.close()  # type: ignore[attr-defined]
+    permits.release(1000)
+    assert engine.complete([PROMPTS[1]], [spec(yes={"type": "boolean"})])[0].arguments is not None
+    assert engine.running == 0
+    assert len(passes) < 10
