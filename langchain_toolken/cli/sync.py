@@ -57,18 +57,12 @@ def sync(
 
 
 def _show(console: Console, done: SyncResult, as_json: bool) -> None:
-    changes = {
-        "toolkens": len(done.toolkens),
-        "added": list(done.changes.added),
-        "updated": list(done.changes.updated),
-        "dropped": list(done.changes.dropped),
-        "renamed": [f"{old} → {new}" for old, new in done.changes.renamed],
-    }
+    changes = done.changes
+    lists = {"added": list(changes.added), "updated": list(changes.updated), "dropped": list(changes.dropped)}
     if as_json:
-        print(written(changes), flush=True)
+        renamed = [{"old": old, "new": new} for old, new in changes.renamed]
+        print(written({"toolkens": len(done.toolkens), **lists, "renamed": renamed}), flush=True)
         return
-    console.print(
-        facts_table(
-            (name, ", ".join(what) or "–" if isinstance(what, list) else str(what)) for name, what in changes.items()
-        )
-    )
+    lists["renamed"] = [f"{old} → {new}" for old, new in changes.renamed]
+    rows = [(name, ", ".join(what) or "–") for name, what in lists.items()]
+    console.print(facts_table([("toolkens", str(len(done.toolkens))), *rows]))

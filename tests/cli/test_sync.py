@@ -58,10 +58,13 @@ def test_a_sync_adds_and_drops_what_the_servers_say(place: Path, tmp_path: Path)
     result = run(app, ["sync", "--toolkens", str(out), "--mcp", both])
     assert result.exit_code == 0, result.output
     assert "shop_look_up" in result.stdout
-    assert ToolkenSet.load(out).names[:2] == ("spell", "other_look_up")
+    # The row of the first server's look_up stays where it was, under its new name.
+    assert ToolkenSet.load(out).names[:2] == ("other_look_up", "spell")
     result = run(app, ["sync", "--toolkens", str(out), "--mcp", str(place / "servers.json"), "--json"])
-    assert json.loads(result.stdout)["dropped"][:2] == ["other_look_up", "shop_look_up"]
-    assert set(ToolkenSet.load(out).names) == {"look_up", "spell"}
+    changes = json.loads(result.stdout)
+    assert "shop_look_up" in changes["dropped"]
+    assert changes["renamed"] == [{"old": "other_look_up", "new": "look_up"}]
+    assert ToolkenSet.load(out).names == ("look_up", "spell")
 
 
 def test_a_server_that_does_not_start_ends_the_command_and_is_named(place: Path, tmp_path: Path) -> None:
