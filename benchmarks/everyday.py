@@ -5,6 +5,7 @@
     python benchmarks/everyday.py --model MODEL --split dev --show 30
     python benchmarks/everyday.py --model MODEL --tool-mode prompt      # the LM reads all tools, no toolkens
     python benchmarks/everyday.py --model MODEL --parallel              # several calls in one answer
+    python benchmarks/everyday.py --model MODEL --unfitted              # what ToolkenChat makes of descriptions itself
 
 By default there are 72 demonstrations with a call, six for each tool, and 20 chats without one.
 
@@ -185,6 +186,7 @@ def main(
     no_call: Annotated[int, typer.Option(help="Demonstrations without a call, at most 20.")] = 20,
     tool_mode: Annotated[Mode, typer.Option(help="prompt: the tools in the prompt, no toolkens.")] = Mode.toolken,
     parallel: Annotated[bool, typer.Option(help="Several calls in one answer (parallel_tool_calls).")] = False,
+    unfitted: Annotated[bool, typer.Option(help="No set: toolkens of names and descriptions.")] = False,
     split: Annotated[str, typer.Option(help="dev or test. Choose settings by dev only.")] = "test",
     seed: Annotated[int, typer.Option(help="Seed of the fit, and of which demonstrations are drawn.")] = 0,
     dtype: Annotated[str | None, typer.Option(help="The weights' dtype. Default: float32 on a CPU.")] = None,
@@ -205,10 +207,10 @@ def main(
         for kind in ("call", "plain", "follow-up", "two")
     )
     per_tool = None if demonstrations_per_tool == "all" else int(demonstrations_per_tool)
-    demonstrations = read_demonstrations(per_tool, no_call, seed)
+    demonstrations = [] if unfitted else read_demonstrations(per_tool, no_call, seed)
     with progress_bars(console) as progress, tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        toolkens = (kept or Path(folder) / "toolkens") if tool_mode == "toolken" else None
+        toolkens = (kept or Path(folder) / "toolkens") if tool_mode == "toolken" and not unfitted else None
         if toolkens is not None and not toolkens.exists():
             options: dict[str, Any] = {"dtype": dtype, "backend": backend, "seed": seed, "progress": progress}
             fit_toolkens(model, TOOLS, demonstrations, **options).save(toolkens)

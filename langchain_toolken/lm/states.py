@@ -9,9 +9,12 @@ from torch import Tensor
 
 from langchain_toolken.lm.fast_linear import fast_linear
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.lm.transformers_model import SharedBeginning, TransformersModel
 from langchain_toolken.progress import Progress
 
 _BATCH = 16
+# A shorter beginning is not worth a cache.
+_LEAST_SHARED = 8
 
 
 @torch.inference_mode()
@@ -53,3 +56,55 @@ def text_states(
         if progress is not None:
             progress(start + len(batch), len(order), what)
     return states
+
+
+@torch.inference_mode()
+def prompt_states(
+    lm: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    spans: Sequence[tuple[int, int]],
+    progress: Progress | None = None,
+    what: str = "requests",
+) -> tuple[Tensor, Tensor]:
+    """Run the LM over prompts, what they all begin with only once.
+
+    Args:
+        lm: The LM.
+        prompts: Token ids of each, at least one.
+        spans: A part of each, as (start, stop).
+        progress: Called after each batch.
+        what: What the prompts are read for, for `progress`.
+
+    Returns:
+        The last state of each prompt (n, d), and the mean state of its part (n, d): float32 on the CPU.
+    """
+    shared = _shared(lm, prompts)
+    last, means = torch.empty(len(prompts), lm.hidden_size), torch.empty(len(prompts), lm.hidden_size)
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    for start in range(0, len(order), _BATCH):
+        batch = order[start : start + _BATCH]
+        length = max(len(prompts[i]) for i in batch)
+        ids = torch.tensor([[*prompts[i], *[0] * (length - len(prompts[i]))] for i in batch], device=lm.device)
+        with fast_linear(lm.device):
+            if shared is not None and isinstance(lm, TransformersModel):
+                hidden = shared.continued(lm, ids)
+            else:
+                hidden = lm.hidden_states(ids)
+        for row, i in enumerate(batch):
+            last[i] = hidden[row, len(prompts[i]) - 1].float().cpu()
+            means[i] = hidden[row, slice(*spans[i])].float().mean(dim=0).cpu()
+        if progress is not None:
+            progress(start + len(batch), len(order), what)
+    return last, means
+
+
+def _shared(lm: LanguageModel, prompts: Sequence[Sequence[int]]) -> SharedBeginning | None:
+    if len(prompts) < 2 or not isinstance(lm, TransformersModel):
+        return None
+    first, last = min(prompts), max(prompts)  # what these two share, all share
+    most = min(map(len, prompts)) - 1  # a token of each is left
+    count = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), most)
+    if min(count, most) < _LEAST_SHARED:
+        return None
+    with fast_linear(lm.device):
+        return SharedBeginning.of(lm, first[: min(count, most)])

@@ -1,8 +1,8 @@
 """Requests that need no tool, answered by the LM at hand: what a fit learns from of when not to call.
 
-A set of demonstrations seldom says what a plain question looks like. So the package brings a few hundred of them,
-`plain_requests.txt`. Whether to call is decided where an answer begins, so most of them are run to there only; the LM
-answers every fourth with a few words, which shows that no call follows inside of an answer.
+A set of demonstrations seldom says what a plain question looks like. So the package brings a few hundred of them
+(`toolkens.plain_requests`). Whether to call is decided where an answer begins, so most of them are run to there only;
+the LM answers every fourth with a few words, which shows that no call follows inside of an answer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +23,7 @@ from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import ANSWER, PromptFormat, Style
 from langchain_toolken.prompts.messages import render
+from langchain_toolken.toolkens.plain_requests import package_requests
 from langchain_toolken.training.demonstrations.demonstration import Demonstration, DemonstrationError
 from langchain_toolken.training.features.compute import Features, compute_features
 
@@ -53,14 +53,13 @@ def plain_requests(negatives: Negatives) -> list[str]:
     if negatives == "none":
         return []
     if negatives == "default":
-        content = files("langchain_toolken.training").joinpath("plain_requests.txt").read_text(encoding="utf-8")
-    else:
-        try:
-            content = Path(negatives).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DemonstrationError(
-                f"{negatives}: can't be read ({error}); negatives are a UTF-8 text file with one request a line"
-            ) from error
+        return package_requests()
+    try:
+        content = Path(negatives).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DemonstrationError(
+            f"{negatives}: can't be read ({error}); negatives are a UTF-8 text file with one request a line"
+        ) from error
     requests = [line.strip() for line in content.splitlines() if line.strip()]
     if not requests:
         raise DemonstrationError(f"{negatives}: holds no request; write one a line, or use 'none'")

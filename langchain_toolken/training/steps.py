@@ -38,7 +38,7 @@ from langchain_toolken.training.demonstrations.prompt_style import reinjection_o
 from langchain_toolken.training.demonstrations.repeated_calls import repeats_calls
 from langchain_toolken.training.demonstrations.request_calls import called_from, endings
 from langchain_toolken.training.evidence.choose import EvidenceChoice, ask, learn_evidence
-from langchain_toolken.training.evidence.untrained import Asked, described_rows, untrained_priors
+from langchain_toolken.training.evidence.untrained import Asked, rows_of, untrained_priors
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.features.processes import Processes, join_processes
 from langchain_toolken.training.fit_warnings import (
@@ -283,7 +283,7 @@ def with_described(given: Prepared, options: FitOptions) -> Prepared:
         return replace(given, asked=asked)
     first = next(iter(given.priors))
     name = next((name for name in given.priors if name == str(AUTO_PRIORS[1])), first)
-    rows = described_rows(given.priors[name], asked)
+    rows = rows_of(given.priors[name], asked)
     # The first, which is used where there is too little data to choose.
     return replace(given, asked=asked, priors={f"{name}, levelled": rows, **given.priors})
 

@@ -21,6 +21,7 @@ from langchain_toolken.prompts.format import PromptFormat, Style
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.prompts.requests import request_of
 from langchain_toolken.prompts.turns import turns_of
+from langchain_toolken.toolkens.described import task_of
 from langchain_toolken.toolkens.evidence import Evidence
 from langchain_toolken.toolkens.lexical import LexicalMatch, description_document
 from langchain_toolken.toolkens.set import ToolkenSet
@@ -128,12 +129,15 @@ def test_a_bound_tool_without_a_toolken_is_compared_by_its_description(chatting:
 
 def test_tools_that_nobody_trained_are_told_apart_by_their_descriptions(chatting: LanguageModel) -> None:
     chat = ToolkenChat.from_engine(TransformersEngine(chatting), style="chat")
-    with pytest.warns(UserWarning, match="names and the words of their descriptions"):
-        assert chat.rank_tools(ASKED, tools=[multiply, door, lamp])[0].tool == "lamp"
+    # A random LM knows no paraphrases.
+    asked = {tool.name: f"Please {task_of(tool_spec(tool))}" for tool in (divide, lamp)}
+    with pytest.warns(UserWarning, match="made from the tools' names and descriptions"):
+        assert chat.rank_tools(asked["lamp"], tools=[multiply, door, lamp])[0].tool == "lamp"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert chat.rank_tools("Divide 8 by 2.", tools=[multiply, divide, lamp])[0].tool == "divide"
-        forced = chat.bind_tools([multiply, door, lamp], tool_choice="any", max_argument_tokens=16).invoke(ASKED)
+        assert chat.rank_tools(asked["divide"], tools=[multiply, divide, lamp])[0].tool == "divide"
+        bound = chat.bind_tools([multiply, door, lamp], tool_choice="any", max_argument_tokens=16)
+        forced = bound.invoke(asked["lamp"])
     assert forced.response_metadata["toolken"]["name"] == "lamp"
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
 from langchain_toolken.chat.growing_toolkens import GrowingToolkens
+from langchain_toolken.decoding.local.engine import TransformersEngine
+from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolOrigin
 from tests.support.scripted_engine import ScriptedEngine
@@ -37,3 +41,18 @@ def test_a_servers_tool_keeps_its_toolken_when_names_collide() -> None:
     assert found.names == ("shop_search", "pay")
     assert torch.equal(found.matrix, fitted.matrix)
     assert growing.names == ("shop_search", "pay")
+
+
+def test_without_a_set_each_list_of_tools_has_its_own_whatever_was_bound_before(tiny_llama: LanguageModel) -> None:
+    engine, one, other = TransformersEngine(tiny_llama), GrowingToolkens(None), GrowingToolkens(None)
+    first, second = [spec("add"), spec("book")], [spec("book"), spec("cook")]
+    with pytest.warns(UserWarning, match="'add', 'book': using prior toolkens, made from the tools' names and desc"):
+        made = one.for_tools(engine, first, "chat")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        again, directly = one.for_tools(engine, second, "chat"), other.for_tools(engine, second, "chat")
+    assert again.names == ("book", "cook")
+    torch.testing.assert_close(again.matrix, directly.matrix)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert one.for_tools(engine, first, "chat") is made, "it is kept, and not warned of again"

@@ -239,7 +239,7 @@ def test_an_unknown_tool_that_is_bound_is_mapped_and_the_warning_says_so(tiny_ll
     toolkens, unseen, _, _ = planted(tiny_llama)
     engine = TransformersEngine(tiny_llama)
     with pytest.warns(UserWarning, match="'number'.*mapped from the other tools"):
-        bound = with_priors(engine, toolkens, [toolkens.specs[0], *unseen], "completion")
+        bound = with_priors(engine, toolkens, [toolkens.specs[0], *unseen])
     torch.testing.assert_close(bound.matrix, add_tools(tiny_llama, toolkens, unseen).matrix)
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from langchain_toolken.toolkens.described import Described
 from langchain_toolken.toolkens.evidence import Gate
-from langchain_toolken.training.evidence.described import Described
 from langchain_toolken.training.evidence.logistic import Standard, binary
 from langchain_toolken.training.evidence.reliable import Reliable, line
 from langchain_toolken.training.features.compute import Features

@@ -1,9 +1,7 @@
 """Toolkens and evidence for tools of which nothing but names and descriptions is known.
 
-At the place of a call the mean state is 0.95 of each state's norm, so that an untrained row's score is mostly its
-accidental product with that mean. Untrained rows are therefore *levelled*: centred over the tools, and without their
-component along it. Descriptions put as requests say the rest: what their states and words have in common with a
-request's, and how they differ from plain requests, which says when.
+Levelled rows, and descriptions put as requests (`toolkens.untrained_rows`): what their states and words have in common
+with a request's says which tool, and how they differ from plain requests says when.
 """
 
 from __future__ import annotations
@@ -13,23 +11,22 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import Style
+from langchain_toolken.toolkens.described import Described
 from langchain_toolken.toolkens.embeddings import NamedEmbeddings
 from langchain_toolken.toolkens.evidence import Evidence
 from langchain_toolken.toolkens.priors import PriorConfig
+from langchain_toolken.toolkens.untrained_rows import described_rows
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.evidence.described import Described, described_states
+from langchain_toolken.training.evidence.described import described_states
 from langchain_toolken.training.evidence.embedded import Embedded
 from langchain_toolken.training.evidence.gate import GateChoice, choose_gate, described_calls, plain_positions
-from langchain_toolken.training.evidence.which import Calls, assumed_which, request_rows
+from langchain_toolken.training.evidence.which import Calls, assumed_which
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.negatives import negative_features
 from langchain_toolken.training.options import AUTO_PRIORS, FitOptions
-
-_RIDGE = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +66,6 @@ def asked_of(lm: LanguageModel, specs: Sequence[ToolSpec], style: Style, options
     if not gate:
         return Asked(described)
     return Asked(described, negative_features(lm, options.negatives, style, folder=folder, progress=progress))
-
-
-def levelled(rows: Tensor, states: Tensor) -> Tensor:
-    """Centre rows (K, d) over the tools, scale each to length 1, and take out the mean direction of states (n, d)."""
-    axis = normalize(states.mean(dim=0), dim=0)
-    centred = normalize(rows - rows.mean(dim=0), dim=1)
-    return centred - (centred @ axis)[:, None] * axis
 
 
 def untrained_priors(options: FitOptions, style: Style) -> tuple[PriorConfig, ...]:
@@ -131,7 +121,7 @@ def untrained(
     if gate is None:
         return Untrained(name, prior, assumed_which(calls, specs).evidence)
     name, prior = list(priors.items())[-1]
-    rows = described_rows(prior, asked)
+    rows = rows_of(prior, asked)
     evidence = assumed_which(calls, specs, said.states @ rows.T).evidence
     return Untrained(f"{name}, levelled", rows, replace(evidence, gate=gate), when)
 
@@ -142,19 +132,11 @@ def _embedded(embeddings: NamedEmbeddings, specs: Sequence[ToolSpec]) -> Embedde
     return replace(found, requests=torch.zeros_like(found.tools))
 
 
-def described_rows(prior: Tensor, asked: Asked) -> Tensor:
-    """Add the levelled prior and rows for the descriptions' last states, as long together as the prior's rows."""
-    said, plain = asked.described.means(len(prior)), asked.plain
+def rows_of(prior: Tensor, asked: Asked) -> Tensor:
+    """Make rows of a prior (K, d) and the descriptions' last states."""
+    plain = asked.plain
     first = None if plain is None else plain.hidden[_beginnings(plain)]
-    shown = request_rows(said.states, said.tool, len(prior), _RIDGE, plain=first)
-    parts = [levelled(prior, said.states), shown]
-    rows = torch.stack([part / _spread(said.states @ part.T) for part in parts]).sum(dim=0)
-    scaled: Tensor = rows * (prior.norm(dim=1).mean() / rows.norm(dim=1).mean())
-    return scaled
-
-
-def _spread(scores: Tensor) -> Tensor:
-    return (scores - scores.mean(dim=1, keepdim=True))[~torch.eye(len(scores), dtype=torch.bool)].std().clamp_min(1e-6)
+    return described_rows(prior, asked.described.means(len(prior)).states, first)
 
 
 def _beginnings(features: Features) -> Tensor:

@@ -20,6 +20,7 @@ from langchain_toolken.toolkens.lexical import (
     demonstrations_document,
     description_document,
 )
+from langchain_toolken.toolkens.untrained_rows import ASSUMED, ASSUMED_SPREAD, REQUEST, request_rows
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.evidence.embedded import Embedded
 from langchain_toolken.training.evidence.reliable import Reliable
@@ -27,11 +28,7 @@ from langchain_toolken.training.evidence.stacking import Stacked, stack
 from langchain_toolken.training.evidence.words import fit_words
 from langchain_toolken.training.selection import LEAST_JUDGED
 
-TOOLKENS, REQUEST = "toolkens", "request"
-# What a point of each source counts then: about what 199 calls of metatool's train set say, with one demonstration a
-# tool. Toolkens' logits and embeddings' cosines have no such unit; theirs is relative to how far they are apart.
-ASSUMED = {REQUEST: 0.5, "description": 0.3, "demonstrations": 0.3, "classifier": 0.0}
-_ASSUMED_SPREAD = 0.8
+TOOLKENS = "toolkens"
 # With embeddings the others count less: what they say is no longer all that is known.
 _ASSUMED_NEARNESS, _BESIDE_EMBEDDINGS = 1.2, 0.5
 # Weights of a handful of sources need no more calls.
@@ -161,72 +158,11 @@ def assumed_which(calls: Calls, specs: Sequence[ToolSpec], final: Tensor | None 
     weights = {name: ASSUMED.get(name, 0.0) for name in sources}
     weights[TOOLKENS] = 0.0
     if final is not None and (spread := _spread(final, calls.tool[: len(final)])) > 1e-6:
-        weights[TOOLKENS] = _ASSUMED_SPREAD / spread
+        weights[TOOLKENS] = ASSUMED_SPREAD / spread
     if calls.embedded is not None:
         weights = {name: _BESIDE_EMBEDDINGS * weight for name, weight in weights.items()}
         weights[EmbeddingMatch.kind] = _ASSUMED_NEARNESS / calls.embedded.spread
     return WhichChoice(_evidence(sources, weights), weights, True, 0, (0.0, 0.0))
-
-
-def request_rows(
-    request: Tensor,
-    tool: Tensor,
-    tools: int,
-    ridge: float,
-    described: Tensor | None = None,
-    plain: Tensor | None = None,
-) -> Tensor:
-    """Fit rows (K, d) for the mean states of requests.
-
-    A tool's row is its mean state, whitened by the covariance within the tools and of length 1 in that metric
-    (a linear discriminant by angle). The direction of the overall mean is taken out first: what is left has mean 0, so
-    that no constants are needed and a tool without calls, whose row is 0, counts as the average of the others. It is as
-    good as a multinomial logistic regression on held-out requests, at a tenth of the time.
-
-    Args:
-        request: (n, d), the requests' mean states.
-        tool: (n,) int64, their tools.
-        tools: K.
-        ridge: Ridge of the covariance, relative to a coordinate's variance.
-        described: (K, d), the tools' descriptions put as requests: one more request of each tool, once what they differ
-            by from requests on average is taken out.
-        plain: (p, d), requests for no tool. How these differ among themselves is how requests differ, which a few of
-            each tool can't show.
-    """
-    seen = len(request)
-    every = request if described is None else torch.cat([request, described])
-    mean = every.mean(dim=0)
-    axis = mean / mean.norm().clamp_min(1e-12)
-
-    def level(states: Tensor) -> Tensor:
-        flat: Tensor = states - (states @ axis)[:, None] * axis
-        return flat
-
-    spread = level(every if plain is None else torch.cat([every, plain]))
-    deviation = spread.std(dim=0, correction=0).clamp_min(1e-6)
-    features = level(every) / deviation
-    if described is not None:
-        said = features[seen:]
-        if seen:
-            features = torch.cat([features[:seen], said + (features[:seen] - said[tool]).mean(dim=0)])
-        tool = torch.cat([tool, torch.arange(tools)])
-        features = features - features.mean(dim=0)
-    count = torch.bincount(tool, minlength=tools).clamp_min(1)[:, None]
-    means = torch.zeros(tools, every.shape[1]).index_add(0, tool, features) / count
-    scatter, number = _scatter(features - means[tool])
-    if plain is not None:
-        others = level(plain) / deviation
-        further, more = _scatter(others - others.mean(dim=0))
-        scatter, number = scatter + further, number + more
-    covariance = scatter / number + ridge * torch.eye(every.shape[1])
-    rows = torch.linalg.solve(covariance, means.T).T
-    rows = rows / (rows * means).sum(dim=1, keepdim=True).clamp_min(1e-9).sqrt()
-    rows = rows / deviation
-    return level(rows)
-
-
-def _scatter(centred: Tensor) -> tuple[Tensor, int]:
-    return centred.T @ centred, len(centred)
 
 
 def _judged(calls: Calls, seed: int) -> Tensor:

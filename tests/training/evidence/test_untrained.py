@@ -8,7 +8,7 @@ import torch
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import Style
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.evidence.untrained import levelled, untrained, untrained_priors
+from langchain_toolken.training.evidence.untrained import untrained, untrained_priors
 from langchain_toolken.training.options import FitOptions
 
 WORDS = ("weather", "table", "song", "mail", "flight", "recipe", "taxi", "loan", "film", "map")
@@ -16,14 +16,6 @@ SPECS = [
     ToolSpec(name=word, description=f"Finds a {word}.", json_schema={"type": "object", "properties": {}})
     for word in WORDS
 ]
-
-
-def test_levelled_rows_do_not_prefer_a_tool_where_nothing_is_asked() -> None:
-    generator = torch.Generator().manual_seed(0)
-    states = torch.randn(50, 8, generator=generator) + 20
-    rows = levelled(torch.randn(5, 8, generator=generator), states)
-    at_mean = rows @ states.mean(dim=0)
-    torch.testing.assert_close(at_mean, torch.zeros(5), atol=1e-4, rtol=0)
 
 
 def test_a_gate_is_learned_from_descriptions_and_plain_requests(tiny_llama: LanguageModel) -> None:

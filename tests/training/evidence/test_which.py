@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from langchain_toolken.toolkens.untrained_rows import request_rows
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.evidence.which import Calls, choose_which, request_rows
+from langchain_toolken.training.evidence.which import Calls, choose_which
 
 TOOLS = 4
 SPECS = [
@@ -93,24 +94,3 @@ def test_a_description_stands_for_a_tool_without_calls() -> None:
     assert (found == 3).float().mean() > 0.9
     without = request_rows(given.request[shown], given.tool[shown], TOOLS, 1.0)
     assert not without[3].any()
-
-
-def test_plain_requests_show_which_directions_say_nothing() -> None:
-    generator = torch.Generator().manual_seed(0)
-    means = torch.randn(TOOLS, 8, generator=generator)
-    loud = torch.zeros(8)
-    loud[0] = 20.0
-
-    def asked(tool: torch.Tensor) -> torch.Tensor:
-        chatter = torch.randn(len(tool), 1, generator=generator) * loud
-        return means[tool] + 0.3 * torch.randn(len(tool), 8, generator=generator) + chatter + 30.0
-
-    one_each, many = torch.arange(TOOLS), torch.arange(TOOLS).repeat(50)
-    request, further = asked(one_each), asked(many)
-    plain = torch.randn(200, 8, generator=generator) + torch.randn(200, 1, generator=generator) * loud + 30.0
-
-    def right(rows: torch.Tensor) -> float:
-        return float(((further @ rows.T).argmax(dim=1) == many).float().mean())
-
-    blind = right(request_rows(request, one_each, TOOLS, 0.1))
-    assert right(request_rows(request, one_each, TOOLS, 0.1, plain=plain)) > blind + 0.1
