@@ -39,6 +39,7 @@ if __name__ == "__main__":
     parser.add_argument("--model", required=True, help="what MODEL is in them: a folder, a Hub id, nano")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder for what comes out; by default in place")
     given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
     for file in sorted(FOLDER.glob("*.ipynb")):
         if not given.notebooks or file.name in given.notebooks:
             print(file.name, flush=True)

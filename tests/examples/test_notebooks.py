@@ -18,6 +18,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 # What some cell of each prints, whatever the LM.
 PRINTED = {
     "01_quickstart.ipynb": "toolkens of",
+    "02_toolkens_vs_react.ipynb": "questions a size",
     "03_your_own_tools.ipynb": "needless calls (of 4)",
     "04_priors_and_lambda.ipynb": "chosen: prior",
     "05_when_and_which.ipynb": "get a call",
