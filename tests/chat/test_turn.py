@@ -21,7 +21,7 @@ from langchain_toolken.toolkens.worked_answers import WorkedAnswer, WorkedAnswer
 from langchain_toolken.tools.spec import tool_spec
 from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
 from tests.support.tiny import make_lm, make_tokenizer
-from tests.support.toolken_sets import scripted_toolkens
+from tests.support.toolken_sets import make_toolkens, scripted_toolkens
 from tests.support.tools import door, lamp
 
 pytestmark = pytest.mark.filterwarnings("ignore:No fitted toolken")
@@ -205,7 +205,9 @@ HISTORY: list[BaseMessage] = [
 
 @pytest.mark.parametrize("mode", ["toolken", "prompt", "hybrid"])
 def test_tokens_are_counted_as_the_lm_reads_them(lm: LanguageModel, mode: ToolMode) -> None:
-    chat = ToolkenChat.from_engine(TransformersEngine(lm), tool_mode=mode, max_tokens=1)
+    # Toolkens that do not fire: a call would read a card, too.
+    given = make_toolkens(lm, ["lamp", "door"], bias=-50.0) if mode == "toolken" else None
+    chat = ToolkenChat.from_engine(TransformersEngine(lm), toolkens=given, tool_mode=mode, max_tokens=1)
     for tools in ([], [lamp, door]):
         answer = chat.bind_tools(tools, tool_choice="auto").invoke(HISTORY)
         assert isinstance(answer, AIMessage)
