@@ -101,7 +101,8 @@ def prompt_states(
 def _shared(lm: LanguageModel, prompts: Sequence[Sequence[int]]) -> SharedBeginning | None:
     if len(prompts) < 2 or not isinstance(lm, TransformersModel):
         return None
-    first, last = min(prompts), max(prompts)  # what these two share, all share
+    listed = [list(prompt) for prompt in prompts]
+    first, last = min(listed), max(listed)  # what these two share, all share
     most = min(map(len, prompts)) - 1  # a token of each is left
     count = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), most)
     if min(count, most) < _LEAST_SHARED:
