@@ -78,7 +78,7 @@ def prompt_states(
     Returns:
         The last state of each prompt (n, d), and the mean state of its part (n, d): float32 on the CPU.
     """
-    shared = _shared(lm, prompts)
+    shared = shared_beginning(lm, prompts)
     last, means = torch.empty(len(prompts), lm.hidden_size), torch.empty(len(prompts), lm.hidden_size)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     for start in range(0, len(order), _BATCH):
@@ -98,14 +98,26 @@ def prompt_states(
     return last, means
 
 
-def _shared(lm: LanguageModel, prompts: Sequence[Sequence[int]]) -> SharedBeginning | None:
-    if len(prompts) < 2 or not isinstance(lm, TransformersModel):
-        return None
-    listed = [list(prompt) for prompt in prompts]
+def shared_length(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> int:
+    """Count the tokens that all texts begin with; 0 if they are too few to pay, or run each time.
+
+    At least one token of each text is left.
+    """
+    if len(texts) < 2 or not isinstance(lm, TransformersModel):
+        return 0
+    listed = [list(text) for text in texts]
     first, last = min(listed), max(listed)  # what these two share, all share
-    most = min(map(len, prompts)) - 1  # a token of each is left
+    most = min(map(len, listed)) - 1
     count = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), most)
-    if min(count, most) < _LEAST_SHARED:
+    count = min(count, most)
+    return count if count >= _LEAST_SHARED else 0
+
+
+@torch.inference_mode()
+def shared_beginning(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> SharedBeginning | None:
+    """Run what all texts begin with; None if that is too short to pay, or the LM can't go on from it."""
+    count = shared_length(lm, texts)
+    if not count or not isinstance(lm, TransformersModel):
         return None
     with fast_linear(lm.device):
-        return SharedBeginning.of(lm, first[: min(count, most)])
+        return SharedBeginning.of(lm, texts[0][:count])

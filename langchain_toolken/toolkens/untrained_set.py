@@ -33,7 +33,7 @@ from langchain_toolken.tools.spec import ToolSpec
 
 # Where words compete with the rows; and the best one levelled.
 _RAW, _LEVELLED = PriorConfig(), PriorConfig(text="both", pooling="weighted")
-# Of the package's plain requests every so many is read: reading all takes longer than a user waits for a first answer.
+# Every fourth of the package's plain requests is read: reading all takes longer than a user waits for a first answer.
 _PLAIN = 4
 _RIDGE = 1.0
 

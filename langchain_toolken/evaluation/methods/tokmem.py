@@ -31,6 +31,7 @@ from langchain_toolken.evaluation.tasks import TaskKind, TaskQuestion
 from langchain_toolken.lm.transformers_model import TransformersModel
 from langchain_toolken.prompts.call_cards import without_separators, written_arguments
 from langchain_toolken.prompts.content import encode_content
+from langchain_toolken.training.demonstrations.demonstration import Demonstration
 
 LEARNING_RATE = 5e-3
 EPOCHS = 3
@@ -93,7 +94,7 @@ def train(bench: Bench, lm: TransformersModel) -> Tensor:
     return memory.detach()
 
 
-def _sequence(bench: Bench, lm: TransformersModel, demonstration: Any) -> _Sequence | None:
+def _sequence(bench: Bench, lm: TransformersModel, demonstration: Demonstration) -> _Sequence | None:
     worked = Worked.of(demonstration)
     if worked is None:
         return None

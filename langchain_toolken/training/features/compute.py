@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.lm.states import shared_beginning
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.training.demonstrations.demonstration import Demonstration, DroppedRow
@@ -30,7 +31,7 @@ from langchain_toolken.training.features.lm_pass import (
     PassBatch,
     plan_batches,
     run_batch,
-    shared_beginning,
+    sequences_of,
     tokens_run,
 )
 from langchain_toolken.training.features.manifest import MANIFEST, FeatureSource, FeatureStoreError, damaged
@@ -267,7 +268,7 @@ def _in_memory(
     total = sum(1 for batch in batches for _ in batch.supervisions)
     done = 0
     asked: list[Tensor] = []
-    shared = shared_beginning(lm, batches)
+    shared = shared_beginning(lm, sequences_of(batches))
     for batch in batches:
         hidden[batch.rows], words[batch.rows], means = run_batch(lm, batch, shared)
         asked.append(means)
@@ -299,7 +300,7 @@ def _run(
     total = sum(1 for i in share for _ in batches[i].supervisions)
     done = 0
     # Of all batches, so that each gives the same numbers whichever are missing.
-    shared = shared_beginning(lm, batches)
+    shared = shared_beginning(lm, sequences_of(batches))
     for i in share:
         store.write(i, *run_batch(lm, batches[i], shared))
         done += sum(1 for _ in batches[i].supervisions)

@@ -15,11 +15,9 @@ from torch import Tensor
 
 from langchain_toolken.lm.fast_linear import fast_linear
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.lm.states import shared_length
 from langchain_toolken.lm.transformers_model import SharedBeginning, TransformersModel
 from langchain_toolken.training.features.supervision import Supervision
-
-# A shorter beginning is not worth a cache.
-_LEAST_SHARED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,35 +84,15 @@ def plan_batches(supervisions: Sequence[Supervision], batch_tokens: int) -> list
     return batches
 
 
-def shared_length(lm: LanguageModel, batches: Sequence[PassBatch]) -> int:
-    """Count the tokens that all sequences of all batches begin with; 0 if they are too few to pay, or run each time.
-
-    At least one token of each sequence is left for its own batch.
-    """
-    sequences = [ids for batch in batches for ids in batch.sequences]
-    if len(sequences) < 2 or not isinstance(lm, TransformersModel):
-        return 0
-    first, last = min(sequences), max(sequences)  # what these two share, all share
-    most = min(map(len, sequences)) - 1
-    count = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), most)
-    count = min(count, most)
-    return count if count >= _LEAST_SHARED else 0
+def sequences_of(batches: Sequence[PassBatch]) -> list[tuple[int, ...]]:
+    """Return the sequences of all batches."""
+    return [ids for batch in batches for ids in batch.sequences]
 
 
 def tokens_run(lm: LanguageModel, batches: Sequence[PassBatch], which: Sequence[int]) -> int:
     """Count the tokens that go through the LM for some of the batches, what all sequences begin with once."""
     sequences = sum(len(batches[i].sequences) for i in which)
-    return sum(batches[i].tokens for i in which) - shared_length(lm, batches) * max(0, sequences - 1)
-
-
-@torch.inference_mode()
-def shared_beginning(lm: LanguageModel, batches: Sequence[PassBatch]) -> SharedBeginning | None:
-    """Run what all sequences of all batches begin with; None if that is too short to pay, or the LM can't go on."""
-    count = shared_length(lm, batches)
-    if not count or not isinstance(lm, TransformersModel):
-        return None
-    with fast_linear(lm.device):
-        return SharedBeginning.of(lm, batches[0].sequences[0][:count])
+    return sum(batches[i].tokens for i in which) - shared_length(lm, sequences_of(batches)) * max(0, sequences - 1)
 
 
 @torch.inference_mode()

@@ -14,11 +14,12 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.lm.states import shared_beginning
 from langchain_toolken.prompts.format import Style
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.demonstrations.histories import history_demonstrations
 from langchain_toolken.training.features.compute import Features, compute_features
-from langchain_toolken.training.features.lm_pass import plan_batches, run_batch, shared_beginning, tokens_run
+from langchain_toolken.training.features.lm_pass import plan_batches, run_batch, sequences_of, tokens_run
 from langchain_toolken.training.features.supervision import Supervision, supervise
 from tests.support.tiny import ARCHITECTURES, make_model
 
@@ -179,7 +180,7 @@ def test_what_all_prompts_begin_with_is_run_once(tiny_lm: Callable[..., Language
     given = [Demonstration(text=t, calls=(DemonstratedCall(start=len(t) - 1, tool="add"),)) for t in texts]
     supervisions, _ = supervise(lm, given, NAMES, "completion")
     batches = plan_batches(supervisions, 100)
-    shared = shared_beginning(lm, batches)
+    shared = shared_beginning(lm, sequences_of(batches))
     assert shared is not None
     assert len(shared) >= 8
     whole = sum(batch.tokens for batch in batches)
@@ -192,4 +193,4 @@ def test_what_all_prompts_begin_with_is_run_once(tiny_lm: Callable[..., Language
 def test_prompts_with_nothing_in_common_share_nothing(tiny_llama: LanguageModel) -> None:
     given = [Demonstration(text=f"{i}+{i}={2 * i}", calls=()) for i in range(3, 9)]
     supervisions, _ = supervise(tiny_llama, given, NAMES, "completion")
-    assert shared_beginning(tiny_llama, plan_batches(supervisions, 100)) is None
+    assert shared_beginning(tiny_llama, sequences_of(plan_batches(supervisions, 100))) is None
