@@ -40,7 +40,7 @@ from langchain_toolken.chat.settings import (
     reranking_of,
     sampling_of,
 )
-from langchain_toolken.decoding.engine import Candidate, DecodingRequest, Engine, Reasoning, check_room
+from langchain_toolken.decoding.engine import Candidate, DecodingRequest, Engine, Reasoning, room_after
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.prompts.call_cards import Asked
 from langchain_toolken.prompts.content import encode_content
@@ -98,7 +98,7 @@ class DecodingSetup:
             raise
         except ValueError as error:
             raise InvalidRequestError(str(error)) from error
-        check_room(len(prompt.ids), self.engine.model_id, self.engine.context_length)
+        room_after(prompt.ids, self.engine.model_id, self.engine.context_length)
         inline = self.prompt_format.reinjection == "inline"
         open_answer = open_turn(messages, self.prompt_format.reinjection)
         spent = open_answer is not None and bool(open_answer.spent)

@@ -35,13 +35,16 @@ class PromptTooLongError(ToolkenError, ContextOverflowError, ValueError):
     """
 
 
-def check_room(prompt_tokens: int, model_id: str, context_length: int) -> None:
-    """Raise a PromptTooLongError if a prompt of `prompt_tokens` tokens fills the LM's context."""
-    if prompt_tokens >= context_length:
+def room_after(prompt: Sequence[int], model_id: str, context_length: int) -> int:
+    """Return how many tokens may follow a prompt; a ValueError if it is empty, a PromptTooLongError if none may."""
+    if not prompt:
+        raise ValueError("a prompt has no tokens; put at least a beginning-of-text token or a word in it")
+    if len(prompt) >= context_length:
         raise PromptTooLongError(
-            f"the prompt has {prompt_tokens} tokens, but {model_id} has a context of {context_length} and needs room "
+            f"the prompt has {len(prompt)} tokens, but {model_id} has a context of {context_length} and needs room "
             "to answer; shorten the messages"
         )
+    return context_length - len(prompt)
 
 
 DEFAULT_BATCH_SIZE = 16

@@ -20,7 +20,7 @@ from langchain_toolken.decoding.engine import (
     ReadValue,
     Reasoning,
     check_active,
-    check_room,
+    room_after,
 )
 from langchain_toolken.decoding.local.call_evidence import CallEvidence
 from langchain_toolken.decoding.local.completer import ArgumentPiece, Completer
@@ -212,16 +212,8 @@ class LocalEngine:
             return self._guard
 
     def room(self, prompt: Sequence[int]) -> int:
-        """Return how many tokens may follow the prompt.
-
-        Raises:
-            ValueError: The prompt is empty.
-            PromptTooLongError: The prompt fills the context.
-        """
-        if not prompt:
-            raise ValueError("a prompt has no tokens; put at least a beginning-of-text token or a word in it")
-        check_room(len(prompt), self.model_id, self.context_length)
-        return self.context_length - len(prompt)
+        """Return how many tokens may follow the prompt; see `room_after`."""
+        return room_after(prompt, self.model_id, self.context_length)
 
     def place(self, toolkens: ToolkenSet | None, active: Collection[str] | None) -> PlacedToolkens | None:
         """Put the toolkens of a call on the head's device.

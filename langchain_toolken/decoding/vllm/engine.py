@@ -25,7 +25,7 @@ from langchain_toolken.decoding.engine import (
     DecodingRequest,
     Reasoning,
     check_active,
-    check_room,
+    room_after,
 )
 from langchain_toolken.decoding.local.grammar import ArgumentGrammars
 from langchain_toolken.decoding.vllm.answers import ReasoningAnswer
@@ -172,16 +172,8 @@ class VllmEngine:
         return _at_once([partial(self._completed, *row, min(max_tokens, self.room(row[0]))) for row in rows])
 
     def room(self, prompt: Sequence[int]) -> int:
-        """Return how many tokens may follow the prompt.
-
-        Raises:
-            ValueError: The prompt is empty.
-            PromptTooLongError: The prompt fills the context.
-        """
-        if not prompt:
-            raise ValueError("a prompt has no tokens; put at least a beginning-of-text token or a word in it")
-        check_room(len(prompt), self.model_id, self.context_length)
-        return self.context_length - len(prompt)
+        """Return how many tokens may follow the prompt; see `room_after`."""
+        return room_after(prompt, self.model_id, self.context_length)
 
     def _checked(self, prompts: Sequence[Sequence[int]], request: DecodingRequest) -> list[tuple[int, Sequence[int]]]:
         if any(not 0 <= (request.begun or 0) < len(prompt) for prompt in prompts):
