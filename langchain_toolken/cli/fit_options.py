@@ -60,7 +60,7 @@ CallsFromOption = Annotated[
 WorkedAnswersOption = Annotated[
     str,
     typer.Option(
-        help="How many whole demonstrations stand before a question, for calls inside the answer: a number, or auto.",
+        help="How many whole demonstrations are put before a question, for calls inside the answer: a number, or auto.",
         rich_help_panel=_DATA,
     ),
 ]

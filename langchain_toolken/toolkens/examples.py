@@ -131,7 +131,7 @@ class Examples:
         calls: Demonstrated calls.
         settings: The form of the cards; None in sets of versions that did not choose it.
         slots: Where in a request the values of copied parameters are; None where copying is not preferred.
-        worked: What stands before a question; None where calls don't come better with it.
+        worked: What is put before a question; None where calls don't come better with it.
     """
 
     calls: tuple[CallExample, ...] = ()

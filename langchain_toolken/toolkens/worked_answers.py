@@ -1,4 +1,4 @@
-"""Worked answers: whole demonstrations that a toolken set carries, to stand before a question as the papers do it.
+"""Worked answers: whole demonstrations that a toolken set carries, to put before a question as the papers do.
 
 An LM that is shown how such questions are answered words its own answer so, and only then comes to where its toolkens
 were fitted to call. The nearest ones are shown, and always the same for one question, whatever has been answered since:
@@ -49,7 +49,7 @@ class WorkedAnswers(BaseModel):
     """The worked answers of a set.
 
     Attributes:
-        shown: How many stand before a question.
+        shown: How many are put before a question.
         answers: What they are chosen from.
     """
 

@@ -1,4 +1,4 @@
-"""Choose where the calls of texts are learned, and how many worked answers stand before a question.
+"""Choose where the calls of texts are learned, and how many worked answers are put before a question.
 
 A text "Q: … A: The number left is 5572 mod 3241=2331" can teach two things (`demonstrations.request_calls`): a call
 inside the answer, as in the papers, or one right after the question. From inside, an LM calls only if it words its
@@ -68,7 +68,7 @@ class _Inside:
     Attributes:
         given: What is fitted on.
         chosen: Prior and λ.
-        worked: What stands before a question; None for nothing.
+        worked: What is put before a question; None for nothing.
         right: For each question that was tried, whether the first call was of the right tool.
     """
 
@@ -84,7 +84,7 @@ class _Inside:
 
     @property
     def shown(self) -> int:
-        """How many worked answers stand before a question."""
+        """How many worked answers are put before a question."""
         return 0 if self.worked is None else self.worked.shown
 
 

@@ -90,7 +90,7 @@ def fit(
             LM calls however it would word the answer. `reinjection` is then "inline" by default. "auto" lets the LM
             answer a few held-out questions, and fits from requests too where too few of them get the right call; worked
             answers are tried where that is not good either (`call_places`).
-        worked_answers: How many whole demonstrations, the nearest, stand before a question, so that the LM words its
+        worked_answers: How many whole demonstrations, the nearest, are put before a question, so that the LM words its
             answer as they do and comes to its calls. They are for calls from inside the answer of texts
             "Q: … A: …", and the set carries them (`toolkens.worked_answers`). "auto" chooses on held-out questions.
         style: How demonstrations are laid out, and what `ToolkenChat` then does by default. None: "completion" if more

@@ -129,7 +129,7 @@ def fit_slots(
 
 
 def _slot(examples: Sequence[SlotExample], parameter: str, common: Common) -> Slot | None:
-    """Fit one parameter's slot; None where no value of it stands in a request."""
+    """Fit one parameter's slot; None where no request has a value of it."""
     if any(isinstance(one.call.arguments.get(parameter), list) for one in examples):
         rows = _list_rows(examples, parameter, common.standard)
     else:
@@ -178,7 +178,7 @@ def with_constant(features: Tensor, standard: Standard) -> Tensor:
 
 
 def value_words(text: SlotText, value: Any) -> list[tuple[int, int]]:
-    """Return the first and last words of the spans where a value stands."""
+    """Return the first and last words of the spans where a value is."""
     found = []
     for start, stop in value_spans(value, text.text):
         inside = [i for i, (begin, end) in enumerate(text.words) if end > start and begin < stop]

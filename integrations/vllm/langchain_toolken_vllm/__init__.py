@@ -7,7 +7,7 @@ with the toolkens, the gate, the evidence and the argument grammars of an export
 from __future__ import annotations
 
 PREFIX = "Toolken"
-"""Stands before the name of an architecture: ToolkenLlamaForCausalLM is a LlamaForCausalLM with toolkens."""
+"""Precedes the name of an architecture: ToolkenLlamaForCausalLM is a LlamaForCausalLM with toolkens."""
 
 _CAUSAL = "ForCausalLM"
 

@@ -42,7 +42,7 @@ class PlaceChoice:
         answer: Share of these whose first call is of the right tool, from inside the answer.
         request: From the request, the share of the held-out calls with the right tool and the right arguments; None if
             it was not tried.
-        shown: How many worked answers stand before a question.
+        shown: How many worked answers are put before a question.
         worked: As `answer`, after worked answers; None if that was not tried.
     """
 
