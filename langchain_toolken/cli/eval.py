@@ -16,6 +16,8 @@ from langchain_toolken.cli.terminal import terminal
 
 if TYPE_CHECKING:
     from langchain_toolken.evaluation.methods.method import Ablation
+    from langchain_toolken.evaluation.other_names import Naming
+    from langchain_toolken.evaluation.results import Setting
     from langchain_toolken.evaluation.tasks import Task
 
 _IN_A_FILE = 140
@@ -71,10 +73,13 @@ def evaluate(
         console.width = max(console.width, _IN_A_FILE)
 
     @cache
-    def task_named(name: str) -> Task:
+    def task_named(name: str, naming: Naming) -> Task:
         from langchain_toolken.evaluation.other_names import renamed
 
-        return renamed(load_task(name, data_dir), names)
+        return renamed(load_task(name, data_dir), naming)
+
+    def task_of(setting: Setting) -> Task:
+        return task_named(setting.task, setting.naming)
 
     with reported(console):
         if not table:
@@ -82,7 +87,7 @@ def evaluate(
             from langchain_toolken.evaluation.methods.all_methods import methods_named
 
             plan = Plan(
-                tasks=[task_named(name).sampled(questions) for name in tasks.split(",")],
+                tasks=[task_named(name, names).sampled(questions) for name in tasks.split(",")],
                 methods=methods_named(methods),
                 seeds=seeds,
                 demonstrations=[
@@ -97,9 +102,9 @@ def evaluate(
             engine = shared_engine(model, max_batch_size=batch_size, **parse_model_args(model_arg))
             with progress_bars(console, time_left=True) as progress:
                 run(engine, plan, out, progress)
-        results = tabulate(out, task_named)
+        results = tabulate(out, task_of)
         (out / "results.json").write_text(results.model_dump_json(indent=1), encoding="utf-8")
-        write_page(out, results, task_named)
+        write_page(out, results, task_of)
         if as_json:
             print(results.model_dump_json(indent=1))
         elif markdown:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict
 
 from langchain_toolken.evaluation.attempts import Attempt, AttemptFile
+from langchain_toolken.evaluation.other_names import Naming
 from langchain_toolken.evaluation.statistics import Interval, bootstrap, paired_p
 from langchain_toolken.evaluation.tasks import Grade, Task, TaskQuestion
 
@@ -27,7 +29,7 @@ class Setting(BaseModel):
         task: The task.
         method: The method.
         demonstrations: Demonstrations of each tool; None for all there are.
-        ablation: What was changed, in words; "" for nothing.
+        ablation: What was changed, in words, with commas between them; "" for nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +38,17 @@ class Setting(BaseModel):
     method: str
     demonstrations: int | None = None
     ablation: str = ""
+
+    @property
+    def naming(self) -> Naming:
+        """What the tools are called."""
+        parts = self.ablation.split(",")
+        return next((naming for naming in get_args(Naming) if f"names={naming}" in parts), "own")
+
+    @property
+    def label(self) -> str:
+        """The method, and what was changed."""
+        return ", ".join(filter(None, (self.method, self.ablation)))
 
     def folder(self, out: Path) -> Path:
         """Return the folder of its predictions."""
@@ -132,10 +145,10 @@ class Comparison(BaseModel):
 
     Attributes:
         task: The task.
-        one: A method.
-        other: Another one.
+        one: A method, with what was changed.
+        other: Another one, or the same with nothing changed.
         questions: How many questions both answered.
-        difference: How much more of them the first got right, with its interval.
+        difference: How much more of them the first got right.
         p: Of the paired permutation test.
     """
 
@@ -175,7 +188,8 @@ class Results(BaseModel):
     Attributes:
         header: Where it was measured.
         rows: The lines.
-        comparisons: `ours` against every other method, and toolkens in ReAct's traces against ReAct.
+        comparisons: `ours` against every other method, the papers' methods against those that they build on, and each
+            method with something changed against itself with nothing changed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -240,13 +254,11 @@ def row_of(one: Graded, task: Task) -> Row:
 
 
 def compared(every: Sequence[Graded]) -> list[Comparison]:
-    """Compare `ours` with every other method of the same task, and `react_toolkens` with `react`."""
+    """Compare `ours` with every other method of the same task, and what `Results.comparisons` says besides."""
     found = []
     for one in every:
         for other in every:
-            same = one.setting.model_copy(update={"method": other.setting.method}) == other.setting
-            wanted = one.setting.method == "ours" or (one.setting.method, other.setting.method) == _REACT
-            if not same or one is other or not wanted:
+            if not _wanted(one.setting, other.setting):
                 continue
             both = [each for each in one.questions if each in set(other.questions)]
             if not both:
@@ -254,9 +266,9 @@ def compared(every: Sequence[Graded]) -> list[Comparison]:
             first, second = one.scores(both), other.scores(both)
             found.append(
                 Comparison(
-                    task=place_of(one.setting),
-                    one=one.setting.method,
-                    other=other.setting.method,
+                    task=place_of(other.setting),
+                    one=one.setting.label,
+                    other=other.setting.label,
                     questions=len(both),
                     difference=statistics.fmean(first) - statistics.fmean(second),
                     p=paired_p(first, second),
@@ -265,7 +277,15 @@ def compared(every: Sequence[Graded]) -> list[Comparison]:
     return found
 
 
-_REACT = ("react_toolkens", "react")
+_BUILD_ON = (("react_toolkens", "react"), ("tokenlearning", "toolkengpt"), ("toolken_plus", "toolkengpt"))
+
+
+def _wanted(one: Setting, other: Setting) -> bool:
+    if (one.task, one.demonstrations) != (other.task, other.demonstrations):
+        return False
+    if one.method == other.method:
+        return bool(one.ablation) and not other.ablation
+    return one.ablation == other.ablation and (one.method == "ours" or (one.method, other.method) in _BUILD_ON)
 
 
 def place_of(setting: Setting) -> str:

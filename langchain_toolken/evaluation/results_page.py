@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from langchain_toolken.disk.writing import writing
-from langchain_toolken.evaluation.results import Results, Row, graded, settings_in
+from langchain_toolken.evaluation.results import Results, Row, Setting, graded, settings_in
 from langchain_toolken.evaluation.results_tables import COLUMNS, cells_of, heading, said, tables_of
 from langchain_toolken.evaluation.tasks import Task
 
@@ -22,19 +22,19 @@ _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _TRACED = 12  # questions of each task whose traces are in the page
 
 
-def write_page(out: Path, results: Results, task_named: Callable[[str], Task]) -> None:
+def write_page(out: Path, results: Results, task_of: Callable[[Setting], Task]) -> None:
     """Write the page into the folder of the answers."""
-    text = results_page(results, traces_of(out, task_named))
+    text = results_page(results, traces_of(out, task_of))
     file = out / "results.html"
     with writing(file):
         file.write_text(text, encoding="utf-8")
 
 
-def traces_of(out: Path, task_named: Callable[[str], Task]) -> dict[str, dict[str, dict[str, object]]]:
+def traces_of(out: Path, task_of: Callable[[Setting], Task]) -> dict[str, dict[str, dict[str, object]]]:
     """Gather traces: by task and question, what was asked and each method's steps."""
     found: dict[str, dict[str, dict[str, object]]] = {}
     for setting in settings_in(out):
-        task = task_named(setting.task)
+        task = task_of(setting)
         one = graded(out, setting, task)
         name = setting.method + (f" ({setting.ablation})" if setting.ablation else "")
         shown = "" if setting.demonstrations is None else f", {setting.demonstrations} demonstrations a tool"

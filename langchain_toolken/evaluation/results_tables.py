@@ -37,7 +37,7 @@ def cells_of(row: Row) -> tuple[str, ...]:
     """Write a line of the table."""
     spread = f", {row.seeds} seeds {min(row.by_seed):.2f} to {max(row.by_seed):.2f}" if row.seeds > 1 else ""
     return (
-        ", ".join(filter(None, (row.setting.method, row.setting.ablation))),
+        row.setting.label,
         f"{row.right} of {row.questions}{spread}",
         _percent(row.right_tool),
         _percent(row.right_arguments),

@@ -170,22 +170,21 @@ def metered(engine: LocalEngine) -> Iterator[_Meter]:
         hook.remove()
 
 
-def tabulate(out: Path, task_named: Callable[[str], Task], names: Sequence[str] | None = None) -> Results:
+def tabulate(out: Path, task_of: Callable[[Setting], Task]) -> Results:
     """Grade everything in a folder.
 
     Args:
         out: The folder.
-        task_named: Returns a task by its name.
-        names: Only these tasks; None for all.
+        task_of: Returns the task of a setting, its tools with the names that they had there.
 
     Raises:
         EvaluationError: There is nothing in it.
     """
-    settings = [one for one in settings_in(out) if names is None or one.task in names]
+    settings = settings_in(out)
     if not settings or not (out / _HEADER).exists():
         raise EvaluationError(f"{out} holds no answers: run `toolken eval` into it first")
     header = Header.model_validate_json((out / _HEADER).read_text(encoding="utf-8"))
-    every = [graded(out, setting, task_named(setting.task)) for setting in settings]
+    every = [graded(out, setting, task_of(setting)) for setting in settings]
     every = [one for one in every if one.runs]
-    rows = tuple(row_of(one, task_named(one.setting.task)) for one in every)
+    rows = tuple(row_of(one, task_of(one.setting)) for one in every)
     return Results(header=header, rows=rows, comparisons=tuple(compared(every)))

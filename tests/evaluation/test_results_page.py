@@ -32,15 +32,15 @@ def answered(out: Path) -> Results:
         steps = (TraceStep(kind="prompt", text="9 + 4?"), TraceStep(kind="thought", text=f"</script> {text}"))
         attempts = [Attempt(question=str(n), text=text, prompt_tokens=9, trace=steps) for n in range(2)]
         setting.file(out, 0).append(attempts)
-    return tabulate(out, named)
+    return tabulate(out, task_of)
 
 
-def named(_: str) -> Task:
+def task_of(_: Setting) -> Task:
     return small_task()
 
 
 def test_the_page_needs_nothing_from_outside_and_no_text_ends_its_scripts(tmp_path: Path) -> None:
-    write_page(tmp_path, answered(tmp_path), named)
+    write_page(tmp_path, answered(tmp_path), task_of)
     page = (tmp_path / "results.html").read_text()
     own = page[page.index("</head>") :]
     assert not re.search(r"<(script|link|img|iframe)\b[^>]*(src|href)=", page)
@@ -68,10 +68,11 @@ def test_tables_are_written_as_markdown_with_machine_and_comparison(tmp_path: Pa
     assert text.startswith("LM: tiny </script>, float32. 2026-11-28, none; python 3.")
     assert "**small: 2 tools, all demonstrations**" in text
     assert "| ours | 0.50 (0.00 to 1.00) of 2 |" in text
-    assert "ours against react: +0.50 (p = 1.000, 2 questions)." in text
+    assert "ours against react: +0.50 (p = 1.000, 2 questions);" in text
+    assert "ours, lam=0.1 against ours: +0.00" in text
     assert text.index("| ours, lam=0.01 | 0.00") < text.index("| ours, lam=0.1 | 0.50")
 
 
 def test_traces_of_no_runs_are_empty(tmp_path: Path) -> None:
-    assert traces_of(tmp_path, named) == {}
+    assert traces_of(tmp_path, task_of) == {}
     assert "One question, two methods" in results_page(Results(header=HEADER, rows=(), comparisons=()), {})

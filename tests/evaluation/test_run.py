@@ -16,6 +16,7 @@ import pytest
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.evaluation.attempts import Attempt
 from langchain_toolken.evaluation.methods.method import Ablation, Answerer, Bench
+from langchain_toolken.evaluation.other_names import renamed
 from langchain_toolken.evaluation.results import Results
 from langchain_toolken.evaluation.run import EvaluationError, Plan, metered, run, tabulate
 from langchain_toolken.evaluation.tasks import Task, TaskKind, TaskQuestion
@@ -47,6 +48,16 @@ class Scripted:
             ]
 
         return answer
+
+
+@dataclass
+class Named(Scripted):
+    """A method that calls the tool that each question needs."""
+
+    kinds: frozenset[TaskKind] = frozenset({"tool"})
+
+    def prepare(self, _: Bench) -> Answerer:
+        return lambda asked: [Attempt(question=each.id, ranked=(each.tool or "",)) for each in asked]
 
 
 @pytest.fixture
@@ -88,8 +99,20 @@ def test_runs_of_other_methods_seeds_and_ablations_add_up(engine: TransformersEn
     assert (ours.seeds, ours.questions, ours.prompt_tokens) == (2, 3, 7.5)
     assert ours.right.mean == pytest.approx(2 / 3)
     assert rows["react", None, ""].right.mean == pytest.approx(1 / 3)
-    (comparison, _) = table(tmp_path).comparisons
-    assert (comparison.one, comparison.other, comparison.difference) == ("ours", "react", pytest.approx(1 / 3))
+    comparisons = {(each.one, each.other): each for each in table(tmp_path).comparisons}
+    assert set(comparisons) == {("ours", "react"), ("ours, lam=0.5", "ours")}
+    assert comparisons["ours", "react"].difference == pytest.approx(1 / 3)
+    assert (changed := comparisons["ours, lam=0.5", "ours"]).difference == 0
+    assert (changed.task, changed.questions) == ("small", 3)
+
+
+def test_answers_with_renamed_tools_are_graded_by_those_names(tmp_path: Path, engine: TransformersEngine) -> None:
+    own, other = small_task("tool"), renamed(small_task("tool"), "meaningless")
+    run(engine, Plan([own], [Named("tokenlearning")]), tmp_path)
+    run(engine, Plan([other], [Named("tokenlearning")], names="names=meaningless"), tmp_path)
+    found = tabulate(tmp_path, lambda setting: renamed(own, setting.naming))
+    assert [(row.setting.naming, row.right.mean) for row in found.rows] == [("own", 1.0), ("meaningless", 1.0)]
+    assert table(tmp_path, own).rows[1].right.mean == 0.0
 
 
 def test_a_method_is_asked_only_its_kinds_and_one_seed_if_nothing_is_random(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.evaluation.methods.in_context import InContext
 from langchain_toolken.evaluation.methods.method import Method
-from langchain_toolken.evaluation.methods.ours import OURS, PARTS_OFF, ZERO_SHOT
+from langchain_toolken.evaluation.methods.ours import IN_TEXT, OURS, PARTS_OFF, ZERO_SHOT
 from langchain_toolken.evaluation.methods.plain import ChainOfThought, Direct
 from langchain_toolken.evaluation.methods.published import (
     TOKENLEARNING_CODE_METHOD,
@@ -33,6 +33,7 @@ METHODS: dict[str, Method] = {
         TokMem(),
         ReActToolkens(),
         OURS,
+        IN_TEXT,
         ZERO_SHOT,
         *PARTS_OFF,
     )

@@ -26,12 +26,15 @@ class Ours:
     Attributes:
         change: What is taken out of the fitted set; None leaves it whole.
         demonstrated: Whether demonstrations are fitted on; without them, names and descriptions are all there is.
+        in_text: Whether an LM with a chat template is fitted and asked in the task's own layout, as the papers' recipes
+            are, where the task's demonstrations are texts; otherwise it is asked in a chat.
     """
 
     name: str = "ours"
     says: str = "this package, everything on auto: no tool and no example in the prompt"
     change: Change | None = None
     demonstrated: bool = True
+    in_text: bool = False
     kinds: frozenset[TaskKind] = frozenset({"number", "tool", "plan"})
     random: bool = False
 
@@ -44,7 +47,8 @@ class Ours:
         place: CallsFrom | Literal["auto"] = "auto" if task.kind == "number" else "answer"
 
         # A plan is written in completion style, also by an LM with a chat template.
-        style: Style | None = "completion" if task.kind == "plan" else None
+        in_text = self.in_text and not (shown and task.demonstrations[0].before)
+        style: Style | None = "completion" if task.kind == "plan" or in_text else None
 
         def make() -> ToolkenSet:
             return fit(
@@ -97,6 +101,12 @@ def with_plain_cards(toolkens: ToolkenSet) -> ToolkenSet:
 
 
 OURS = Ours()
+IN_TEXT = Ours(
+    "ours_in_text",
+    "ours, fitted and asked in the layout in which the papers' recipes are, not in a chat",
+    in_text=True,
+    kinds=frozenset({"tool"}),
+)
 ZERO_SHOT = Ours("ours_zero_shot", "this package from names and descriptions alone", demonstrated=False)
 PARTS_OFF = (
     Ours("ours_no_gate", "ours; a call is made where a toolken beats the best word", without_gate),

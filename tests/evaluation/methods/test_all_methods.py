@@ -148,3 +148,11 @@ def test_requests_of_a_chat_are_asked_in_its_template_and_say_how_likely_a_call_
     assert all(attempt.first_tool in ("plus", "minus") for attempt in attempts)
     said = [attempt.call_odds for attempt in attempts]
     assert all(odds is not None for odds in said) == (name in ("ours", "toolkengpt"))
+
+
+def test_our_toolkens_can_be_asked_in_the_papers_layout_too(
+    tiny_llama: TransformersModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = small_bench(tiny_llama, folder, small_task("tool"))
+    (attempt, *_) = METHODS["ours_in_text"].prepare(bench)(bench.task.questions)
+    assert attempt.trace[0].text == bench.task.prompt(bench.task.questions[0]) == "Q: 9 + 4?\nA:"
