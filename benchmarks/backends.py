@@ -2,12 +2,19 @@
 
     python benchmarks/backends.py agree --model FILE.gguf --backend llama_cpp --data-dir DATA --out FOLDER
     python benchmarks/backends.py agree --model FILE.gguf --backend transformers --data-dir DATA --out FOLDER
+    python benchmarks/backends.py fitted --model FILE.gguf --backend llama_cpp --data-dir DATA --out FOLDER
+    python benchmarks/backends.py fitted --model FILE.gguf --backend transformers --data-dir DATA --out FOLDER
     python benchmarks/backends.py speed --model FILE.gguf --backend plain|llama_cpp|transformers [--dtype bfloat16]
 
-`agree` takes the everyday dev requests and some of metatool's dev requests, a hundred in all. llama.cpp answers each
+`agree` takes a hundred requests: 34 everyday dev requests, 33 of metatool's dev set and 33 of FuncQA's training
+questions, each evenly. llama.cpp answers each
 greedily (run it first); transformers reads these answers, and wherever its own choice is another word, the two logits'
 difference is kept: an answer without any is the one that it would have written. Both rank the everyday tools by prior
 toolkens, so nothing is fitted, and both write the arguments of forced calls. It goes on from where it was stopped.
+`--exact` keeps llama.cpp's keys and values in 32 bits and its attention in single steps: with a file of F32 weights
+both then compute alike. `fitted` fits toolkens for metatool's tools on the backend (3 demonstrations each), and ranks
+150 of its dev requests on it, with the sets of both backends once both are there. For the everyday tools see
+everyday.py, with `--kept`.
 `speed` needs one process for each backend, since it reports the process's memory; it prints seconds of the clock and of
 the CPU, since other processes may be running.
 """
@@ -24,34 +31,48 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
 import typer
 from everyday.requests import read_requests
 from everyday.tools import TOOLS
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from rich.console import Console
+from shares import Share
 
-from langchain_toolken import ToolkenChat
+from langchain_toolken import ToolkenChat, fit
 from langchain_toolken.decoding.engine import DecodingRequest, Sampling
 from langchain_toolken.decoding.local.engine import local_engine
 from langchain_toolken.lm.identity import Backend
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.tools.spec import ToolSpec
 
 CONSOLE = Console()
+T = TypeVar("T")
+EXACT = {"type_k": "f32", "type_v": "f32", "flash_attn": False}
 BACKENDS: tuple[Backend, ...] = ("transformers", "llama_cpp")
 PROMPT = "Tell me about the history of the railways in Switzerland, and what they are known for today."
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
+def rows_of(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(row) for row in file.read_text(encoding="utf-8").splitlines()]
+
+
+def evenly(found: Sequence[T], most: int) -> list[T]:
+    return [found[i * len(found) // most] for i in range(most)]
+
+
 def hundred(data_dir: Path) -> list[list[BaseMessage]]:
-    messages = [list(request.messages) for request in read_requests("dev", TOOLS)]
-    rows = (data_dir / "metatool" / "dev.jsonl").read_text(encoding="utf-8").splitlines()
-    questions = [json.loads(row)["question"] for row in rows[:: len(rows) // (100 - len(messages))]]
-    return [*messages, *([HumanMessage(question)] for question in questions)][:100]
+    plugins = [row["question"] for row in rows_of(data_dir / "metatool" / "dev.jsonl")]
+    texts = [row["text"] for row in rows_of(data_dir / "funcqa" / "train.jsonl")]
+    sums = [text.partition("\nA:")[0].removeprefix("Q: ") for text in texts]
+    everyday = [list(request.messages) for request in evenly(read_requests("dev", TOOLS), 34)]
+    others: list[list[BaseMessage]] = [[HumanMessage(one)] for one in [*evenly(plugins, 33), *evenly(sums, 33)]]
+    return everyday + others
 
 
 class Kept:
@@ -86,14 +107,17 @@ def agree(
     data_dir: Annotated[Path, typer.Option(help="Folder with the datasets; `metatool` is read.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 24,
-    calls: Annotated[int, typer.Option(help="How many requests a call is forced for.")] = 40,
+    calls: Annotated[int, typer.Option(help="How many requests a call is forced for.")] = 34,
+    exact: Annotated[bool, typer.Option(help="llama.cpp with 32-bit keys and values.")] = False,
 ) -> None:
     """Answer, rank and call for a hundred requests on one backend; print what differs once both have."""
     warnings.simplefilter("ignore")
     out.mkdir(parents=True, exist_ok=True)
     other = "transformers" if backend == "llama_cpp" else "llama_cpp"
     kept, written = Kept(out / f"{backend}.json"), Kept(out / "llama_cpp.json").found
-    chat = ToolkenChat(model=model, backend=backend, max_tokens=tokens, cache=False)
+    chat = ToolkenChat(
+        model=model, backend=backend, max_tokens=tokens, cache=False, model_kwargs=EXACT if exact else {}
+    )
     requests = hundred(data_dir)
 
     def texted(number: int, messages: list[BaseMessage]) -> Any:
@@ -134,8 +158,50 @@ def agree(
     if backend == "transformers":
         unlike = [name for name in one if name.startswith("text") and one[name]]
         CONSOLE.print(f"text: {len(unlike)} of {sum(name.startswith('text') for name in one)} differ")
+        words = sum(len(two[name]["ids"]) for name in one if name.startswith("text"))
+        CONSOLE.print(f"words: {sum(len(one[name]) for name in unlike)} of {words} differ")
         for name in unlike:
             CONSOLE.print(repr(two[name]["text"]), one[name][0], markup=False, highlight=False)
+
+
+@app.command()
+def fitted(
+    model: Annotated[str, typer.Option(help="The GGUF file.")],
+    backend: Annotated[str, typer.Option(help="llama_cpp or transformers.")],
+    data_dir: Annotated[Path, typer.Option(help="Folder with the datasets; `metatool` is read.")],
+    out: Annotated[Path, typer.Option(help="Folder for the sets.")],
+    shots: Annotated[int, typer.Option(help="Demonstrations a tool.")] = 3,
+    requests: Annotated[int, typer.Option(help="How many dev requests are ranked.")] = 150,
+) -> None:
+    """Fit on one backend, and rank on it with the sets of both."""
+    warnings.simplefilter("ignore")
+    folder = data_dir / "metatool"
+    schema = {"type": "object", "properties": {}}
+    tools = [
+        ToolSpec(name=row["name"], description=row["description"], json_schema=schema)
+        for row in rows_of(folder / "tools.jsonl")
+    ]
+    own = out / f"metatool-{backend}"
+    if not own.exists():
+        shown = [row for row in rows_of(folder / "train.jsonl") if row["shot"] < shots]
+        calls = [AIMessage("", tool_calls=[{"name": row["tool"], "args": {}, "id": "1"}]) for row in shown]
+        chats = [[HumanMessage(row["question"]), call] for row, call in zip(shown, calls, strict=True)]
+        began, worked = time.perf_counter(), time.process_time()
+        result = fit(model, tools, chats, backend=backend)
+        seconds, cpu = time.perf_counter() - began, time.process_time() - worked
+        result.toolkens.save(own)
+        CONSOLE.print(f"fit: {seconds:.0f} s, {cpu:.0f} s of the CPU", highlight=False)
+    asked = evenly(rows_of(folder / "dev.jsonl"), requests)
+    first: dict[str, list[str]] = {}
+    for name in BACKENDS:
+        if not (out / f"metatool-{name}").exists():
+            continue
+        chat = ToolkenChat(model=model, backend=backend, toolkens=out / f"metatool-{name}", cache=False)
+        first[name] = [chat.rank_tools(row["question"], 1)[0].tool for row in asked]
+        right = Share.of(tool == row["tool"] for tool, row in zip(first[name], asked, strict=True))
+        CONSOLE.print(f"fitted on {name}, used on {backend}: right tool first {right}", highlight=False)
+    if len(first) == len(BACKENDS):
+        CONSOLE.print(f"{sum(one != other for one, other in zip(*first.values(), strict=True))} of {requests} differ")
 
 
 @app.command()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from langchain_toolken.decoding.local.prefix import common_prefix
+from langchain_toolken.lm.prefix import common_prefix
 
 
 class PrefixCache:

@@ -49,7 +49,9 @@ class Job:
         read_by_steps: bool = False,
     ) -> None:
         spans = [None] * len(prompts) if evidence is None else evidence.spans
-        self.rows = [Row(prompt, span) for prompt, span in zip(prompts, spans, strict=True)]
+        self.rows = [
+            Row(prompt, span, words_only=toolkens is None) for prompt, span in zip(prompts, spans, strict=True)
+        ]
         self.choose = choose
         self.toolkens = toolkens
         self.evidence = evidence

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 import torch
 
-from langchain_toolken.decoding.local.prefix import common_prefix
 from langchain_toolken.decoding.local.row import Row
 from langchain_toolken.decoding.local.runner import Due
-from langchain_toolken.lm.llama_cpp.library import NoRoomError
+from langchain_toolken.lm.llama_cpp.library import NoRoomError, Part
 from langchain_toolken.lm.llama_cpp.model import LlamaCppModel
+from langchain_toolken.lm.prefix import common_prefix
 
+T = TypeVar("T")
 _SEQUENCES = 64
 # The end of a prompt for which word logits are computed, though only the last are needed: it costs less than to go
 # through all weights once more for one token.
@@ -62,8 +64,9 @@ class LlamaCppRunner:
                 row.fed = length
 
     def groups(self, rows: Sequence[Row]) -> list[list[Row]]:
-        """Leave rows together; see `Runner.groups`."""
-        return [list(rows)] if rows else []
+        """Part rows of which states are wanted from others; see `Runner.groups`."""
+        groups = [[row for row in rows if row.words_only is words_only] for words_only in (False, True)]
+        return [group for group in groups if group]
 
     def start(self, rows: list[Row]) -> Due:
         """Run all pending tokens of new rows; see `Runner.start`."""
@@ -72,7 +75,8 @@ class LlamaCppRunner:
                 wanted = max(row.fed, len(row.ids) - _END)
                 if row.span is not None and row.mean is None:
                     wanted = min(wanted, row.span[0])
-                self._feed(row, wanted)
+                if not row.words_only:
+                    self._feed(row, wanted)
             due = self._run(rows)
             self._running += rows
             return due
@@ -135,11 +139,13 @@ class LlamaCppRunner:
                 self.forget([row, branch])
 
     def _run(self, rows: list[Row]) -> Due:
-        """Run all pending tokens of rows, with their states; together, as far as they fit."""
+        """Run all pending tokens of rows together, as far as they fit; with their states, if any row wants them."""
+        if all(row.words_only for row in rows):
+            return self._run_for_words(rows)
         hidden: list[torch.Tensor] = []
         words: list[torch.Tensor] = []
         sums: dict[Row, torch.Tensor] = {}
-        for pack in self._packs(rows):
+        for pack in self._packs(rows, self._context.most_states):
             parts = [(rows[i], rows[i].ids[start:stop], start) for i, start, stop in pack]
             states, logits = self._states(parts)
             at, last = 0, []
@@ -160,16 +166,25 @@ class LlamaCppRunner:
             row.mean = total / (row.span[1] - row.span[0])
         return Due(rows, torch.cat(hidden), torch.cat(words)) if len(words) > 1 else Due(rows, hidden[0], words[0])
 
-    def _packs(self, rows: Sequence[Row]) -> list[list[tuple[int, int, int]]]:
-        """Divide the rows' pending tokens, as (row, start, stop), into parts that run together."""
+    def _run_for_words(self, rows: list[Row]) -> Due:
+        words: list[torch.Tensor] = []
+        for pack in self._packs(rows, self._context.most_tokens):
+            logits = self._with_room(self._context.words, [(rows[i], rows[i].ids[a:b], a) for i, a, b in pack])
+            for i, _, stop in pack:
+                rows[i].fed = stop
+            words.append(logits[[at for at, (i, *_) in enumerate(pack) if not rows[i].pending]])
+        return Due(rows, torch.empty(len(rows), 0), torch.cat(words))
+
+    def _packs(self, rows: Sequence[Row], most: int) -> list[list[tuple[int, int, int]]]:
+        """Divide the rows' pending tokens, as (row, start, stop), into parts of `most` that run together."""
         packs: list[list[tuple[int, int, int]]] = []
         room = 0
         for i, row in enumerate(rows):
             start = row.fed
             while start < len(row.ids):
-                if not room:
+                if not room or len(packs[-1]) == self._context.most_states:
                     packs.append([])
-                    room = self._context.most_states
+                    room = most
                 stop = min(len(row.ids), start + room)
                 packs[-1].append((i, start, stop))
                 room -= stop - start
@@ -190,10 +205,17 @@ class LlamaCppRunner:
             row.fed = length
 
     def _states(self, parts: Sequence[tuple[Row, Sequence[int], int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._with_room(self._context.states, parts)
+
+    def _with_room(
+        self,
+        run: Callable[[Sequence[Part]], T],
+        parts: Sequence[tuple[Row, Sequence[int], int]],
+    ) -> T:
         numbered = [(self._sequence_of(row), tokens, start) for row, tokens, start in parts]
         while True:
             try:
-                return self._context.states(numbered)
+                return run(numbered)
             except NoRoomError as error:
                 self._make_room(error)
 

@@ -17,7 +17,7 @@ class Due:
 
     Attributes:
         rows: The rows; all their tokens have run.
-        hidden: Their last hidden states (n, d), as the output head takes them.
+        hidden: Their last hidden states (n, d), as the output head takes them; meaningless for rows of `words_only`.
         words: Their word logits (n, V), float32.
     """
 

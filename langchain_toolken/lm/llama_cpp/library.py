@@ -11,6 +11,7 @@ import os
 import threading
 from collections import deque
 from dataclasses import dataclass
+from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ _said: deque[str] = deque(maxlen=_SAID)
 _LOGGING = threading.Lock()
 _callback: Any = None
 _BATCH = 512
+Part = tuple[int, "Sequence[int]", int]
+"""A sequence's number, its next tokens, and how many it has read."""
 _MOST_LOGITS = 1 << 24  # 64 MB of word logits at once
 
 
@@ -169,6 +172,14 @@ def _larger_than_memory(weights: Weights, cells: int) -> str:
     return f"at least {cells * cell / 1e9:.0f} GB, and this machine has {memory / 1e9:.0f}"
 
 
+class _Outputs(Enum):
+    """For which tokens of a part llama.cpp computes word logits."""
+
+    NONE = "none"
+    LAST = "last"
+    ALL = "all"
+
+
 class Context:
     """Sequences of tokens that a model has read, in one shared store of keys and values. For one thread at a time.
 
@@ -177,21 +188,26 @@ class Context:
         settings: How it runs.
         cells: How many tokens all sequences may have together; what sequences share counts once.
         sequences: How many sequences there may be.
+        callback: What llama.cpp calls for each tensor that it computes; it must live as long.
 
     Attributes:
         cells: How many tokens all sequences may have together.
         most_states: Most tokens that `states` takes at once.
+        most_tokens: Most tokens that `words` takes at once.
 
     Raises:
         UnsupportedModelError: There is not enough memory.
     """
 
-    def __init__(self, weights: Weights, settings: LlamaCppSettings, cells: int, sequences: int) -> None:
+    def __init__(
+        self, weights: Weights, settings: LlamaCppSettings, cells: int, sequences: int, callback: Any = None
+    ) -> None:
         self._api = api = library()
         self.cells = cells
         self._weights = weights  # which must live longer
         self._vocabulary = int(api.llama_vocab_n_tokens(weights.vocab))
         self._size = int(api.llama_model_n_embd_out(weights.pointer))
+        self.most_tokens = _BATCH
         self.most_states = max(32, min(_BATCH, _MOST_LOGITS // self._vocabulary))
         params = settings.of_context(api.llama_context_default_params())
         params.n_ctx = cells
@@ -200,6 +216,8 @@ class Context:
         params.n_seq_max = sequences
         params.pooling_type = api.LLAMA_POOLING_TYPE_NONE
         params.embeddings = True
+        if callback is not None:
+            params.cb_eval = callback
         # Sequences that begin alike share their beginning, and any of them can be cropped anywhere.
         params.kv_unified = params.swa_full = True
         _said.clear()
@@ -253,14 +271,32 @@ class Context:
         """
         self._api.llama_set_embeddings(self._pointer, False)
         for start in range(0, len(tokens), _BATCH):
-            self._decode([(sequence, tokens[start : start + _BATCH], position + start)], outputs=False)
+            self._decode([(sequence, tokens[start : start + _BATCH], position + start)], _Outputs.NONE)
 
-    def states(self, parts: Sequence[tuple[int, Sequence[int], int]]) -> tuple[Tensor, Tensor]:
+    def words(self, parts: Sequence[Part]) -> Tensor:
+        """Let sequences read tokens together, and return the word logits after the last token of each, without states.
+
+        Args:
+            parts: At most `most_tokens` tokens together, and `most_states` sequences.
+
+        Returns:
+            (n, V). It is valid until the next call.
+
+        Raises:
+            NoRoomError: There are no cells left.
+            LlamaCppError: llama.cpp failed.
+            MemoryError: Memory ran out.
+        """
+        self._api.llama_set_embeddings(self._pointer, False)
+        self._decode(parts, _Outputs.LAST)
+        logits = self._api.llama_get_logits(self._pointer)
+        return torch.from_numpy(np.ctypeslib.as_array(logits, (len(parts), self._vocabulary)))
+
+    def states(self, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
         """Let sequences read tokens together, and return all their states and word logits.
 
         Args:
-            parts: For each sequence its number, its next token ids, and how many tokens it has read; at most
-                `most_states` tokens together.
+            parts: At most `most_states` tokens together.
 
         Returns:
             Hidden states (n, d) after the final norm and word logits (n, V) of all tokens. They are valid until the
@@ -272,7 +308,7 @@ class Context:
             MemoryError: Memory ran out.
         """
         self._api.llama_set_embeddings(self._pointer, True)
-        count = self._decode(parts, outputs=True)
+        count = self._decode(parts, _Outputs.ALL)
         logits = np.ctypeslib.as_array(self._api.llama_get_logits(self._pointer), (count, self._vocabulary))
         states = np.ctypeslib.as_array(self._api.llama_get_embeddings(self._pointer), (count, self._size))
         return torch.from_numpy(states), torch.from_numpy(logits)
@@ -285,15 +321,16 @@ class Context:
         """Let a sequence forget all tokens after its first `length`."""
         self._api.llama_memory_seq_rm(self._memory, sequence, length, -1)
 
-    def _decode(self, parts: Sequence[tuple[int, Sequence[int], int]], *, outputs: bool) -> int:
+    def _decode(self, parts: Sequence[Part], outputs: _Outputs) -> int:
         count = 0
+        self._outputs[:] = outputs is _Outputs.ALL
         for sequence, tokens, position in parts:
             end = count + len(tokens)
             self._tokens[count:end] = tokens
             self._positions[count:end] = range(position, position + len(tokens))
             self._sequences[count:end] = sequence
+            self._outputs[end - 1] = outputs is not _Outputs.NONE
             count = end
-        self._outputs[:count] = outputs
         self._batch.n_tokens = count
         code = self._api.llama_decode(self._pointer, self._batch)
         if code == 1:

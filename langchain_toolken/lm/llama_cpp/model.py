@@ -16,9 +16,11 @@ from transformers import PreTrainedTokenizerBase
 from langchain_toolken.lm.head import LogitTransform, ToolkenHead, WordLogits
 from langchain_toolken.lm.identity import Backend, LMIdentity, head_fingerprint, tokenizer_fingerprint
 from langchain_toolken.lm.llama_cpp.gguf_file import GgufFile
+from langchain_toolken.lm.llama_cpp.inner_layers import InnerLayers
 from langchain_toolken.lm.llama_cpp.library import Context, library, load_weights
 from langchain_toolken.lm.llama_cpp.settings import LlamaCppSettings
 from langchain_toolken.lm.model import UnsupportedModelError
+from langchain_toolken.lm.prefix import common_prefix
 from langchain_toolken.lm.sketch import sketch_of, sketched_ids
 
 _SPACE = "▁"
@@ -54,6 +56,7 @@ class LlamaCppModel:
         self._weights = load_weights(path, settings)
         self._lock = threading.Lock()
         self._reader: Context | None = None
+        self._inner = InnerLayers(self._weights, settings, self.hidden_size)
         self._check_vocabulary()
 
     @property
@@ -163,45 +166,75 @@ class LlamaCppModel:
     def hidden_states(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Run texts; see `LanguageModel.hidden_states`."""
         states = torch.zeros(*input_ids.shape, self.hidden_size)
-        for row, ids in enumerate(input_ids):
-            real = torch.ones_like(ids) if attention_mask is None else attention_mask[row]
-            places = real.nonzero()[:, 0]
-            for start, found, _ in self._run(ids[places].tolist()):
-                states[row, places[start : start + len(found)]] = found
+        real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        places = [of_row.nonzero()[:, 0] for of_row in real]
+        texts = [ids[of_row].tolist() for ids, of_row in zip(input_ids, places, strict=True)]
+        for row, start, found, _ in self._run(texts, [len(text) for text in texts]):
+            states[row, places[row][start : start + len(found)]] = found
         return states
 
-    @property
+    @cached_property
     def has_inner_states(self) -> bool:
-        """llama.cpp gives the last states only."""
-        return False
+        """Whether llama.cpp names this LM's layers in the way that nearly all of its architectures are written."""
+        return self._inner.states([0], 0) is not None
 
     def inner_states(self, input_ids: Tensor, depth: float) -> Tensor:
-        """Raise; see `LanguageModel.inner_states`."""
-        raise UnsupportedModelError(f"{self.model_id}: llama.cpp gives no states inside of the LM, only the last ones")
+        """Run texts through a part of the layers; see `LanguageModel.inner_states`."""
+        layers = int(library().llama_model_n_layer(self._weights.pointer))
+        layer = max(1, min(round(depth * layers), layers)) - 1
+        found = [self._inner.states(ids, layer) for ids in input_ids.tolist()]
+        states = [one for one in found if one is not None]
+        if len(states) < len(found):
+            raise UnsupportedModelError(f"{self.model_id}: llama.cpp gives no states inside of this LM, only the last")
+        return torch.stack(states)
 
     def read(self, input_ids: Tensor, at: Sequence[tuple[int, int]], following: Tensor) -> tuple[Tensor, Tensor]:
         """Run texts and describe the word logits at some of their places; see `LanguageModel.read`."""
         states = torch.zeros(*input_ids.shape, self.hidden_size)
         words = WordLogits(following)
-        for row, ids in enumerate(input_ids.tolist()):
-            wanted = [(place, position) for place, (of, position) in enumerate(at) if of == row]
-            for start, found, logits in self._run(ids):
-                stop = start + len(found)
-                states[row, start:stop] = found
-                if here := [(place, position - start) for place, position in wanted if start <= position < stop]:
-                    places, positions = zip(*here, strict=True)
-                    words.put(places, logits[list(positions)])
+        wanted: list[list[tuple[int, int]]] = [[] for _ in input_ids]
+        for place, (row, position) in enumerate(at):
+            wanted[row].append((place, position))
+        first = [min((position for _, position in own), default=input_ids.shape[1]) for own in wanted]
+        for row, start, found, logits in self._run(input_ids.tolist(), first):
+            stop = start + len(found)
+            states[row, start:stop] = found
+            if here := [(place, position - start) for place, position in wanted[row] if start <= position < stop]:
+                assert logits is not None
+                places, positions = zip(*here, strict=True)
+                words.put(places, logits[list(positions)])
         return states, words.summary
 
-    def _run(self, ids: list[int]) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Run one text; yield states and word logits part by part, each with where it starts."""
-        with self._reading(len(ids)) as context:
-            for start in range(0, len(ids), context.most_states):
-                yield start, *context.states([(0, ids[start : start + context.most_states], start)])
+    def _run(
+        self, texts: Sequence[list[int]], logits_from: Sequence[int]
+    ) -> Iterator[tuple[int, int, Tensor, Tensor | None]]:
+        """Run texts one by one; what a text begins with as the one before it did is not run again.
+
+        Args:
+            texts: Token ids of each.
+            logits_from: From which token of each text on word logits are wanted.
+
+        Yields:
+            The states of each text part by part: the text's number, where the part starts, its states, and its word
+            logits; None where none are wanted.
+        """
+        read, states = list[int](), torch.empty(0, self.hidden_size)
+        with self._reading(max(map(len, texts), default=1)) as context:
+            for number, (ids, wanted) in enumerate(zip(texts, logits_from, strict=True)):
+                shared = min(common_prefix(ids, read), wanted, max(0, len(ids) - 1))
+                context.crop(0, shared)
+                states = states[:shared]
+                if shared:
+                    yield number, 0, states, None
+                for start in range(shared, len(ids), context.most_states):
+                    part, logits = context.states([(0, ids[start : start + context.most_states], start)])
+                    states = torch.cat([states, part])  # a copy: the part is valid until the next call only
+                    yield number, start, part, logits
+                read = ids
 
     @contextmanager
     def _reading(self, length: int) -> Iterator[Context]:
-        """Return a context for one text of `length` tokens; others wait for it."""
+        """Return a context for texts of up to `length` tokens; others wait for it."""
         with self._lock:
             if self._reader is None or self._reader.cells < length:
                 self._reader = None  # frees its memory first

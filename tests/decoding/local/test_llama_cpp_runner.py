@@ -16,6 +16,7 @@ from langchain_toolken.decoding.engine import DecodingRequest, OutOfMemoryError,
 from langchain_toolken.decoding.local.engine import LlamaCppEngine, LocalEngine, TransformersEngine
 from langchain_toolken.decoding.local.llama_cpp_runner import LlamaCppRunner
 from langchain_toolken.decoding.local.row import Row
+from langchain_toolken.lm.llama_cpp.library import Context
 from langchain_toolken.lm.llama_cpp.model import LlamaCppModel
 from langchain_toolken.prompts.requests import Request
 from langchain_toolken.tools.spec import ToolSpec
@@ -205,6 +206,26 @@ def test_rows_that_are_held_and_that_end_are_kept_and_rows_that_fail_are_not(lm:
     last = Row(PROMPTS[0])
     runner.resume(last, len(last.ids))
     assert last.fed == 0
+
+
+@torch.inference_mode()
+def test_rows_of_which_only_words_are_wanted_run_without_states(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = in_llama_cpp(file, n_ctx=1024)
+    texts = [PROMPTS[0], [0, *range(5, 300)], [1, *range(5, 300)], PROMPTS[2]]  # more than one pass takes
+    whole = [lm.head.word_logits(lm.hidden_states(torch.tensor([[*ids, 9]]))[0, -2:]) for ids in texts]
+    monkeypatch.setattr(Context, "states", None)
+    runner = LlamaCppRunner(lm, cached_prefixes=0)
+    rows = [Row(ids, words_only=True) for ids in texts]
+    torch.testing.assert_close(runner.start(rows).words, torch.stack([both[0] for both in whole]), rtol=1e-3, atol=1e-3)
+    for row in rows:
+        row.ids.append(9)
+    torch.testing.assert_close(runner.step().words, torch.stack([both[1] for both in whole]), rtol=1e-3, atol=1e-3)
+    assert not any(row.pending for row in rows)
+
+
+def test_rows_that_start_are_parted_by_whether_states_are_wanted(lm: LlamaCppModel) -> None:
+    one, other, third = Row([5]), Row([6], words_only=True), Row([7])
+    assert LlamaCppRunner(lm, cached_prefixes=0).groups([one, other, third]) == [[one, third], [other]]
 
 
 def test_a_number_of_kept_beginnings_below_zero_is_refused(lm: LlamaCppModel) -> None:

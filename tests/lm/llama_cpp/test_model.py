@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from langchain_toolken.lm.llama_cpp.library import Context
 from langchain_toolken.lm.llama_cpp.model import LlamaCppModel
 from langchain_toolken.lm.llama_cpp.settings import LlamaCppArgumentError
 from langchain_toolken.lm.load import LoadArgumentError, load_language_model
@@ -59,12 +60,6 @@ def test_states_are_those_after_the_final_norm(lm: LlamaCppModel, twin: Transfor
         torch.testing.assert_close(found[row, : len(prompt)], own[row, : len(prompt)], rtol=1e-3, atol=1e-3)
 
 
-def test_it_has_no_states_inside_of_the_lm(lm: LlamaCppModel) -> None:
-    assert not lm.has_inner_states
-    with pytest.raises(UnsupportedModelError, match="llama.cpp gives no states inside"):
-        lm.inner_states(padded(PROMPTS), 0.5)
-
-
 def test_padding_on_the_left_is_left_out(lm: LlamaCppModel) -> None:
     ids, mask = torch.tensor([[0, 0, *PROMPTS[1]]]), torch.tensor([[0, 0, 1, 1, 1, 1]])
     torch.testing.assert_close(lm.hidden_states(ids, mask)[0, 2:], lm.hidden_states(torch.tensor([PROMPTS[1]]))[0])
@@ -77,6 +72,28 @@ def test_the_word_logits_of_training_are_those_of_transformers(lm: LlamaCppModel
         (states, words), (own_states, own) = lm.read(ids, at, following), twin.read(ids, at, following)
     torch.testing.assert_close(words, own, rtol=1e-3, atol=1e-3)
     assert states.shape == own_states.shape
+
+
+def test_what_texts_begin_with_like_the_one_before_is_read_once(
+    lm: LlamaCppModel, twin: TransformersModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    run = Context._decode
+
+    def counted(self: Context, parts: Any, outputs: Any) -> int:
+        read.append(run(self, parts, outputs))
+        return read[-1]
+
+    monkeypatch.setattr(Context, "_decode", counted)
+    ids = torch.tensor([[*range(20, 40), 7, 8], [*range(20, 40), 7, 9], [*range(20, 30), *range(50, 62)]])
+    with torch.inference_mode():
+        found, own = lm.hidden_states(ids), twin.hidden_states(ids)
+        torch.testing.assert_close(found, own, rtol=1e-3, atol=1e-3)
+        assert read == [22, 1, 12]
+        at, following = [(0, 20), (1, 5), (2, 11)], torch.tensor([5, 6, 7])
+        _, words = lm.read(ids, at, following)
+        assert read[3:] == [22, 17, 12]  # of the second text word logits are wanted from its sixth token on
+        torch.testing.assert_close(words, twin.read(ids, at, following)[1], rtol=1e-3, atol=1e-3)
 
 
 def test_a_long_text_is_read_in_parts(lm: LlamaCppModel, twin: TransformersModel) -> None:
