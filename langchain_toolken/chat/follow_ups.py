@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from langchain_toolken.decoding.engine import Engine, ReadValue, SlotReader
+from langchain_toolken.decoding.parts import value_of
 from langchain_toolken.prompts.blocks import message_text
 from langchain_toolken.tools.spec import ToolSpec, schema_fault
 
@@ -86,7 +87,7 @@ def follow_up(
     new = {
         name: value
         for name, each in read.items()
-        if (value := _value(each, earlier.get(name), spec, name)) is not None
+        if (value := value_of(each, earlier.get(name), spec, name)) is not None
         and not any(_names(text, earlier) for text in each.texts)
     }
     if not new:
@@ -108,21 +109,6 @@ def _last_call(messages: Sequence[BaseMessage]) -> tuple[str, Mapping[str, Any]]
     calls = [call for message in turn if isinstance(message, AIMessage) for call in message.tool_calls]
     failed = any(isinstance(message, ToolMessage) and message.status == "error" for message in turn)
     return (message_text(messages[asked[-2]]).strip(), calls[0]) if len(calls) == 1 and not failed else None
-
-
-def _value(read: ReadValue, earlier: Any, spec: ToolSpec, name: str) -> Any:
-    """Return what is read as a value of the parameter's kind, None where it is none or the earlier one."""
-    if not read.texts or read.score <= 0:
-        return None
-    field = spec.json_schema.get("properties", {}).get(name, {})
-    value: Any = read.texts[0]
-    if isinstance(earlier, list):
-        value = list(read.texts)
-    elif isinstance(earlier, int | float) or field.get("type") in ("integer", "number"):
-        if not read.numbers:
-            return None
-        value = int(read.numbers[0]) if read.numbers[0].is_integer() else read.numbers[0]
-    return None if value == earlier else value
 
 
 def _names(text: str, earlier: Mapping[str, Any]) -> bool:

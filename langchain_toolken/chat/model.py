@@ -65,7 +65,7 @@ class ToolkenChat(BaseChatModel, LoadingSettings, GenerationSettings):
 
     Not supported: images and other content that is not text, and `reasoning_effort` (how long an LM thinks is not a
     setting of local LMs; a chat template that can turn thinking off is used as it is). More than one call in a message
-    only with `parallel_tool_calls`, or where demonstrations show it; else the LM continues once it has the result.
+    only where the set's fit found that it pays, or with `parallel_tool_calls`; else the LM continues after the result.
 
     Further arguments are the fields of `LoadingSettings` (model, dtype, device, …) and of `GenerationSettings`
     (temperature, max_tokens, stop, …). A single call can change the latter: `llm.invoke(messages, temperature=0.7)`.

@@ -14,8 +14,8 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call
 
 from langchain_toolken.chat.answers import Answer, Thought
 from langchain_toolken.chat.calls import DecodedCall
-from langchain_toolken.chat.parts import PartCall
 from langchain_toolken.decoding.engine import Completion, Judgement, Reasoning, TokenLogprob
+from langchain_toolken.decoding.parts import PartCall
 from langchain_toolken.prompts.thoughts import OPEN_KEY, THOUGHT_KEY
 
 AMBIGUOUS = 0.5

@@ -53,10 +53,10 @@ class GenerationSettings(BaseModel):
         backtrace: How many runners-up are tried, one after the other, if a call's arguments are cut off or fail the
             tool's own pydantic model. 0 (the default) reports the failed call and calls no other tool, because that one
             might do something that nobody wanted.
-        parallel_tool_calls: Make several calls in one message, where parts of the user's message ask for different
-            tools (`chat.parts`). It needs toolkens with a gate and results as tool messages (reinjection "turn"), and
+        parallel_tool_calls: Make several calls in one message, where parts of the user's message ask for one each
+            (`decoding.parts`). It needs toolkens with a gate and results as tool messages (reinjection "turn"), and
             reads messages of several parts once more. False makes one call at a time. None (the default) does what the
-            toolkens' demonstrations do: several, if one of them makes calls of different tools in one message.
+            set's fit found: several, if a demonstration makes them or made-up messages showed that it pays.
     """
 
     temperature: float = Field(default=0.0, ge=0)

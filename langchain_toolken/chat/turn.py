@@ -28,7 +28,6 @@ from langchain_toolken.chat.answers import (
 from langchain_toolken.chat.backtracing import Validators, decode_first_valid
 from langchain_toolken.chat.calls import DecodedCall, Prompt, decode_call, given_call, only_call, prompt_for, with_name
 from langchain_toolken.chat.follow_ups import FollowUp, follow_up
-from langchain_toolken.chat.parts import PartCall, calls_of, parts_of
 from langchain_toolken.chat.prompt_layout import shown_answers
 from langchain_toolken.chat.repeats import RepeatGuard, answered_calls
 from langchain_toolken.chat.responses import chunk_of, closing_chunks, response, schema_response, with_further_calls
@@ -41,6 +40,7 @@ from langchain_toolken.chat.settings import (
     sampling_of,
 )
 from langchain_toolken.decoding.engine import Candidate, DecodingRequest, Engine, Reasoning, room_after
+from langchain_toolken.decoding.parts import PartCall, Values, calls_of, parts_of
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.prompts.call_cards import Asked
 from langchain_toolken.prompts.content import encode_content
@@ -250,7 +250,10 @@ def complete(turn: LaidOutTurn, reasoning: Reasoning, validators: Validators | N
     messages: list[AIMessage] = []
     for part in parts:
         chosen = replace(later if messages else first, trigger=part.tool)
-        decoded = _decoded(turn, replace(prompt, asked=Asked(part.text)), chosen, validators)
+        before = messages[-1].tool_calls if messages and part.changes is not None else []
+        given = given_call({**before[0]["args"], **(part.changes or {})}, 0) if before else None
+        prompt = replace(prompt, asked=Asked(part.text))
+        decoded = (chosen, given) if given is not None else _decoded(turn, prompt, chosen, validators)
         messages.append(response(answer, *decoded, model_id))
     return with_further_calls(messages[0], messages[1:], parts)
 
@@ -278,23 +281,23 @@ def _parts(turn: LaidOutTurn, reasoning: Reasoning) -> tuple[list[PartCall], int
     Returns:
         The calls, none if it is one request; and how many tokens the LM read for that.
     """
-    setup, asked = turn.setup, turn.messages[-1]
-    given = setup.toolkens.given
+    setup, asked, given = turn.setup, turn.messages[-1], turn.setup.toolkens.given
     gate = None if given is None or given.evidence is None else given.evidence.gate
-    several = setup.generation.parallel_tool_calls
-    if several is None:
-        several = given is not None and given.provenance.parallel_calls
-    if not several or setup.prompt_format.reinjection != "turn" or gate is None:
+    if given is None or gate is None or setup.prompt_format.reinjection != "turn":
         return [], 0
-    if not isinstance(asked, HumanMessage) or reasoning.token_ids or reasoning.marker is not None:
+    several = setup.generation.parallel_tool_calls
+    several = given.provenance.parallel_calls if several is None else several
+    if not several or not isinstance(asked, HumanMessage) or reasoning.token_ids or reasoning.trigger is None:
         return [], 0
     parts = parts_of(asked.text)
-    if len(parts) < 2:
+    if len(parts) < 2 or reasoning.marker is not None:
         return [], 0
     histories = [[*turn.messages[:-1], HumanMessage(part)] for part in parts]
     rankings = _rank(setup, histories, turn.prompt.by_toolken)
     read = sum(len(setup.prompt(messages, ()).ids) for messages in histories)
-    return calls_of(parts, rankings, reasoning, gate.threshold), read
+    likeliest = [reasoning.trigger, *reasoning.runners_up]
+    values = Values(setup.engine, given, {spec.name: spec for spec in turn.prompt.by_toolken})
+    return calls_of(asked.text, parts, rankings, likeliest, gate.threshold, values), read
 
 
 def rank(

@@ -33,8 +33,8 @@ class Provenance(BaseModel):
         ends_answer: What ends an answer after a result in its sentence, because it never follows one in the
             demonstrations: most LMs otherwise go on with calculations of their own.
         repeats_calls: Whether a demonstration makes a call again that was answered for the same question.
-        parallel_calls: Whether a demonstration makes calls of different tools in one message, which ToolkenChat then
-            does too by default.
+        parallel_calls: Whether one answer may make several calls by default: a demonstration does, or made-up
+            messages of two requests showed that it helps (`training.parallel_calls`).
         added: How the rows of tools added after the fit were made, by tool name ("prior …", "mapped …", "update …").
         backend: What ran the LM in the fit.
         sketch: A sketch of the hidden states that the toolkens were fitted on (`lm.sketch`); empty for rows that were
@@ -76,7 +76,6 @@ class Provenance(BaseModel):
         reinjection: Reinjection | None = None,
         ends_answer: tuple[str, ...] = (),
         repeats_calls: bool = False,
-        parallel_calls: bool = False,
         backend: Backend = "transformers",
         sketch: tuple[float, ...] = (),
     ) -> Self:
@@ -96,7 +95,6 @@ class Provenance(BaseModel):
             reinjection=reinjection,
             ends_answer=ends_answer,
             repeats_calls=repeats_calls,
-            parallel_calls=parallel_calls,
             backend=backend,
             sketch=sketch,
         )

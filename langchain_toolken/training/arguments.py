@@ -15,19 +15,26 @@ from dataclasses import dataclass, replace
 
 from langchain_toolken.decoding.copy_source import CopySource, copy_source
 from langchain_toolken.decoding.engine import Engine
+from langchain_toolken.decoding.local.engine import local_engine
+from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.call_cards import PLAIN, CardForm, written_arguments
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.toolkens.examples import ArgumentSettings, Examples, FormTried, ToolAccuracy, card_of
+from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.training.choices import choices_of, with_choices
+from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.features.layout import render_answer, render_demonstration
 from langchain_toolken.training.held_out_calls import (
     ArgumentCalls,
     HeldOutCall,
+    argument_calls,
     of_different_requests,
     same_arguments,
 )
-from langchain_toolken.training.slots import SlotExample, common_of, fit_slots
+from langchain_toolken.training.options import FitOptions
+from langchain_toolken.training.slots import SlotExample, common_of, fit_slots, slot_examples
 
 # SmolLM2-135M on the everyday dev requests, right tool given: plain 4 of 36, 4 examples 18, 8 examples 14, 8 examples
 # and descriptions 13. nano was trained on plain cards: plain 40 of 40, 4 examples 12.
@@ -73,6 +80,38 @@ class Way:
     form: CardForm
     copy_nats: float = 0.0
     slots: bool = False
+
+
+def with_examples(
+    lm: LanguageModel, toolkens: ToolkenSet, demonstrations: Sequence[Demonstration], options: FitOptions
+) -> ToolkenSet:
+    """Give the set the demonstrated calls, after those that it has, and the form of its tools' cards.
+
+    A set that has a form keeps it, unless the options name another; how it does is measured for the tools that the
+    demonstrations call.
+    """
+    style = toolkens.provenance.style
+    reinjection = options.reinjection or ("turn" if style == "chat" else "inline")
+    calls = argument_calls(demonstrations, toolkens.specs, reinjection, keep=options.keep_demonstrations)
+    forms = [form for form in FORMS if options.keep_demonstrations or not form.examples]
+    old, settled = toolkens.examples, None
+    if old.settings is not None:
+        form = old.form if options.card == "auto" else options.card
+        settled = Way(form, old.settings.copy_nats, old.slots is not None)
+    with_choices_of = [spec.name for spec in toolkens.specs if choices_of(spec)]
+    read = slot_examples(lm, calls.examples, calls.copied, options.progress, also=with_choices_of)
+    learnt = choose_arguments(
+        local_engine(lm, max_batch_size=BATCH),
+        calls,
+        forms if options.card == "auto" else [options.card],
+        style,
+        reinjection,
+        slot_examples=read,
+        settled=settled,
+        progress=options.progress,
+    )
+    learnt = with_choices(lm, learnt, read, toolkens.specs, calls.copied, options.progress)
+    return replace(toolkens, examples=old.extended(learnt))
 
 
 def choose_arguments(

@@ -37,7 +37,6 @@ def toolken_set(
     features: Features | None = None,
     ends_answer: tuple[str, ...] = (),
     repeats_calls: bool = False,
-    parallel_calls: bool = False,
 ) -> ToolkenSet:
     """Build the set of fitted rows, without a calibration.
 
@@ -53,9 +52,8 @@ def toolken_set(
         lam: λ; None for rows that were not fitted.
         demonstrations: How many were fitted on.
         features: What was fitted on; None for rows that are the priors.
-        ends_answer: What ends an answer after a result; see `Provenance`, as for the next two.
+        ends_answer: What ends an answer after a result; see `Provenance`, as for the next one.
         repeats_calls: Whether demonstrations repeat calls.
-        parallel_calls: Whether demonstrations make several calls in one message.
     """
     return ToolkenSet(
         specs=tuple(specs),
@@ -74,7 +72,6 @@ def toolken_set(
             reinjection=reinjection,
             ends_answer=ends_answer,
             repeats_calls=repeats_calls,
-            parallel_calls=parallel_calls,
             backend=lm.backend,
             sketch=() if features is None else lm.sketch,
         ),

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from langchain_toolken.decoding.local.engine import local_engine
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
@@ -23,10 +22,9 @@ from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.load import load_tools
 from langchain_toolken.tools.spec import ToolLike, ToolSpec, tool_specs
-from langchain_toolken.training.arguments import BATCH, FORMS, Way, choose_arguments
+from langchain_toolken.training.arguments import with_examples
 from langchain_toolken.training.calibration import BiasChoice, choose_bias
 from langchain_toolken.training.calibration_temperature import TemperatureChoice
-from langchain_toolken.training.choices import choices_of, with_choices
 from langchain_toolken.training.demonstrations.chains import in_chains
 from langchain_toolken.training.demonstrations.demonstration import Demonstration, DemonstrationError, DroppedRow
 from langchain_toolken.training.demonstrations.load import (
@@ -49,11 +47,10 @@ from langchain_toolken.training.fit_warnings import (
     warn_without_plain_requests,
 )
 from langchain_toolken.training.fitted_set import calibrate, share_toolkens, toolken_set
-from langchain_toolken.training.held_out_calls import argument_calls
 from langchain_toolken.training.options import AUTO_PRIORS, Demonstrations, FitOptions, Model, Tools
+from langchain_toolken.training.parallel_calls import with_parallel_calls
 from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.selection import LAMS, Selection, select_lam
-from langchain_toolken.training.slots import slot_examples
 from langchain_toolken.training.solve.solver import Solution, solve
 
 
@@ -312,7 +309,6 @@ def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions,
         features=given.gathered.features,
         ends_answer=endings(given.gathered.demonstrations) if options.calls_from == "request" else (),
         repeats_calls=repeats_calls(given.gathered.demonstrations),
-        parallel_calls=any(one.parallel for one in given.gathered.demonstrations),
     )
     toolkens = with_examples(given.lm, toolkens, given.gathered.demonstrations, options)
     bias = temperature = None
@@ -324,6 +320,9 @@ def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions,
     gathered = given.gathered
     learned = learn_evidence(toolkens, gathered.features, gathered.demonstrations, given.asked, selection, options)
     toolkens = replace(toolkens, bias=toolkens.bias + learned.bias, evidence=learned.evidence)
+    toolkens = with_parallel_calls(
+        given.lm, toolkens, gathered.demonstrations, seed=options.seed, progress=options.progress
+    )
     return fit_result(
         given.lm,
         share_toolkens(given.crew, toolkens),
@@ -335,38 +334,6 @@ def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions,
         learned=learned,
         extra_passes=extra_passes,
     )
-
-
-def with_examples(
-    lm: LanguageModel, toolkens: ToolkenSet, demonstrations: Sequence[Demonstration], options: FitOptions
-) -> ToolkenSet:
-    """Give the set the demonstrated calls, after those that it has, and the form of its tools' cards.
-
-    A set that has a form keeps it, unless the options name another; how it does is measured for the tools that the
-    demonstrations call.
-    """
-    style = toolkens.provenance.style
-    reinjection = options.reinjection or ("turn" if style == "chat" else "inline")
-    calls = argument_calls(demonstrations, toolkens.specs, reinjection, keep=options.keep_demonstrations)
-    forms = [form for form in FORMS if options.keep_demonstrations or not form.examples]
-    old, settled = toolkens.examples, None
-    if old.settings is not None:
-        form = old.form if options.card == "auto" else options.card
-        settled = Way(form, old.settings.copy_nats, old.slots is not None)
-    with_choices_of = [spec.name for spec in toolkens.specs if choices_of(spec)]
-    read = slot_examples(lm, calls.examples, calls.copied, options.progress, also=with_choices_of)
-    learnt = choose_arguments(
-        local_engine(lm, max_batch_size=BATCH),
-        calls,
-        forms if options.card == "auto" else [options.card],
-        style,
-        reinjection,
-        slot_examples=read,
-        settled=settled,
-        progress=options.progress,
-    )
-    learnt = with_choices(lm, learnt, read, toolkens.specs, calls.copied, options.progress)
-    return replace(toolkens, examples=old.extended(learnt))
 
 
 def fit_result(

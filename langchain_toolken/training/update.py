@@ -22,6 +22,7 @@ from langchain_toolken.toolkens.new_tools import add_tools
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec, tool_specs
+from langchain_toolken.training.arguments import with_examples
 from langchain_toolken.training.cross_validation import position_logits
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
@@ -43,7 +44,6 @@ from langchain_toolken.training.steps import (
     run_lm_pass,
     solve_chosen,
     the_lm,
-    with_examples,
 )
 
 # How the provenance begins for a tool that an update fitted; others that were added are mapped or priors.

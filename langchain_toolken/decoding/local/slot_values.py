@@ -67,14 +67,17 @@ def read_values(
     before = range(sum(start < begin for start, _ in read.words))
     (scores,) = slot_scores(lm, [read], [slots])
     found = {}
-    for name, slot in scores.items():
-        lexicon = slots[name].lexicon
+    taken = set(before)
+    # Of two parameters the one that is surer of its words takes them.
+    for name in sorted(scores, key=lambda each: -scores[each].best(before).score):
+        slot, lexicon = scores[name], slots[name].lexicon
         if name in lists:
             runs = _runs([place not in before and score > 0 for place, score in enumerate(slot.inside)])
             best = max((slot.inside[place] for run in runs for place in run), default=0.0)
             found[name] = ReadValue(best, tuple(read.words_between(run[0], run[-1]) for run in runs))
             continue
-        value = slot.best(before)
+        value = slot.best(taken)
+        taken.update(value.words if value.score > 0 else ())
         texts = (read.words_between(value.words[0], value.words[-1]),) if value.words else ()
         if lexicon is not None and texts:
             choices = choice_scores(lm, lexicon, read, slot, before)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,15 +12,17 @@ from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 
 from langchain_toolken.chat.model import ToolkenChat
-from langchain_toolken.chat.parts import calls_of, parts_of
-from langchain_toolken.decoding.engine import Candidate, Reasoning
+from langchain_toolken.decoding.engine import Candidate, ReadValue, Reasoning
+from langchain_toolken.decoding.parts import PartCall, Values, calls_of, parts_of
 from langchain_toolken.toolkens.evidence import Evidence, Gate
+from langchain_toolken.toolkens.examples import Examples
 from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.toolkens.slots import Slot, Slots
 from langchain_toolken.tools.spec import tool_spec
 from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
 from tests.support.tiny import make_tokenizer
 from tests.support.toolken_sets import scripted_toolkens
-from tests.support.tools import door, lamp, multiply
+from tests.support.tools import door, lamp, multiply, spec
 
 BOTH = "Turn the lamp on and shut the door."
 
@@ -52,31 +54,90 @@ def whole(*tools: str) -> Reasoning:
     return replace(reasoning("", tools[0]), runners_up=tuple(Candidate(name, 0.01) for name in tools[1:]))
 
 
+def found(
+    message: str, rankings: Sequence[Sequence[Candidate]], decided: Reasoning, **read: dict[str, ReadValue]
+) -> list[PartCall]:
+    """Part a message in which slots read what `read` says, by the word that a text ends with."""
+    likeliest = [] if decided.trigger is None else [decided.trigger, *decided.runners_up]
+    specs = {each.name: each for each in (tool_spec(lamp), tool_spec(door), spec("radio"))}
+    slot = Slot(torch.zeros(3, 8), torch.zeros(3))
+    slots = Slots({name: dict.fromkeys(each.json_schema["properties"], slot) for name, each in specs.items()})
+    toolkens = replace(scripted_toolkens(*specs.values()), examples=Examples(slots=slots if read else None))
+    engine = Reading(read=lambda text, begin: read.get(text.rpartition(" ")[2], {}))
+    return calls_of(message, parts_of(message), rankings, likeliest, 0.0, Values(engine, toolkens, specs))
+
+
+@dataclass
+class Reading(ScriptedEngine):
+    """Reads what `read` says of a text and a place in it."""
+
+    read: Callable[[str, int], dict[str, ReadValue]] = lambda text, begin: {}
+
+    def read_values(self, text: str, begin: int, slots: Any, lists: Any = ()) -> dict[str, ReadValue]:
+        return {name: value for name, value in self.read(text, begin).items() if name in slots}
+
+
+def tools_and_texts(calls: Sequence[PartCall]) -> list[tuple[str, str]]:
+    return [(each.tool.tool, each.text) for each in calls]
+
+
 def test_parts_that_ask_for_different_likely_tools_are_calls_in_their_order() -> None:
-    found = calls_of(["the lamp", "the door"], [ranked("lamp"), ranked("door")], whole("door", "lamp", "radio"), 0.0)
-    assert [(each.text, each.tool.tool) for each in found] == [("the lamp", "lamp"), ("the door", "door")]
+    calls = found("the lamp and the door", [ranked("lamp"), ranked("door")], whole("door", "lamp", "radio"))
+    assert tools_and_texts(calls) == [("lamp", "the lamp"), ("door", "the door")]
 
 
 @pytest.mark.parametrize(
     ("rankings", "decided"),
     [
-        ([ranked("lamp"), ranked("lamp")], whole("lamp", "door")),  # one tool
+        ([ranked("lamp"), ranked("lamp")], whole("lamp", "door")),  # one tool, and no value to tell its calls apart
         ([ranked("lamp"), ranked("door", call=0.4)], whole("lamp", "door")),  # the second asks for nothing
         ([ranked("lamp"), ranked("radio")], whole("lamp", "door", "radio")),  # not likely for the whole message
         ([ranked("lamp"), ()], whole("lamp", "door")),
     ],
 )
 def test_anything_else_is_one_request(rankings: list[Sequence[Candidate]], decided: Reasoning) -> None:
-    assert calls_of(["the lamp", "the door"], rankings, decided, 0.0) == []
+    assert found("the lamp and the door", rankings, decided) == []
 
 
 def test_parts_without_a_request_belong_to_their_neighbours() -> None:
     quiet = ranked("lamp", call=0.1)
-    parts = ["Hello", "the lamp", "in red", "the door"]
-    found = calls_of(parts, [quiet, ranked("lamp"), quiet, ranked("door")], whole("lamp", "door"), 0.0)
-    assert [each.text for each in found] == ["Hello the lamp in red", "the door"]
-    three = calls_of(["a", "b", "c"], [ranked("lamp"), ranked("door"), ranked("lamp")], whole("lamp", "door"), 0.0)
-    assert three == []  # a tool twice: not told apart
+    rankings = [quiet, ranked("lamp"), quiet, ranked("door")]
+    calls = found("Hello. The lamp, and in red, and the door", rankings, whole("lamp", "door"))
+    assert tools_and_texts(calls) == [("lamp", "Hello. The lamp, and in red"), ("door", "the door")]
+
+
+def test_a_part_that_lacks_what_its_call_needs_is_no_call() -> None:
+    there, missing = {"state": ReadValue(4.0, ("red",))}, {"way": ReadValue(-0.5, ("shut",))}
+    rankings = [ranked("lamp"), ranked("door")]
+    assert not found("lamp red and door", rankings, whole("lamp", "door"), red=there, door=missing)
+    shut = {"way": ReadValue(2.0, ("shut",))}
+    assert len(found("lamp red and door", rankings, whole("lamp", "door"), red=there, door=shut)) == 2
+    # A first part that is not whole goes on in the second.
+    assert not found("door and lamp red", rankings[::-1], whole("lamp", "door"), red=there, door=missing)
+
+
+@pytest.mark.parametrize(
+    ("second", "both", "calls"),
+    [
+        (ReadValue(4.0, ("blue",)), ReadValue(4.5, ("red",)), 2),
+        (ReadValue(4.0, ("blue",)), ReadValue(9.0, ("red and blue",)), 0),  # likelier one value
+        (ReadValue(2.0, ("blue",)), ReadValue(4.5, ("red",)), 0),  # hardly a value
+        (ReadValue(4.0, ("red",)), ReadValue(4.5, ("red",)), 0),  # the same
+    ],
+)
+def test_another_value_of_the_same_argument_is_another_call(second: ReadValue, both: ReadValue, calls: int) -> None:
+    def read(text: str, begin: int) -> dict[str, ReadValue]:
+        first = ReadValue(4.5, ("red",))
+        return {"state": second if begin else both if "blue" in text else first}
+
+    specs = {"lamp": tool_spec(lamp), "door": tool_spec(door)}
+    slots = Slots({"lamp": {"state": Slot(torch.zeros(3, 8), torch.zeros(3))}})
+    toolkens = replace(scripted_toolkens(*specs.values()), examples=Examples(slots=slots))
+    message, rankings = "The lamp red and blue", [ranked("lamp"), ranked("lamp", "door", call=0.7)]
+    made = calls_of(
+        message, parts_of(message), rankings, [Candidate("lamp", 0.9)], 0.0, Values(Reading(read=read), toolkens, specs)
+    )
+    assert [each.changes for each in made] == ([None, {"state": "blue"}] if calls else [])
 
 
 # --- through the chat model ------------------------------------------------------------------------------------------
@@ -135,6 +196,7 @@ def test_two_requests_become_two_calls(streaming: bool) -> None:
     ("said", "gate", "settings"),
     [
         (BOTH, True, {}),
+        (BOTH, True, {"parallel_tool_calls": False}),
         (BOTH, False, {"parallel_tool_calls": True}),
         ("Turn the lamp on.", True, {"parallel_tool_calls": True}),
         ("Turn the lamp on and lamp it.", True, {"parallel_tool_calls": True}),
