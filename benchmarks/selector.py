@@ -3,8 +3,8 @@
     python benchmarks/selector.py --data-dir DATA --model MODEL --cache CACHE --encoder ENCODER --out results.json
     python benchmarks/selector.py … --data stquestions --shots 0 --shots 3 --most 300
 
-`--data metatool` (199 plugin tools, requests as people write them; dev.jsonl) or `stquestions` (SimpleToolQuestions,
-1,836 relations; test.jsonl). Ways:
+`--data metatool` (199 plugin tools, requests as people write them) or `stquestions` (SimpleToolQuestions, 1,836
+relations); the requests are those of dev.jsonl. Ways:
 
 - toolkens, N demonstrations a tool: what `ToolkenSelectorMiddleware` ranks by, `ToolkenChat.rank_tools`, fitted with
   the package's defaults but no gate; the fitted sets are kept in --cache; and `toolkens=None`, where nothing is fitted;
@@ -127,19 +127,24 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def asked(path: Path) -> list[Asked]:
+    """Read requests with their tool, or the questions of demonstrations with one call."""
+    rows = lines(path)
+    questions = [Asked(row["question"], row["tool"]) for row in rows if "question" in row]
+    demonstrated = [(row["text"], row["calls"][0]) for row in rows if len(row.get("calls", ())) == 1]
+    return questions + [Asked(text[: call["start"]].strip(), call["tool"]) for text, call in demonstrated]
+
+
 def read(folder: Path, most: int, tools: int | None, seed: int) -> Data:
     """Read the tools, or the first ones, with a sample of the requests for them."""
     rows = lines(folder / "tools.jsonl")[:tools]
     specs = tuple(ToolSpec(name=r["name"], description=r["description"], json_schema=NO_ARGUMENTS) for r in rows)
     demonstrations: dict[str, list[str]] = {spec.name: [] for spec in specs}
-    for row in lines(folder / "train.jsonl"):
-        calls = row.get("calls")
-        text, tool = (row["question"], row["tool"]) if calls is None else (row["text"], calls[0]["tool"])
-        if tool in demonstrations and (calls is None or len(calls) == 1):
-            demonstrations[tool].append(text if calls is None else text[: calls[0]["start"]].strip())
-    path = folder / ("test.jsonl" if (folder / "test.jsonl").exists() else "dev.jsonl")
-    asked = [Asked(row["question"], row["tool"]) for row in lines(path) if row["tool"] in demonstrations]
-    return Data(specs, demonstrations, tuple(random.Random(seed).sample(asked, min(most, len(asked)))))
+    for each in asked(folder / "train.jsonl"):
+        if each.tool in demonstrations:
+            demonstrations[each.tool].append(each.text)
+    requests = [each for each in asked(folder / "dev.jsonl") if each.tool in demonstrations]
+    return Data(specs, demonstrations, tuple(random.Random(seed).sample(requests, min(most, len(requests)))))
 
 
 def fitted(lm: LanguageModel, data: Data, shots: int, cache: Path) -> ToolkenSet:
@@ -152,7 +157,7 @@ def fitted(lm: LanguageModel, data: Data, shots: int, cache: Path) -> ToolkenSet
             for text in texts[:shots]
         ]
         settings: dict[str, Any] = {"gate": False, "negatives": "none", "features_dir": cache / f"shots-{shots}"}
-        fit(lm, data.specs, demonstrations, style="chat", **settings).toolkens.save(kept)
+        fit(lm, data.specs, demonstrations or None, style="chat", **settings).toolkens.save(kept)
     return ToolkenSet.load(kept)
 
 

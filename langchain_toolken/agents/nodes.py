@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from langchain_toolken.agents.approval import Refusal, ask_for
 from langchain_toolken.agents.state import Ending, RunnerUp, Step, ToolkenAgentState
-from langchain_toolken.chat import turn
+from langchain_toolken.chat import turn, whole_turns
 from langchain_toolken.chat.answers import Thought
 from langchain_toolken.chat.backtracing import Validators
 from langchain_toolken.chat.history import calls_since_question, last_results, pending_calls, tokens_since_question
@@ -176,7 +176,7 @@ class Nodes:
         *messages, answer = self._read(state)
         try:
             laid_out = self._setup_for(messages).lay_out(messages, self.specs)
-            message = turn.schema_message(laid_out, self.form.spec, said=message_text(answer))
+            message = whole_turns.schema_message(laid_out, self.form.spec, said=message_text(answer))
             response = self.form.read(message)
         except PromptTooLongError as error:
             return self._too_long(error, messages)

@@ -20,7 +20,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import Field, InstanceOf, PrivateAttr, field_validator
 
-from langchain_toolken.chat import turn
+from langchain_toolken.chat import turn, whole_turns
 from langchain_toolken.chat.given_tools import binding, tools_to_rank
 from langchain_toolken.chat.growing_toolkens import GrowingToolkens
 from langchain_toolken.chat.loaded_engine import (
@@ -256,7 +256,7 @@ class ToolkenChat(BaseChatModel, LoadingSettings, GenerationSettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        message = turn.message_of_turn(*self._requested(stop, kwargs), messages)
+        message = whole_turns.message_of_turn(*self._requested(stop, kwargs), messages)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _stream(
@@ -266,7 +266,7 @@ class ToolkenChat(BaseChatModel, LoadingSettings, GenerationSettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        for message in turn.stream_turn(*self._requested(stop, kwargs), messages):
+        for message in whole_turns.stream_turn(*self._requested(stop, kwargs), messages):
             chunk = ChatGenerationChunk(message=message)
             if run_manager is not None:
                 run_manager.on_llm_new_token(chunk.text, chunk=chunk)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from langchain_toolken.chat import reranking
 from langchain_toolken.chat.answers import (
@@ -22,17 +22,16 @@ from langchain_toolken.chat.answers import (
     answer_of,
     answer_pieces,
     beginning,
-    closing_ids,
     with_count,
 )
 from langchain_toolken.chat.backtracing import Validators, decode_first_valid
 from langchain_toolken.chat.calls import DecodedCall, Prompt, decode_call, given_call, only_call, prompt_for, with_name
 from langchain_toolken.chat.follow_ups import FollowUp, follow_up
+from langchain_toolken.chat.new_requests import new_request
 from langchain_toolken.chat.prompt_layout import shown_answers
 from langchain_toolken.chat.repeats import RepeatGuard, answered_calls
-from langchain_toolken.chat.responses import chunk_of, closing_chunks, response, schema_response, with_further_calls
+from langchain_toolken.chat.responses import response, with_further_calls
 from langchain_toolken.chat.settings import (
-    CallOptions,
     GenerationSettings,
     InvalidRequestError,
     ToolMode,
@@ -43,18 +42,16 @@ from langchain_toolken.decoding.engine import Candidate, DecodingRequest, Engine
 from langchain_toolken.decoding.parts import PartCall, Values, calls_of, parts_of
 from langchain_toolken.errors import ToolkenError
 from langchain_toolken.prompts.call_cards import Asked
-from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import PromptFormat
 from langchain_toolken.prompts.handoffs import without_handoffs
 from langchain_toolken.prompts.messages import open_turn
 from langchain_toolken.prompts.requests import Request, request_of
-from langchain_toolken.prompts.thoughts import thought_of
-from langchain_toolken.prompts.tool_cards import tool_card
 from langchain_toolken.prompts.turns import turns_of
 from langchain_toolken.tools.spec import ToolSpec
 
 if TYPE_CHECKING:
     from langchain_toolken.chat.growing_toolkens import GrowingToolkens
+    from langchain_toolken.toolkens.evidence import Gate
     from langchain_toolken.toolkens.set import ToolkenSet
 
 
@@ -75,6 +72,12 @@ class DecodingSetup:
     tool_mode: ToolMode
     toolkens: GrowingToolkens
     generation: GenerationSettings
+
+    @property
+    def gate(self) -> Gate | None:
+        """What says when to call; None where the toolkens do."""
+        given = self.toolkens.given
+        return None if given is None or given.evidence is None else given.evidence.gate
 
     def prompt(self, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec]) -> Prompt:
         """Render the prompt for `messages` with `tools`."""
@@ -159,17 +162,34 @@ class LaidOutTurn:
     spent: bool
 
     @cached_property
+    def alone(self) -> tuple[Candidate, ...]:
+        """The tools by the probability that the last message asks for them, whatever was said before it.
+
+        Empty where nothing was answered before, or no gate says when to call.
+        """
+        later = isinstance(self.messages[-1], HumanMessage) and any(isinstance(m, AIMessage) for m in self.messages)
+        tools = self.prompt.by_toolken
+        if self.setup.gate is None or not later or not tools or self.setup.prompt_format.reinjection != "turn":
+            return ()
+        return rank(self.setup, [self.messages[-1:]], tools)[0]
+
+    @cached_property
     def follow_up(self) -> FollowUp | None:
         """The call that the last message asks for in the way of the one before it; None if it does not."""
-        given, tools = self.setup.toolkens.given, self.prompt.by_toolken
-        gate = None if given is None or given.evidence is None else given.evidence.gate
-        if gate is None or self.setup.prompt_format.reinjection != "turn":
+        if self.setup.gate is None or not self.alone:
             return None
-        found = follow_up(self.setup.engine, self.messages, tools, given)
-        if found is None:
+        found = follow_up(self.setup.engine, self.messages, self.prompt.by_toolken, self.setup.toolkens.given)
+        probability = math.fsum(each.probability for each in self.alone)
+        return found if found is not None and found.wanted(probability, self.setup.gate) else None
+
+    @cached_property
+    def at_once(self) -> Reasoning | None:
+        """The call that a later message asks for, as a follow-up or by itself; None where the LM decides."""
+        if self.follow_up is not None:
+            return only_call(self.follow_up.spec, self.prompt)
+        if self.prompt.written or self.setup.generation.rerank is not None:
             return None
-        (ranking,) = rank(self.setup, [self.messages[-1:]], tools)
-        return found if found.wanted(math.fsum(each.probability for each in ranking), gate) else None
+        return new_request(self.alone, self.setup.gate, self.prompt)
 
 
 def reason(turn: LaidOutTurn, *, forced: bool) -> Reasoning:
@@ -181,8 +201,8 @@ def reason(turn: LaidOutTurn, *, forced: bool) -> Reasoning:
     """
     if forced and len(turn.tools) == 1:
         return only_call(turn.tools[0], turn.prompt)
-    if not forced and turn.follow_up is not None:
-        return only_call(turn.follow_up.spec, turn.prompt)
+    if not forced and turn.at_once is not None:
+        return turn.at_once
     engine, prompt, second_look = turn.setup.engine, turn.prompt, reranking_of(turn.setup.generation)
     repeats = None if forced else _repeat_guard(turn)
     reasoning = reranking.reason(engine, prompt.ids, prompt.by_toolken, second_look, _request(turn, forced), repeats)
@@ -194,7 +214,7 @@ def stream_reason(turn: LaidOutTurn, *, forced: bool) -> Iterator[str | Thought 
 
     Closing the generator stops decoding.
     """
-    if forced or turn.follow_up is not None:  # a call happens at once, so there is no text to stream
+    if forced or turn.at_once is not None:  # a call happens at once, so there is no text to stream
         yield reason(turn, forced=forced)
         return
     engine, prompt, second_look = turn.setup.engine, turn.prompt, reranking_of(turn.setup.generation)
@@ -281,8 +301,7 @@ def _parts(turn: LaidOutTurn, reasoning: Reasoning) -> tuple[list[PartCall], int
     Returns:
         The calls, none if it is one request; and how many tokens the LM read for that.
     """
-    setup, asked, given = turn.setup, turn.messages[-1], turn.setup.toolkens.given
-    gate = None if given is None or given.evidence is None else given.evidence.gate
+    setup, asked, given, gate = turn.setup, turn.messages[-1], turn.setup.toolkens.given, turn.setup.gate
     if given is None or gate is None or setup.prompt_format.reinjection != "turn":
         return [], 0
     several = setup.generation.parallel_tool_calls
@@ -292,7 +311,8 @@ def _parts(turn: LaidOutTurn, reasoning: Reasoning) -> tuple[list[PartCall], int
     parts = parts_of(asked.text)
     if len(parts) < 2 or reasoning.marker is not None:
         return [], 0
-    histories = [[*turn.messages[:-1], HumanMessage(part)] for part in parts]
+    before = () if turn.alone else turn.messages[:-1]
+    histories = [[*before, HumanMessage(part)] for part in parts]
     rankings = _rank(setup, histories, turn.prompt.by_toolken)
     read = sum(len(setup.prompt(messages, ()).ids) for messages in histories)
     likeliest = [reasoning.trigger, *reasoning.runners_up]
@@ -314,61 +334,6 @@ def _rank(
     requests = [request for messages in histories for request in setup.requests(messages, ())]
     names = frozenset(spec.name for spec in tools)
     return setup.engine.rank(prompts, toolkens=setup.toolkens_for(tools), active=names, requests=requests)
-
-
-def message_of_turn(setup: DecodingSetup, options: CallOptions, messages: Sequence[BaseMessage]) -> AIMessage:
-    """Decode the whole turn that a call asks for."""
-    return _whole_message(setup.lay_out(messages, options.tools), options)
-
-
-def stream_turn(
-    setup: DecodingSetup, options: CallOptions, messages: Sequence[BaseMessage]
-) -> Iterator[AIMessageChunk]:
-    """Do what `message_of_turn` does, piece by piece."""
-    turn = setup.lay_out(messages, options.tools)
-    if options.answer is not None:
-        # Only its end shows whether the text is the answer or a tool is called instead.
-        message = _whole_message(turn, options)
-        yield chunk_of(Thought(thought_of(message)))
-        yield AIMessageChunk(content=message.content)
-    else:
-        reasoning: Reasoning | None = None
-        for piece in stream_reason(turn, forced=options.forced):
-            if isinstance(piece, Reasoning):
-                reasoning = piece
-            else:
-                yield chunk_of(piece)
-        assert reasoning is not None
-        message = complete(turn, reasoning, options.argument_models)
-    yield from closing_chunks(message)
-
-
-def _whole_message(turn: LaidOutTurn, options: CallOptions) -> AIMessage:
-    if options.answer is None:
-        return complete(turn, reason(turn, forced=options.forced), options.argument_models)
-    if options.tools:  # the LM may call one instead of answering
-        reasoning = reason(turn, forced=options.forced)
-        if reasoning.trigger is not None:
-            return complete(turn, reasoning, options.argument_models)
-    return schema_message(turn, options.answer)
-
-
-def schema_message(turn: LaidOutTurn, answer: ToolSpec, *, said: str = "") -> AIMessage:
-    """Decode the turn's answer under a schema.
-
-    Args:
-        turn: The turn.
-        answer: The schema.
-        said: What the LM answered before in words.
-    """
-    engine = turn.setup.engine
-    closing = closing_ids(engine.tokenizer, turn.beginning)
-    words = encode_content(engine.tokenizer, said, continued=True) if said else []
-    # The grammar enforces the schema, but only the card tells the LM what is asked for.
-    card = encode_content(engine.tokenizer, tool_card(answer), continued=True)
-    ids = [*turn.prompt.ids, *closing, *words, *card]
-    (completion,) = engine.complete([ids], [answer], max_tokens=turn.setup.generation.max_tokens)
-    return schema_response(completion, engine.model_id)
 
 
 def _endings(turn: LaidOutTurn) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from langchain_core.messages import HumanMessage, ToolMessage
 from torch import Tensor
 
 from langchain_toolken.lm.model import LanguageModel
@@ -19,6 +18,7 @@ from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.cross_validation import assign_folds, position_logits
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
+from langchain_toolken.training.evidence.answered import answered_calls, is_answered
 from langchain_toolken.training.evidence.embedded import Embedded
 from langchain_toolken.training.evidence.gate import (
     ANSWERED,
@@ -27,6 +27,7 @@ from langchain_toolken.training.evidence.gate import (
     GatePositions,
     choose_gate,
     described_calls,
+    made_positions,
     plain_positions,
 )
 from langchain_toolken.training.evidence.untrained import Asked, asked_of
@@ -83,7 +84,7 @@ def calls_at_once(demonstrations: Sequence[Demonstration]) -> bool:
     """
     straight = calling = 0
     for demonstration in demonstrations:
-        if demonstration.calls and not _answered(demonstration):
+        if demonstration.calls and not is_answered(demonstration):
             question = question_of(demonstration.text)
             answer = 0 if question is None else question[1] + len("\nA:")
             asked = bool(demonstration.before) or question is not None
@@ -103,7 +104,9 @@ def ask(
     gate = options.gate and options.bias == "auto"
     if not (gate or options.evidence) or not calls_at_once(demonstrations):
         return None
-    return asked_of(lm, specs, style, options, gate=gate)
+    return asked_of(
+        lm, specs, style, options, gate=gate, answered=answered_calls(demonstrations, specs, style, options)
+    )
 
 
 def learn_evidence(
@@ -185,7 +188,8 @@ def choose_evidence(
         chosen = choose_which(calls, toolkens.specs, final, seed)
     when = None
     if gate and features.requests is not None and at_once:
-        when = choose_gate(_positions(features, demonstrations, logits, toolkens, asked, seed), max_false_calls, seed)
+        positions = _positions(features, demonstrations, logits, toolkens, asked, seed)
+        when = choose_gate(positions, max_false_calls, seed, made_positions(None if asked is None else asked.answered))
     row = None if when is None else when.gate
     evidence = None
     # Inside an answer it is the words so far that tell the tool: without a measurement, the request is no guide there.
@@ -219,13 +223,6 @@ def _calls(features: Features, demonstrations: Sequence[Demonstration], logits: 
     )
 
 
-def _answered(demonstration: Demonstration) -> bool:
-    """Tell whether a tool has answered since the user's last message."""
-    before = demonstration.before
-    asked = max((i for i, said in enumerate(before) if isinstance(said, HumanMessage)), default=-1)
-    return any(isinstance(said, ToolMessage) for said in before[asked + 1 :])
-
-
 def _positions(
     features: Features,
     demonstrations: Sequence[Demonstration],
@@ -241,7 +238,7 @@ def _positions(
         share = torch.rand(count, generator=torch.Generator().manual_seed(seed)) < _MOST_POSITIONS / len(features)
         kept = kept[share[features.demonstration]]
     number = features.demonstration[kept]
-    answered = torch.tensor([_answered(one) for one in demonstrations])
+    answered = torch.tensor([is_answered(one) for one in demonstrations])
     lead = torch.full((len(kept),), float("nan"))
     if logits is not None:
         lead = logits[kept].amax(dim=1) - features.word_max[kept]

@@ -82,6 +82,11 @@ def plain_positions(features: Features, first: int) -> GatePositions:
     )
 
 
+def made_positions(answered: Features | None) -> GatePositions | None:
+    """Return the positions of requests whose call has its result, of the fit's own making; None without any."""
+    return None if answered is None else plain_positions(answered, 0)
+
+
 def described_calls(described: Described, first: int) -> GatePositions:
     """Return descriptions put as requests, numbered from `first`; the wordings of one share a number."""
     count = len(described.tool)
@@ -136,7 +141,12 @@ class GateChoice:
     reliable: Reliable
 
 
-def choose_gate(positions: GatePositions, max_false_calls: float | None = None, seed: int = 0) -> GateChoice | None:
+def choose_gate(
+    positions: GatePositions,
+    max_false_calls: float | None = None,
+    seed: int = 0,
+    made: GatePositions | None = None,
+) -> GateChoice | None:
     """Fit a gate, choose λ and the operating point on held-out requests, and compare it with the toolkens alone.
 
     Args:
@@ -144,6 +154,8 @@ def choose_gate(positions: GatePositions, max_false_calls: float | None = None, 
         max_false_calls: The largest share of plain requests that may get a call. None: where the shares of calls
             made and of plain requests with a call are farthest apart, and the latter at most `DEFAULT_FALSE_CALLS`.
         seed: Decides which requests are held out together.
+        made: Requests whose call has its result, of the fit's own making. The gate is not fitted on them: they only
+            say above what a call is made after a result, where `positions` shows too few answers after one.
 
     Returns:
         The choice; None with fewer than `LEAST_CALLS` calls or `LEAST_PLAIN` plain requests, which say too little.
@@ -177,14 +189,16 @@ def choose_gate(positions: GatePositions, max_false_calls: float | None = None, 
     lam = _LAMS[best]
     odds, (slope, shift), reliable = _calibrated(positions, held_out[best])
     threshold, with_gate = operating_point(positions, odds, max_false_calls)
-    after = _after_result(positions, odds, threshold, max_false_calls)
     better, without, bias = _compared(positions, odds, max_false_calls)
     gate = None
     if better:
         row = binary(features, positions.call, weight, lam)
         points = tuple((share, operating_point(positions, odds, share)[0]) for share in _SHARES)
         gate = _folded(slope * row, constant, positions.states.shape[1])
-        gate = replace(gate, constant=gate.constant + shift, threshold=threshold, after_result=after, points=points)
+        gate = replace(gate, constant=gate.constant + shift, threshold=threshold, points=points)
+        after = [] if made is None else [_plain(made, gate.log_odds(made.states, made.requests))[PACKAGE]]
+        after += _plain(positions, odds, (ANSWERED,)).values()
+        gate = replace(gate, after_result=_after_result(after, threshold, max_false_calls))
     return GateChoice(gate, lam, with_gate, without, 0.0 if better else bias, plain, odds, reliable)
 
 
@@ -267,17 +281,15 @@ def operating_point(
     )
 
 
-def _after_result(
-    positions: GatePositions, score: Tensor, threshold: float, max_false_calls: float | None
-) -> float | None:
+def _after_result(plain: Sequence[Tensor], threshold: float, max_false_calls: float | None) -> float | None:
     """Choose the operating point where a tool has answered: at least the other one, and at most the share calls again.
 
-    None where few demonstrations show an answer after a result.
+    None where few texts show an answer after a result.
     """
-    plain = _plain(positions, score, (ANSWERED,)).get(ANSWERED)
-    if plain is None or len(plain) < LEAST_PLAIN:
+    highest = torch.cat([torch.empty(0), *plain])
+    if len(highest) < LEAST_PLAIN:
         return None
-    return max(threshold, _above(plain, DEFAULT_FALSE_CALLS if max_false_calls is None else max_false_calls))
+    return max(threshold, _above(highest, DEFAULT_FALSE_CALLS if max_false_calls is None else max_false_calls))
 
 
 def _above(plain: Tensor, cap: float) -> float:

@@ -20,9 +20,17 @@ from langchain_toolken.toolkens.evidence import Evidence
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.toolkens.untrained_rows import described_rows
 from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.training.demonstrations.demonstration import Demonstration
+from langchain_toolken.training.evidence.answered import answered_calls, answered_features
 from langchain_toolken.training.evidence.described import described_states
 from langchain_toolken.training.evidence.embedded import Embedded
-from langchain_toolken.training.evidence.gate import GateChoice, choose_gate, described_calls, plain_positions
+from langchain_toolken.training.evidence.gate import (
+    GateChoice,
+    choose_gate,
+    described_calls,
+    made_positions,
+    plain_positions,
+)
 from langchain_toolken.training.evidence.which import Calls, assumed_which
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.negatives import negative_features
@@ -36,10 +44,12 @@ class Asked:
     Attributes:
         described: The tools' descriptions put as requests.
         plain: Requests that need no tool; None without any.
+        answered: Requests whose call has its result (`evidence.answered`); None where none were made.
     """
 
     described: Described
     plain: Features | None = None
+    answered: Features | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +69,25 @@ class Untrained:
     when: GateChoice | None = None
 
 
-def asked_of(lm: LanguageModel, specs: Sequence[ToolSpec], style: Style, options: FitOptions, *, gate: bool) -> Asked:
-    """Run the LM over the descriptions and, for a gate, over the plain requests; both are kept with the features."""
+def asked_of(
+    lm: LanguageModel,
+    specs: Sequence[ToolSpec],
+    style: Style,
+    options: FitOptions,
+    *,
+    gate: bool,
+    answered: Sequence[Demonstration] = (),
+) -> Asked:
+    """Run the LM over the descriptions and, for a gate, over the plain requests; both are kept with the features.
+
+    `answered`: requests whose call has its result, which a gate is tried on too.
+    """
     folder, progress = options.features_dir, options.progress
     described = described_states(lm, specs, style, folder=folder, progress=progress)
     if not gate:
         return Asked(described)
-    return Asked(described, negative_features(lm, options.negatives, style, folder=folder, progress=progress))
+    plain = negative_features(lm, options.negatives, style, folder=folder, progress=progress)
+    return Asked(described, plain, answered_features(lm, answered, style, options))
 
 
 def untrained_priors(options: FitOptions, style: Style) -> tuple[PriorConfig, ...]:
@@ -97,13 +119,16 @@ def untrained(
     name, prior = next(iter(priors.items()))
     if not options.evidence:
         return Untrained(name, prior, None)
-    asked = asked_of(lm, specs, style, options, gate=_gated(options, style))
+    gated = _gated(options, style)
+    answered = answered_calls((), specs, style, options) if gated else ()
+    asked = asked_of(lm, specs, style, options, gate=gated, answered=answered)
     described, plain, when = asked.described, asked.plain, None
     if plain is not None and len(specs) > 1:
         when = choose_gate(
             described_calls(described, 0).join(plain_positions(plain, len(specs))),
             options.max_false_call_rate,
             options.seed,
+            made_positions(asked.answered),
         )
     gate = None if when is None else when.gate
     said = described.means(len(specs))
