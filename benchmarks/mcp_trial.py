@@ -27,7 +27,7 @@ from rich.markup import escape
 from rich.table import Table
 from shares import Share
 
-from langchain_toolken import ToolkenChat, fit_toolkens, mcp
+from langchain_toolken import ToolkenChat, fit_toolkens, load_language_model, mcp
 
 ROOT = Path(__file__).parents[1]
 SERVER = ROOT / "integrations" / "mcp" / "server.py"
@@ -67,6 +67,7 @@ def trial(llm: ToolkenChat, tools: list[Any], console: Console | None) -> list[S
 
 def main(
     model: Annotated[str, typer.Option(help="The LM, as `toolken fit --model` takes it.")],
+    dtype: Annotated[str | None, typer.Option(help="The weights' dtype. Default: float32 on a CPU.")] = None,
     only: Annotated[int | None, typer.Option(help="Only with this many demonstrations a tool: 0 or 2.")] = None,
     show: Annotated[bool, typer.Option("--show", help="Print every answer.")] = False,
 ) -> None:
@@ -75,16 +76,17 @@ def main(
     table = Table("demonstrations a tool", "right call", "all arguments", "right in first 3", "plain: a call", "fit, s")
     servers = {"mcpServers": {"office": {"command": sys.executable, "args": [str(SERVER)]}}}
     warnings.simplefilter("ignore")
+    lm = load_language_model(model, dtype=dtype)
     with mcp(servers) as tools:
         for count, demonstrations in ((0, None), (2, DEMONSTRATIONS)):
             if only not in (None, count):
                 continue
             started = time.perf_counter()
-            toolkens = fit_toolkens(model, tools=tools, demonstrations=demonstrations)
+            toolkens = fit_toolkens(lm, tools=tools, demonstrations=demonstrations)
             seconds = time.perf_counter() - started
             if show:
                 console.print(f"{count} demonstrations a tool")
-            llm = ToolkenChat(model=model, toolkens=toolkens, max_tokens=40)
+            llm = ToolkenChat(model=lm, toolkens=toolkens, max_tokens=40)
             shares = trial(llm, list(tools), console if show else None)
             table.add_row(str(count), *map(str, shares), f"{seconds:.0f}")
     console.print(table)
