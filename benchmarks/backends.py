@@ -4,7 +4,8 @@
     python benchmarks/backends.py agree --model FILE.gguf --backend transformers --data-dir DATA --out FOLDER
     python benchmarks/backends.py fitted --model FILE.gguf --backend llama_cpp --data-dir DATA --out FOLDER
     python benchmarks/backends.py fitted --model FILE.gguf --backend transformers --data-dir DATA --out FOLDER
-    python benchmarks/backends.py speed --model FILE.gguf --backend plain|llama_cpp|transformers [--dtype bfloat16]
+    python benchmarks/backends.py speed --model FILE.gguf --backend plain|llama_cpp
+    python benchmarks/backends.py speed --model FILE.gguf --backend generate|transformers --dtype float32|bfloat16
 
 `agree` takes a hundred requests: 34 everyday dev requests, 33 of metatool's dev set and 33 of FuncQA's training
 questions, each evenly. llama.cpp answers each
@@ -16,7 +17,10 @@ both then compute alike. `fitted` fits toolkens for metatool's tools on the back
 150 of its dev requests on it, with the sets of both backends once both are there. For the everyday tools see
 everyday.py, with `--kept`.
 `speed` needs one process for each backend, since it reports the process's memory; it prints seconds of the clock and of
-the CPU, since other processes may be running.
+the CPU, since other processes may be running. "plain" is llama.cpp's own C API, and "generate" transformers' generate:
+neither knows toolkens. Calls are forced, of the everyday tools: with nothing fitted; with `--toolkens SET` (of
+everyday.py, `--kept`) with the cards that it chose and with plain ones; with `--prompt` also with all tools in the
+prompt.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -44,10 +49,12 @@ from shares import Share
 
 from langchain_toolken import ToolkenChat, fit
 from langchain_toolken.decoding.engine import DecodingRequest, Sampling
-from langchain_toolken.decoding.local.engine import local_engine
+from langchain_toolken.decoding.local.engine import LocalEngine, local_engine
 from langchain_toolken.lm.identity import Backend
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.toolkens.examples import Examples
+from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
 
 CONSOLE = Console()
@@ -207,8 +214,10 @@ def fitted(
 @app.command()
 def speed(
     model: Annotated[str, typer.Option(help="The GGUF file.")],
-    backend: Annotated[str, typer.Option(help="plain (llama.cpp alone), llama_cpp or transformers.")],
-    dtype: Annotated[str | None, typer.Option(help="For transformers.")] = None,
+    backend: Annotated[str, typer.Option(help="plain, llama_cpp, generate or transformers.")],
+    dtype: Annotated[str, typer.Option(help="For transformers.")] = "float32",
+    toolkens: Annotated[Path | None, typer.Option(help="A set of the everyday tools.")] = None,
+    prompt: Annotated[bool, typer.Option("--prompt", help="Also call with all tools in the prompt.")] = False,
     tokens: Annotated[int, typer.Option(help="Tokens of each answer.")] = 128,
     threads: Annotated[int, typer.Option(help="Threads.")] = 2,
     rounds: Annotated[int, typer.Option(help="Times that all is measured; the best counts.")] = 3,
@@ -217,10 +226,15 @@ def speed(
     """Print tokens a second, alone and 16 at once, seconds to a call, and memory."""
     warnings.simplefilter("ignore")
     facts: dict[str, Any] = {"backend": backend, "dtype": dtype, "threads": threads, "load": os.getloadavg()[0]}
+    torch.set_num_threads(threads)
     if backend == "plain":
         facts |= _plain(model, tokens, threads, rounds)
+    elif backend == "generate":
+        facts |= _generate(model, dtype, tokens, rounds)
     else:
-        facts |= _ours(model, backend, dtype, tokens, threads, rounds, calls)
+        given = {"n_threads": threads} if backend == "llama_cpp" else {"dtype": dtype}
+        engine = local_engine(load_language_model(model, backend=backend, **given), cached_prefixes=4)  # type: ignore[arg-type]
+        facts |= _ours(engine, tokens, rounds) | _calls(engine, toolkens, prompt, calls)
     facts["peak memory (MB)"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(json.dumps(facts))
 
@@ -270,12 +284,23 @@ def _plain(model: str, tokens: int, threads: int, rounds: int) -> dict[str, Any]
     return found
 
 
-def _ours(
-    model: str, backend: str, dtype: str | None, tokens: int, threads: int, rounds: int, calls: int
-) -> dict[str, Any]:
-    torch.set_num_threads(threads)
-    given = {"n_threads": threads} if backend == "llama_cpp" else {"dtype": dtype or "float32"}
-    engine = local_engine(load_language_model(model, backend=backend, **given), cached_prefixes=4)  # type: ignore[arg-type]
+def _generate(model: str, dtype: str, tokens: int, rounds: int) -> dict[str, Any]:
+    """transformers' own generate, greedy."""
+    lm: Any = load_language_model(model, backend="transformers", dtype=dtype)
+    prompt = lm.tokenizer(PROMPT).input_ids
+    length = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False, "pad_token_id": 0}
+
+    def run(count: int) -> int:
+        ids = torch.tensor([[*prompt, 100 + i] for i in range(count)])
+        with torch.inference_mode():
+            made = lm.model.generate(ids, attention_mask=torch.ones_like(ids), **length)
+        return int(made[:, ids.shape[1] :].numel())
+
+    run(1)
+    return {"alone": _timed(lambda: run(1), rounds), "16 at once": _timed(lambda: run(16), rounds)}
+
+
+def _ours(engine: LocalEngine, tokens: int, rounds: int) -> dict[str, Any]:
     prompt = engine.tokenizer(PROMPT).input_ids
     # Never the end of the text, so that all answers have the same number of tokens.
     request = DecodingRequest(Sampling(max_tokens=tokens))
@@ -292,15 +317,34 @@ def _ours(
     alone()
     facts: dict[str, Any] = {"alone": _timed(alone, rounds), "16 at once": _timed(together, rounds)}
     del engine.lm.__dict__["eos_ids"]
-    chat = ToolkenChat.from_engine(engine, max_tokens=96, cache=False)
-    bound = chat.bind_tools(TOOLS, tool_choice="any")
-    requests = [request for request in read_requests("dev", TOOLS) if request.kind == "call"][:calls]
-    bound.invoke("Hello")  # compiles grammars, makes prior toolkens
-    began, worked = time.perf_counter(), time.process_time()
-    for one in requests:
-        bound.invoke(one.messages)
-    seconds, cpu = time.perf_counter() - began, time.process_time() - worked
-    facts["a call"] = {"seconds": round(seconds / len(requests), 2), "cpu seconds": round(cpu / len(requests), 2)}
+    return facts
+
+
+def _calls(engine: LocalEngine, folder: Path | None, prompt: bool, most: int) -> dict[str, Any]:
+    """Forced calls, each way of telling the LM of the tools after the other."""
+    ways = {"a call, nothing fitted": ToolkenChat.from_engine(engine, max_tokens=96, cache=False)}
+    if folder is not None:
+        chosen = ToolkenSet.load(folder)
+        plain = replace(chosen, examples=Examples())
+        ways["a call"] = ToolkenChat.from_engine(engine, chosen, max_tokens=96, cache=False)
+        ways["a call, plain cards"] = ToolkenChat.from_engine(engine, plain, max_tokens=96, cache=False)
+    if prompt:
+        in_prompt = ToolkenChat.from_engine(engine, tool_mode="prompt", max_tokens=96, cache=False)
+        ways["a call, tools in the prompt"] = in_prompt
+    requests = [request for request in read_requests("dev", TOOLS) if request.kind == "call"][:most]
+    facts: dict[str, Any] = {}
+    for name, chat in ways.items():
+        bound = chat.bind_tools(TOOLS, tool_choice="any")
+        bound.invoke("Hello")  # compiles grammars, makes prior toolkens, reads what all prompts begin with
+        began, worked = time.perf_counter(), time.process_time()
+        used: list[Any] = [bound.invoke(one.messages).usage_metadata for one in requests]
+        seconds, cpu = time.perf_counter() - began, time.process_time() - worked
+        facts[name] = {
+            "seconds": round(seconds / most, 3),
+            "cpu seconds": round(cpu / most, 3),
+            "tokens read": round(sum(one["input_tokens"] for one in used) / most),
+            "tokens written": round(sum(one["output_tokens"] for one in used) / most),
+        }
     return facts
 
 
