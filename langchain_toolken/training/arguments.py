@@ -2,7 +2,8 @@
 
 A call of a demonstration is held out by leaving it, and every other call of the same request, off its own card. The
 right tool is given, so what is measured is the arguments alone. Work is bounded: all forms are tried on a few calls,
-and at most two that are close to each other on the rest of at most `CALLS_TRIED`. A form that gets all of the first
+and at most two that are close to each other on the rest of at most `CALLS_TRIED`, or fewer if the LM would read more
+than about `MOST_READ` tokens. Forms whose cards are long are left out. A form that gets all of the first
 calls right ends the comparison with those after it, which have longer cards: an LM that was trained on plain cards, as
 nano was, costs little. The best form is tried again with copying preferred, where a parameter's values are mostly
 copied from the request (`decoding.local.copying`): without slots, and with slots that were fitted to the other calls.
@@ -62,6 +63,13 @@ demonstrations at 10.
 BATCH = 12
 """Calls that all forms are tried on, and that run together."""
 
+MOST_READ = 64_000
+"""Tokens of cards that the LM reads to choose, unless it needs more for the first `BATCH` calls.
+
+300 texts of GSM8K-XL would be 226,000: minutes on a CPU, for an LM of 135M in bf16.
+"""
+
+_LONGEST_CARD = 768  # tokens on average; each call would read them. Cards of steps of long answers reach 1,500
 _FEW = 8  # calls that are too few to tell forms apart which are right in none
 _CLOSE = 3  # right calls of the first batch by which the best form may lead one that is tried on
 _LONGEST_PROMPT = 1024  # tokens; longer conversations would take most of the time
@@ -101,7 +109,8 @@ def with_examples(
     with_choices_of = [spec.name for spec in toolkens.specs if choices_of(spec)]
     read = slot_examples(lm, calls.examples, calls.copied, options.progress, also=with_choices_of)
     learnt = choose_arguments(
-        local_engine(lm, max_batch_size=BATCH),
+        # Kept beginnings, so that what comes before the cards is read once for all forms.
+        local_engine(lm, cached_prefixes=BATCH, max_batch_size=BATCH),
         calls,
         forms if options.card == "auto" else [options.card],
         style,
@@ -144,12 +153,14 @@ def choose_arguments(
     """
     plain = [Way(form) for form in dict.fromkeys(forms)] if settled is None else [settled]
     trial = _Trial(engine, calls, style, reinjection, slot_examples, progress)
-    left = plain if calls.comparable else plain[:1]
+    left = trial.with_short_cards(plain) if calls.comparable else plain[:1]
     for start in range(0, len(trial.held_out), BATCH):
+        if not trial.has_time_for(left, start):
+            break
         left = trial.run(start, left, "complete held-out calls")
         left = sorted(left, key=lambda way: (-trial.right(way), plain.index(way)))
         left = [way for way in left[:2] if trial.right(left[0]) - trial.right(way) <= _CLOSE]
-    best, asked = left[0], len(trial.held_out)
+    best, asked = left[0], trial.asked(left[0])
     right = trial.right(best)
     unknown = 2 * right < asked if not calls.comparable else right == 0 and asked < _FEW
     if len(plain) > 1 and (unknown or not asked):
@@ -221,6 +232,27 @@ class _Trial:
             if all(outcome.right for outcome in outcomes):
                 break
         return tried
+
+    def with_short_cards(self, ways: Sequence[Way]) -> list[Way]:
+        """Return the ways but for those whose cards are long, at least the first."""
+        some = self.held_out[:BATCH]
+
+        def length(way: Way) -> float:
+            return sum(len(self._card(one, way.form, len(before))) for one, before in some) / max(1, len(some))
+
+        return [*ways[:1], *(way for way in ways[1:] if length(way) <= _LONGEST_CARD)]
+
+    def has_time_for(self, ways: Sequence[Way], start: int) -> bool:
+        """Tell whether the next calls can be tried in these ways, and all calls so far in two that prefer copying."""
+        if not start:
+            return True
+        longest = max(one.tokens for one in self.tried if one.form in [way.form for way in ways])
+        read = sum(one.tokens * one.asked for one in self.tried)
+        return read + (len(ways) * BATCH + 2 * (start + BATCH)) * longest <= MOST_READ
+
+    def asked(self, way: Way) -> int:
+        """Return how many calls were tried."""
+        return len(self._outcomes.get(way, ()))
 
     def right(self, way: Way) -> int:
         """Return how many calls were right."""

@@ -20,6 +20,7 @@ from langchain_toolken.training.arguments import (
     COPY_NATS,
     DEFAULT_FORM,
     FORMS,
+    MOST_READ,
     SLOT_NATS,
     Way,
     choose_arguments,
@@ -175,6 +176,29 @@ def test_the_work_is_bounded_and_spread_over_the_tools() -> None:
     assert [one.spec.name for one in calls.held_out].count("double") == CALLS_TRIED / 2
     choose_arguments(engine, calls, FORMS, "completion", "inline")
     assert sum(engine.batches) <= len(FORMS) * BATCH + 2 * (CALLS_TRIED - BATCH) + CALLS_TRIED
+
+
+def longer(words: int) -> list[Demonstration]:
+    return [
+        one.model_copy(update={"before": (HumanMessage(f"{'word ' * words}add {number}"),)})
+        for number, one in enumerate(demonstrations(60))
+    ]
+
+
+def test_fewer_calls_are_tried_where_the_lm_would_read_too_much() -> None:
+    calls = argument_calls(longer(20), TOOLS, "inline")
+    settings = chosen(ToyEngine(needed=99), calls)
+    assert [(one.form.examples, one.asked) for one in settings.tried if not one.copy_nats] == [
+        (0, 3 * BATCH),
+        (2, 3 * BATCH),
+        (4, BATCH),
+    ]
+    assert sum(one.asked * one.tokens for one in settings.tried) < MOST_READ
+
+
+def test_cards_that_are_too_long_for_every_call_are_not_tried() -> None:
+    settings = chosen(ToyEngine(needed=8), argument_calls(longer(40), TOOLS, "inline"))
+    assert {one.form.examples for one in settings.tried} == {0, 2}
 
 
 def test_a_first_form_that_is_always_right_is_compared_with_no_other() -> None:
