@@ -36,7 +36,7 @@ class GrowingToolkens:
         given: A set, a folder that one was saved to, or None.
 
     Attributes:
-        given: The set as it was given, or None.
+        given: The set as it was given, or None; its tools may be named otherwise since (`for_tools`).
 
     Raises:
         ToolkenSetError: The folder can't be read.
@@ -45,7 +45,7 @@ class GrowingToolkens:
     def __init__(self, given: ToolkenSet | str | Path | None) -> None:
         self._source = given
         self.given = ToolkenSet.load(given) if isinstance(given, str | Path) else given
-        self._grown = self.given
+        self._grown = self._first = self.given
         self._map: Maps | None = None
         self._untrained = _UntrainedSets()
         self._lock = threading.Lock()
@@ -68,8 +68,12 @@ class GrowingToolkens:
 
     @cached_property
     def identity(self) -> str | None:
-        """A text that identifies the contents of the given set; None without one."""
-        return None if self.given is None else self.given.fingerprint
+        """A text that identifies the contents of the given set; None without one.
+
+        Whatever its tools are named since: the names follow from the tools of a call, and two chat models with one set
+        have one text.
+        """
+        return None if self._first is None else self._first.fingerprint
 
     def for_tools(self, engine: Engine, tools: Sequence[ToolSpec], style: Style) -> ToolkenSet:
         """Return a set with a toolken for each of `tools`.

@@ -88,8 +88,8 @@ class Selection:
         folds: The fold in which each was held out, (n,) int64.
         seconds: Wall clock.
         note: Why nothing could be chosen and the defaults are used, else "".
-        start: Rows (K, d) fitted to most of the demonstrations with the chosen λ and prior, to start the solve on all
-            of them from; or None.
+        start: Rows (K, d) fitted with the chosen λ and prior to the demonstrations outside of the first fold, to start
+            the solve on all of them from; or None.
     """
 
     lam: float

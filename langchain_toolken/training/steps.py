@@ -317,8 +317,8 @@ def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions,
         if options.bias == "auto":
             bias = choose_bias(selection.held_out, selection.logits, selection.folds, cap)
         toolkens, temperature = calibrate(toolkens, selection.held_out, selection.logits, bias, cap)
-    gathered = given.gathered
-    learned = learn_evidence(toolkens, gathered.features, gathered.demonstrations, given.asked, selection, options)
+    lm, gathered = given.lm, given.gathered
+    learned = learn_evidence(lm, toolkens, gathered.features, gathered.demonstrations, given.asked, selection, options)
     toolkens = replace(toolkens, bias=toolkens.bias + learned.bias, evidence=learned.evidence)
     toolkens = with_parallel_calls(
         given.lm, toolkens, gathered.demonstrations, seed=options.seed, progress=options.progress

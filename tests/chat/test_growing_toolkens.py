@@ -41,6 +41,7 @@ def test_a_servers_tool_keeps_its_toolken_when_names_collide() -> None:
     assert found.names == ("shop_search", "pay")
     assert torch.equal(found.matrix, fitted.matrix)
     assert growing.names == ("shop_search", "pay")
+    assert growing.identity == GrowingToolkens(fitted).identity, "read now or before, it is that of the set as given"
 
 
 def test_without_a_set_each_list_of_tools_has_its_own_whatever_was_bound_before(tiny_llama: LanguageModel) -> None:

@@ -19,6 +19,7 @@ from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.cross_validation import assign_folds, position_logits
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.evidence.answered import answered_calls, is_answered
+from langchain_toolken.training.evidence.asked_alone import asked_alone
 from langchain_toolken.training.evidence.embedded import Embedded
 from langchain_toolken.training.evidence.gate import (
     ANSWERED,
@@ -110,6 +111,7 @@ def ask(
 
 
 def learn_evidence(
+    lm: LanguageModel,
     toolkens: ToolkenSet,
     features: Features | None,
     demonstrations: Sequence[Demonstration],
@@ -125,6 +127,7 @@ def learn_evidence(
     if features is None or not (gate or options.evidence):
         return EvidenceChoice()
     return choose_evidence(
+        lm,
         toolkens,
         features,
         demonstrations,
@@ -141,6 +144,7 @@ def learn_evidence(
 
 
 def choose_evidence(
+    lm: LanguageModel,
     toolkens: ToolkenSet,
     features: Features,
     demonstrations: Sequence[Demonstration],
@@ -158,6 +162,7 @@ def choose_evidence(
     """Learn when to call and which tool, as far as it helps on held-out demonstrations.
 
     Args:
+        lm: The LM.
         toolkens: The set, with its biases chosen.
         features: What it was fitted on.
         demonstrations: The demonstrations of the features.
@@ -185,7 +190,11 @@ def choose_evidence(
             described=None if asked is None else asked.described.means(len(toolkens)).requests,
             plain=None if asked is None or asked.plain is None else asked.plain.requests,
         )
-        chosen = choose_which(calls, toolkens.specs, final, seed)
+        alone = None
+        if not at_once and selection is not None and selection.start is not None:
+            style = toolkens.provenance.style
+            alone = asked_alone(lm, demonstrations, calls, toolkens, selection.start, style, seed)
+        chosen = choose_which(calls, toolkens.specs, final, seed, alone)
     when = None
     if gate and features.requests is not None and at_once:
         positions = _positions(features, demonstrations, logits, toolkens, asked, seed)

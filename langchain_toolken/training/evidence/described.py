@@ -35,7 +35,7 @@ def described_states(
         folder: A features folder, in which they are kept in `described`.
         progress: Called with (done, total, what).
     """
-    requests = [_as_request(said, specs[number].name, style) for number, said in wordings(specs)]
+    requests = [as_request(said, specs[number].name, style) for number, said in wordings(specs)]
     names = [spec.name for spec in specs]
     facts = [lm.weights_fingerprint, lm.tokenizer_fingerprint, style, names, [repr(one) for one in requests]]
     made_by = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
@@ -47,7 +47,8 @@ def described_states(
     return Described(features.hidden[calls], features.requests[features.demonstration[calls]], features.target[calls])
 
 
-def _as_request(said: str, tool: str, style: Style) -> Demonstration:
+def as_request(said: str, tool: str, style: Style) -> Demonstration:
+    """Lay out what somebody asks, with a call of the tool straight after it."""
     if style == "completion":
         text = f"Q: {said}\nA: "
         return Demonstration(text=text, calls=(DemonstratedCall(start=len(text), tool=tool),))

@@ -48,6 +48,14 @@ class Embedded:
         """Keep some requests, given by (n,) bool."""
         return replace(self, requests=self.requests[kept])
 
+    def others(self, texts: Sequence[str]) -> Embedded:
+        """Embed other requests.
+
+        Raises:
+            ToolkenSetError: The embeddings fail.
+        """
+        return replace(self, requests=self.embeddings.vectors(list(texts)))
+
     def match(self, tool: Tensor) -> EmbeddingMatch:
         """Return the match with tools of which these requests (n,) are known, with weight 1."""
         sums = self.tools.index_add(0, tool, self.requests)

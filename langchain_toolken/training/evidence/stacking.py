@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor
 
 _ROUNDS = 40
 _RIDGE = 1e-4
+# Nats a call that sums in another order may differ by.
+_ROUNDING = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +27,13 @@ class Stacked:
     loss: Tensor
 
 
-def stack(scores: Mapping[str, Tensor], target: Tensor, units: Tensor, keep: str) -> Stacked:
+def stack(
+    scores: Mapping[str, Tensor],
+    target: Tensor,
+    units: Tensor,
+    keep: Collection[str],
+    weight: Tensor | None = None,
+) -> Stacked:
     """Find the non-negative weights with the largest likelihood, and set those to 0 that do not help.
 
     The softmax of the weighted sum is log-concave in the weights. A source is left out if the likelihood without it is
@@ -35,27 +43,31 @@ def stack(scores: Mapping[str, Tensor], target: Tensor, units: Tensor, keep: str
         scores: Each source's scores (n, K), by name, from fits that did not see the calls.
         target: (n,) int64, the right class.
         units: (n,) int64, what was sampled: calls of one demonstration are no independent evidence.
-        keep: The source that is never left out.
+        keep: The sources that are never left out.
+        weight: (n,), how much each call counts, 1 on average; None for all the same.
     """
     names = list(scores)
-    found = _fitted({name: scores[name] for name in names}, target)
+    counts = torch.ones(len(target)) if weight is None else weight
+    found = _fitted({name: scores[name] for name in names}, target, counts)
     while len(names) > 1:
         tried = []
         for name in names:
-            if name != keep:
-                without = _fitted({other: scores[other] for other in names if other != name}, target)
-                difference = without.loss - found.loss
+            if name not in keep:
+                without = _fitted({other: scores[other] for other in names if other != name}, target, counts)
+                difference = counts * (without.loss - found.loss)
                 sums = torch.zeros(int(units.max()) + 1).index_add(0, units, difference)
                 tried.append((float(sums.sum()), float(sums.square().sum().sqrt()), name, without))
+        if not tried:
+            break
         loss, error, name, without = min(tried, key=lambda one: one[0])
-        if loss > error:
+        if loss > error + _ROUNDING * len(target):
             break
         names.remove(name)
         found = without
     return Stacked({name: found.weights.get(name, 0.0) for name in scores}, found.loss)
 
 
-def _fitted(scores: Mapping[str, Tensor], target: Tensor) -> Stacked:
+def _fitted(scores: Mapping[str, Tensor], target: Tensor, weight: Tensor) -> Stacked:
     """Maximise the likelihood by Newton's method within weights of 0 and more."""
     spread = {
         name: float((one - one.mean(dim=1, keepdim=True)).std(correction=0).clamp_min(1e-9))
@@ -64,6 +76,7 @@ def _fitted(scores: Mapping[str, Tensor], target: Tensor) -> Stacked:
     sources = torch.stack([one.double() / spread[name] for name, one in scores.items()])
     right = sources.gather(2, target[None, :, None].expand(len(sources), -1, 1))[:, :, 0]
     weights = torch.ones(len(sources), dtype=torch.float64)
+    counts = weight.double() / weight.sum()
 
     def loss_at(weights: Tensor) -> Tensor:
         logits = torch.einsum("s,snk->nk", weights, sources)
@@ -73,14 +86,14 @@ def _fitted(scores: Mapping[str, Tensor], target: Tensor) -> Stacked:
     for _ in range(_ROUNDS):
         share = torch.einsum("s,snk->nk", weights, sources).softmax(dim=1)
         mean = (sources * share).sum(dim=2)
-        gradient = (mean - right).mean(dim=1) + _RIDGE * weights
-        second = torch.einsum("snk,tnk->st", sources * share, sources) - mean @ mean.T
-        curvature = second / len(target) + _RIDGE * torch.eye(len(sources), dtype=torch.float64)
+        gradient = (mean - right) @ counts + _RIDGE * weights
+        second = torch.einsum("snk,tnk->st", sources * (counts[:, None] * share), sources) - (counts * mean) @ mean.T
+        curvature = second + _RIDGE * torch.eye(len(sources), dtype=torch.float64)
         step = _non_negative(weights, gradient, curvature) - weights
         size = 1.0
         while size > 1e-3:
             there = loss_at(weights + size * step)
-            if float(there.mean()) <= float(here.mean()) + 1e-12:
+            if float(counts @ there) <= float(counts @ here) + 1e-12:
                 break
             size /= 2
         if float(step.abs().max()) * size < 1e-6 or size <= 1e-3:

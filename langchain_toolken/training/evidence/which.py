@@ -28,7 +28,9 @@ from langchain_toolken.training.evidence.stacking import Stacked, stack
 from langchain_toolken.training.evidence.words import fit_words
 from langchain_toolken.training.selection import LEAST_JUDGED
 
-TOOLKENS = "toolkens"
+TOOLKENS, DESCRIPTION = "toolkens", "description"
+# The fold that is held out where only one is.
+FIRST_FOLD = 0
 # With embeddings the others count less: what they say is no longer all that is known.
 _ASSUMED_NEARNESS, _BESIDE_EMBEDDINGS = 1.2, 0.5
 # Weights of a handful of sources need no more calls.
@@ -68,6 +70,15 @@ class Calls:
 
     def __len__(self) -> int:
         return len(self.tool)
+
+    @property
+    def judgeable(self) -> Tensor:
+        """(n,) bool: the calls with held-out logits whose tool is called in another fold too."""
+        if self.logits is None:
+            return torch.zeros(len(self), dtype=torch.bool)
+        there = torch.zeros(int(self.tool.max()) + 1, int(self.fold.max()) + 1, dtype=torch.bool)
+        there[self.tool, self.fold] = True
+        return ~self.logits[:, 0].isnan() & (there.sum(dim=1)[self.tool] > 1)
 
     def subset(self, kept: Tensor) -> Calls:
         """Keep some calls, given by (n,) bool."""
@@ -111,7 +122,9 @@ class WhichChoice:
         return any(weight > 0 for name, weight in self.weights.items() if name != TOOLKENS)
 
 
-def choose_which(calls: Calls, specs: Sequence[ToolSpec], final: Tensor, seed: int = 0) -> WhichChoice:
+def choose_which(
+    calls: Calls, specs: Sequence[ToolSpec], final: Tensor, seed: int = 0, asked: Calls | None = None
+) -> WhichChoice:
     """Fit all sources to the calls and weigh them.
 
     Args:
@@ -119,34 +132,41 @@ def choose_which(calls: Calls, specs: Sequence[ToolSpec], final: Tensor, seed: i
         specs: The K tools.
         final: (m, K), logits of the toolkens of the set: their spread, for where nothing can be judged.
         seed: Draws the calls that are judged if there are very many.
+        asked: Calls of the first fold as the set will be asked for them (`asked_alone`). Together they count as much as
+            the others. The descriptions always count then: demonstrations are worded unlike what will be asked.
     """
     judged = _judged(calls, seed)
     if int(judged.sum()) < LEAST_JUDGED:
         return assumed_which(calls, specs, final)
-    assert calls.logits is not None
     ridge = _best_ridge(calls, judged, len(specs))
-    held_out: dict[str, list[Tensor]] = {TOOLKENS: []}
-    order = []
+    parts: list[Calls] = []
+    held_out: dict[str, list[Tensor]] = {}
     for fold in calls.fold[judged].unique().tolist():
-        inside = judged & (calls.fold == fold)
-        there = calls.subset(inside)
-        order.append(inside.nonzero()[:, 0])
-        held_out[TOOLKENS].append(calls.logits[inside])
-        for name, source in _sources(calls.subset(calls.fold != fold), specs, ridge).items():
-            held_out.setdefault(name, []).append(_score(source, there))
-    at = torch.cat(order)
-    scores = {name: torch.cat(parts) for name, parts in held_out.items() if sum(map(len, parts)) == len(at)}
-    stacked = stack(scores, calls.tool[at], calls.demonstration[at], keep=TOOLKENS)
-    sources = _sources(calls, specs, ridge)
+        sources = _sources(calls.subset(calls.fold != fold), specs, ridge)
+        some = [calls.subset(judged & (calls.fold == fold)), *([asked] if asked and fold == FIRST_FOLD else [])]
+        for part in some:
+            assert part.logits is not None
+            held_out.setdefault(TOOLKENS, []).append(part.logits)
+            for name, source in sources.items():
+                held_out.setdefault(name, []).append(_score(source, part))
+        parts += some
+    # A source that some folds lack can't be judged.
+    scores = {name: torch.cat(found) for name, found in held_out.items() if len(found) == len(parts)}
+    tool, number = (torch.cat([getattr(part, name) for part in parts]) for name in ("tool", "demonstration"))
+    alone = torch.cat([torch.full((len(part),), part is asked) for part in parts])
+    weight = torch.where(alone, 0.5 / alone.sum().clamp_min(1), 0.5 / (~alone).sum())
+    keep = (TOOLKENS,) if asked is None else (TOOLKENS, DESCRIPTION)
+    stacked = stack(scores, tool, number, keep, weight / weight.mean())
     logits = _sum(scores, stacked)
     before, after = (
-        (one.softmax(dim=1).amax(dim=1), one.argmax(dim=1) == calls.tool[at]) for one in (scores[TOOLKENS], logits)
+        (one.softmax(dim=1).amax(dim=1), one.argmax(dim=1) == tool[~alone])
+        for one in (scores[TOOLKENS][~alone], logits[~alone])
     )
     return WhichChoice(
-        evidence=_evidence(sources, stacked.weights),
+        evidence=_evidence(_sources(calls, specs, ridge), stacked.weights),
         weights=stacked.weights,
         assumed=False,
-        judged=len(at),
+        judged=int(judged.sum()),
         top1=(float(before[1].float().mean()), float(after[1].float().mean())),
         reliable=Reliable.of(before, after),
     )
@@ -166,16 +186,8 @@ def assumed_which(calls: Calls, specs: Sequence[ToolSpec], final: Tensor | None 
 
 
 def _judged(calls: Calls, seed: int) -> Tensor:
-    """(n,) bool: the calls with held-out logits whose tool is called in another fold too."""
-    if calls.logits is None:
-        return torch.zeros(len(calls), dtype=torch.bool)
-    known = ~calls.logits[:, 0].isnan()
-    folds = int(calls.fold.max()) + 1
-    tools = int(calls.tool.max()) + 1
-    there = torch.zeros(tools, folds, dtype=torch.bool)
-    there[calls.tool, calls.fold] = True
-    elsewhere = there.sum(dim=1)[calls.tool] > 1
-    judged = known & elsewhere
+    """(n,) bool: `judgeable` calls, by chance if they are very many."""
+    judged = calls.judgeable
     if int(judged.sum()) > _MOST_JUDGED:
         places = judged.nonzero()[:, 0]
         generator = torch.Generator().manual_seed(seed)
@@ -193,7 +205,7 @@ def _best_ridge(calls: Calls, judged: Tensor, tools: int) -> float | None:
             inside, rest = judged & (calls.fold == fold), calls.fold != fold
             rows = request_rows(calls.request[rest], calls.tool[rest], tools, ridge, calls.described, calls.plain)
             scores = calls.request[inside] @ rows.T
-            loss += float(stack({REQUEST: scores}, calls.tool[inside], calls.demonstration[inside], REQUEST).loss.sum())
+            loss += float(stack({REQUEST: scores}, calls.tool[inside], calls.demonstration[inside], {REQUEST}).loss.sum())
         losses.append(loss)
     return _RIDGES[losses.index(min(losses))]
 
@@ -204,7 +216,7 @@ Source = Tensor | TextEvidence
 def _sources(calls: Calls, specs: Sequence[ToolSpec], ridge: float | None) -> dict[str, Source]:
     """Fit every source but the toolkens to these calls."""
     described = tuple(map(description_document, specs))
-    found: dict[str, Source] = {"description": LexicalMatch("description", 1.0, described)}
+    found: dict[str, Source] = {DESCRIPTION: LexicalMatch("description", 1.0, described)}
     if calls.request is not None and (len(calls) or calls.described is not None):
         rows = request_rows(calls.request, calls.tool, len(specs), ridge or 1.0, calls.described, calls.plain)
         found[REQUEST] = rows
