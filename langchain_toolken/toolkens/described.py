@@ -20,8 +20,10 @@ from langchain_toolken.tools.spec import ToolSpec
 # has seen a few of one form takes the form for the request.
 _ENOUGH = 60
 _WORDINGS = ("Can you {}?", "{}", "please {}", "{} for me", "I want to {}")
-# A request is short; what follows in a long description is about arguments and results.
-_MOST_CHARACTERS = 300
+# A request is short; what follows in a long description is about arguments and results. Of very many tools less is
+# read, which says as much of which tool: the LM's time grows with every word.
+_MOST_CHARACTERS, _OF_MANY = 300, 80
+_MANY_TOOLS = 200
 _THIRD_PERSON = re.compile("[A-Z][a-z]+s")
 
 
@@ -51,12 +53,13 @@ class Described:
         return Described(mean(self.states), mean(self.requests), torch.arange(tools))
 
 
-def task_of(spec: ToolSpec) -> str:
+def task_of(spec: ToolSpec, most: int = _MOST_CHARACTERS) -> str:
     """Word what a tool does as one would ask for it: "Sends a mail to a friend." is "send a mail to a friend".
 
-    The form is English; a description in another language is left as it is.
+    The form is English; a description in another language is left as it is. `most`: how many characters to read.
     """
-    said = " ".join(spec.description.strip().split("\n\n")[0].split())[:_MOST_CHARACTERS].rstrip(".!? ")
+    said = " ".join(spec.description.strip().split("\n\n")[0].split())
+    said = (said if len(said) <= most else said[:most].rpartition(" ")[0] or said[:most]).rstrip(".!? ")
     first, _, rest = said.partition(" ")
     if not rest:
         return said or name_words(spec.name)
@@ -75,4 +78,5 @@ def wordings(specs: Sequence[ToolSpec]) -> list[tuple[int, str]]:
         The tools' numbers and the requests, one wording of all tools after the other.
     """
     chosen = _WORDINGS[: max(1, -(-_ENOUGH // len(specs)))]
-    return [(number, wording.format(task_of(spec))) for wording in chosen for number, spec in enumerate(specs)]
+    most = _MOST_CHARACTERS if len(specs) <= _MANY_TOOLS else _OF_MANY
+    return [(number, wording.format(task_of(spec, most))) for wording in chosen for number, spec in enumerate(specs)]

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from langchain_core.messages import HumanMessage
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.lm.states import prompt_states
@@ -27,6 +28,7 @@ from langchain_toolken.toolkens.plain_gate import plain_gate
 from langchain_toolken.toolkens.plain_requests import package_requests
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.provenance import Provenance
+from langchain_toolken.toolkens.ridge_map import RidgeMap
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.toolkens.untrained_rows import ASSUMED, ASSUMED_SPREAD, REQUEST, described_rows, request_rows
 from langchain_toolken.tools.spec import ToolSpec
@@ -36,6 +38,8 @@ _RAW, _LEVELLED = PriorConfig(), PriorConfig(text="both", pooling="weighted")
 # Every fourth of the package's plain requests is read: reading all takes longer than a user waits for a first answer.
 _PLAIN = 4
 _RIDGE = 1.0
+# Of more tools, as many at most are read, and the others' states are guessed from theirs.
+_MOST_READ = 1000
 
 
 class RequestStates:
@@ -73,6 +77,7 @@ def untrained_set(read: RequestStates, specs: Sequence[ToolSpec], progress: Prog
     """Make a toolken for each of K tools, and evidence of when to call and which tool.
 
     In completion style calls come inside of answers, of which nothing is known: there the rows compete with the words.
+    The LM reads at most 1,000 descriptions.
 
     Args:
         read: Reads the requests.
@@ -80,17 +85,20 @@ def untrained_set(read: RequestStates, specs: Sequence[ToolSpec], progress: Prog
         progress: Called with (done, total, what).
     """
     lm, gated = read.lm, read.style == "chat"
-    said = wordings(specs)
+    numbers = torch.arange(0, len(specs), -(-len(specs) // _MOST_READ))
+    said = wordings([specs[number] for number in numbers.tolist()])
     plain = package_requests()[::_PLAIN] if gated else []
     states, requests = read.of([*(text for _, text in said), *plain], progress)
     tool = torch.tensor([number for number, _ in said])
     count = len(tool)
-    described = Described(states[:count], requests[:count], tool).means(len(specs))
+    described = Described(states[:count], requests[:count], tool).means(len(numbers))
     several = len(specs) > 1  # one tool has no other to differ from
     words = LexicalMatch("description", ASSUMED["description"], tuple(map(description_document, specs)))
     evidence = Evidence(scale=0.0, lexical=(words,))
     prior = _LEVELLED if gated and several else _RAW
     rows = prior_rows(lm, specs, prior)
+    if len(numbers) < len(specs):
+        described = _of_all(described, numbers, rows)
     if several:
         mean_rows = request_rows(
             described.requests, described.tool, len(specs), _RIDGE, plain=requests[count:] if gated else None
@@ -106,6 +114,17 @@ def untrained_set(read: RequestStates, specs: Sequence[ToolSpec], progress: Prog
     made = f"{prior}, levelled" if gated and several else str(prior)
     provenance = Provenance.of(lm.identity, read.style, made)
     return ToolkenSet(specs=tuple(specs), matrix=rows, prior=rows, bias=0.0, provenance=provenance, evidence=evidence)
+
+
+def _of_all(read: Described, numbers: Tensor, prior: Tensor) -> Described:
+    """Guess what the LM would make of all K descriptions from those with these numbers and priors (K, d) of all."""
+    features = normalize(prior - prior.mean(dim=0), dim=1)
+
+    def guessed(known: Tensor) -> Tensor:
+        found = RidgeMap.learn(known, features[numbers]).rows(features)
+        return found.index_copy(0, numbers, known)
+
+    return Described(guessed(read.states), guessed(read.requests), torch.arange(len(prior)))
 
 
 def _spread(scores: Tensor) -> float:

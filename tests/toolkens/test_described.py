@@ -42,3 +42,11 @@ def test_a_tools_wordings_are_averaged_and_one_without_counts_as_the_average() -
     mean = Described(rows, rows + 1, torch.tensor([0, 2, 0])).means(3)
     assert mean.states[:, 0].tolist() == [3.0, 3.0, 3.0]
     assert mean.requests[:, 0].tolist() == [4.0, 4.0, 4.0]
+
+
+def test_of_very_many_tools_less_is_read() -> None:
+    long = "Finds " + "one more word " * 20
+    few, many = (wordings([spec(long, f"find{i}") for i in range(count)])[0][1] for count in (60, 300))
+    assert len(many) < 100 < len(few)
+    assert few.startswith(many.rstrip("?"))
+    assert not many.rstrip("?").endswith(("on", "mor", "wor", " "))

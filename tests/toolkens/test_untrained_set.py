@@ -58,6 +58,20 @@ def test_each_request_is_read_once(tiny_llama: LanguageModel, monkeypatch: pytes
     assert rows[1:] == [0, 0]
 
 
+def test_of_very_many_tools_only_some_are_read(tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = untrained_set(RequestStates(tiny_llama, "chat"), SPECS)
+    monkeypatch.setattr("langchain_toolken.toolkens.untrained_set._MOST_READ", 5)
+    passes = Passes(monkeypatch)
+    made = untrained_set(RequestStates(tiny_llama, "chat"), SPECS)
+    assert sum(count for count, _ in passes.shapes) < 5 * len(SPECS) + len(package_requests()) // 4
+    assert made.names == everything.names
+    assert made.evidence is not None
+    assert made.evidence.request_rows is not None
+    assert bool(torch.isfinite(made.matrix).all())
+    apart = made.evidence.request_rows
+    assert (apart[1::2].norm(dim=1) > 0.3 * apart[::2].norm(dim=1).mean()).all(), "the others have rows of their own"
+
+
 @pytest.mark.parametrize("style", ["chat", "completion"])
 @pytest.mark.parametrize("tools", [1, 2])
 def test_one_tool_or_two_are_enough(tiny_llama: LanguageModel, style: Style, tools: int) -> None:

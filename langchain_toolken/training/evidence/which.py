@@ -205,7 +205,9 @@ def _best_ridge(calls: Calls, judged: Tensor, tools: int) -> float | None:
             inside, rest = judged & (calls.fold == fold), calls.fold != fold
             rows = request_rows(calls.request[rest], calls.tool[rest], tools, ridge, calls.described, calls.plain)
             scores = calls.request[inside] @ rows.T
-            loss += float(stack({REQUEST: scores}, calls.tool[inside], calls.demonstration[inside], {REQUEST}).loss.sum())
+            loss += float(
+                stack({REQUEST: scores}, calls.tool[inside], calls.demonstration[inside], {REQUEST}).loss.sum()
+            )
         losses.append(loss)
     return _RIDGES[losses.index(min(losses))]
 
