@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
@@ -92,6 +92,10 @@ class Graded:
     def scores(self, questions: Sequence[str]) -> list[float]:
         """Return each question's share of seeds that got it right."""
         return [statistics.fmean(run[each][1].right for run in self.runs.values() if each in run) for each in questions]
+
+    def of_seeds(self, seeds: Collection[int]) -> Graded:
+        """Keep only these seeds."""
+        return Graded(self.setting, {seed: run for seed, run in self.runs.items() if seed in seeds})
 
     @property
     def questions(self) -> list[str]:
@@ -260,10 +264,13 @@ def compared(every: Sequence[Graded]) -> list[Comparison]:
         for other in every:
             if not _wanted(one.setting, other.setting):
                 continue
-            both = [each for each in one.questions if each in set(other.questions)]
+            # What a change is worth is seen with the same seeds.
+            seeds = one.runs.keys() & other.runs.keys() if one.setting.method == other.setting.method else None
+            first_of, second_of = (each if seeds is None else each.of_seeds(seeds) for each in (one, other))
+            both = [each for each in first_of.questions if each in set(second_of.questions)]
             if not both:
                 continue
-            first, second = one.scores(both), other.scores(both)
+            first, second = first_of.scores(both), second_of.scores(both)
             found.append(
                 Comparison(
                     task=place_of(other.setting),

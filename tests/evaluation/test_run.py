@@ -17,7 +17,7 @@ from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.evaluation.attempts import Attempt
 from langchain_toolken.evaluation.methods.method import Ablation, Answerer, Bench
 from langchain_toolken.evaluation.other_names import renamed
-from langchain_toolken.evaluation.results import Results
+from langchain_toolken.evaluation.results import Results, Setting
 from langchain_toolken.evaluation.run import EvaluationError, Plan, metered, run, tabulate
 from langchain_toolken.evaluation.tasks import Task, TaskKind, TaskQuestion
 from langchain_toolken.lm.transformers_model import TransformersModel
@@ -104,6 +104,18 @@ def test_runs_of_other_methods_seeds_and_ablations_add_up(engine: TransformersEn
     assert comparisons["ours", "react"].difference == pytest.approx(1 / 3)
     assert (changed := comparisons["ours, lam=0.5", "ours"]).difference == 0
     assert (changed.task, changed.questions) == ("small", 3)
+
+
+def test_a_change_is_compared_on_the_seeds_that_both_have(engine: TransformersEngine, tmp_path: Path) -> None:
+    run(engine, Plan([small_task()], [Scripted()], ablations=[Ablation(), Ablation(lam=0.5)]), tmp_path)
+    other_seed = [Attempt(question=str(number), text="?") for number in range(3)]
+    Setting(task="small", method="ours").file(tmp_path, 1).append(other_seed)
+    found = table(tmp_path)
+    assert {row.setting.label: row.right.mean for row in found.rows} == pytest.approx(
+        {"ours": 1 / 3, "ours, lam=0.5": 2 / 3}
+    )
+    (changed,) = found.comparisons
+    assert (changed.one, changed.difference) == ("ours, lam=0.5", 0)
 
 
 def test_answers_with_renamed_tools_are_graded_by_those_names(tmp_path: Path, engine: TransformersEngine) -> None:
