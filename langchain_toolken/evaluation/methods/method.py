@@ -115,12 +115,15 @@ class Bench:
         )
 
     def place(self, name: str, *parts: object) -> Path:
-        """Return where something is kept that was made of this LM, these demonstrations and `parts`."""
+        """Return where something is kept that was made of this LM, these demonstrations and `parts`.
+
+        Tasks with the same demonstrations share it, as FuncQA's two tests do.
+        """
         named = [spec.model_dump_json() for spec in self.task.specs]
         shown = [one.model_dump_json(exclude={"line", "source"}) for one in self.task.demonstrations]
         key = [str(self.engine.lm.identity), named, shown, *map(str, parts)]
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]
-        return self.folder / f"{name.replace(' ', '-')}-{self.task.name}-{digest}"
+        return self.folder / f"{name.replace(' ', '-')}-{digest}"
 
 
 class Method(Protocol):

@@ -120,6 +120,8 @@ def test_a_fitted_set_is_kept_and_not_fitted_again(
     METHODS["toolkengpt"].prepare(small_bench(tiny_llama, tmp_path))
     before = len(passes)  # type: ignore[arg-type]
     METHODS["toolkengpt"].prepare(small_bench(tiny_llama, tmp_path))
+    other_test = replace(small_task(), name="other_test")
+    METHODS["toolkengpt"].prepare(small_bench(tiny_llama, tmp_path, other_test))
     assert len(passes) == before  # type: ignore[arg-type]
 
 
