@@ -14,6 +14,8 @@ from langchain_toolken.evaluation.methods.all_methods import METHODS, UnknownMet
 from langchain_toolken.evaluation.methods.method import Ablation
 from langchain_toolken.evaluation.methods.papers import TOKENLEARNING, TOKENLEARNING_CODE, TOOLKENGPT
 from langchain_toolken.evaluation.methods.published import recipe_for, trained
+from langchain_toolken.evaluation.methods.react import as_trace, chains
+from langchain_toolken.evaluation.methods.worked_examples import Worked
 from langchain_toolken.lm.transformers_model import TransformersModel
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
@@ -158,3 +160,14 @@ def test_our_toolkens_can_be_asked_in_the_papers_layout_too(
     bench = small_bench(tiny_llama, folder, small_task("tool"))
     (attempt, *_) = METHODS["ours_in_text"].prepare(bench)(bench.task.questions)
     assert attempt.trace[0].text == bench.task.prompt(bench.task.questions[0]) == "Q: 9 + 4?\nA:"
+
+
+def test_toolkens_for_traces_are_fitted_where_each_action_ends_after_other_traces() -> None:
+    traces = [as_trace(one.trace(thoughts=True), one) for one in map(Worked.of, small_task().demonstrations) if one]
+    first, second = chains(traces, 5)
+    assert (len(first.calls), len(second.calls)) == (5, 1)
+    assert [call.tool for call in first.calls] == ["plus", "minus", "plus", "minus", "plus"]
+    for call in (*first.calls, *second.calls):
+        text = first.text if call in first.calls else second.text
+        assert text[: call.start].endswith("\nAction:")
+        assert text[call.start :].startswith(f' {{"name":"{call.tool}"}}')
