@@ -68,13 +68,14 @@ def examples(tool: BaseTool) -> list[str]:
 
 def main(
     model: Annotated[str, typer.Option(help="The LM, with a chat template: a folder, a .gguf file or a Hub id.")],
+    dtype: Annotated[str | None, typer.Option(help="The weights' dtype. Default: float32 on a CPU.")] = None,
     questions: Annotated[int, typer.Option(help="How many requests, at most 8.")] = 4,
     agents: Annotated[str, typer.Option(help="Only agents whose name has this in it.")] = "",
 ) -> None:
     """Ask each request through each kind of agent."""
     warnings.simplefilter("ignore")
     tools = load_tools("langchain_toolken.cli.everyday_tools")
-    llm, boss = fitted(load_language_model(model), tools)
+    llm, boss = fitted(load_language_model(model, dtype=dtype), tools)
 
     def chain(asked: Any) -> list[BaseMessage]:
         prompt = ChatPromptTemplate.from_messages([("placeholder", "{messages}")])

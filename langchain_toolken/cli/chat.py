@@ -105,6 +105,8 @@ def chat(
         opening = [] if system is None else [SystemMessage(system)]
         messages: list[Any] = [*opening]
         asked = question
+        if question is None:
+            console.print(shown(f"{llm.engine.model_id}; Ctrl-C stops an answer", style="dim"))  # loads the LM
         while asked is not None or question is None:
             if asked is None:
                 try:
@@ -121,7 +123,15 @@ def chat(
                 console.print(shown(f"error: {error}; the conversation starts anew", style="bold red"), soft_wrap=True)
                 messages, asked = [*opening], None
                 continue
+            except KeyboardInterrupt:
+                if question is not None:
+                    raise
+                console.print(shown("\n  stopped: the question and what was said to it are left out", style="bold red"))
+                asked = None
+                continue
             messages = state["messages"]
+            if state.get("ending") == "length":
+                console.print(shown(f"  … cut off after {llm.max_tokens} tokens (--max-tokens)", style="dim"))
             if question is not None:
                 if as_json:
                     print(written({"text": state.get("text", ""), "steps": state["steps"]}))

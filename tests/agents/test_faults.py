@@ -26,7 +26,7 @@ from tests.support import mcp_servers as servers
 from tests.support.agent_faults import THREAD, a_tool, an_agent, run
 
 QUESTION = {"messages": [("user", "How many?")]}
-STEPS = ["reason", "complete", "execute", "reinject", "reason", "complete", "execute", "reinject", "reason"]
+STEPS = ["reason", "complete", "execute", "reinject", "reason", "complete", "execute", "reinject", "reason", "respond"]
 
 
 @pytest.mark.slow
@@ -98,12 +98,14 @@ def resume(folder: Path, *where: str) -> tuple[int, dict[str, Any]]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["reason", "complete", "execute", "reinject", "saving 4", "saving 5", "saved 5"])
+@pytest.mark.parametrize(
+    "where", ["reason", "complete", "approve", "execute", "reinject", "respond", "saving 5", "saved 5"]
+)
 def test_a_killed_process_goes_on_from_its_checkpoint_and_no_tool_runs_twice(tmp_path: Path, where: str) -> None:
     assert resume(tmp_path, where)[0] == -signal.SIGKILL
     code, state = resume(tmp_path)
     assert (code, state["ending"], state["kinds"]) == (0, "answered", STEPS)
-    assert state["text"] == "first <1> second <2> done."
+    assert (state["text"], state["form"]) == ("first <1> second <2> done.", {"pens": 3})
     assert (tmp_path / "effects").read_text().split() == ["1", "2"]
 
 

@@ -56,6 +56,27 @@ def test_what_is_not_set_is_left_to_the_set(toolkens: Path, seen: list[Any]) -> 
     assert messages == [HumanMessage("One?")]
 
 
+def test_an_answer_that_was_stopped_is_left_out_and_one_that_was_cut_off_says_so(
+    toolkens: Path, seen: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from langchain_toolken.cli import agent_steps
+
+    recorded = agent_steps.show_run
+
+    def show_run(llm: Any, messages: list[Any], *rest: Any) -> dict[str, Any]:
+        if messages[-1].text == "A story?":
+            raise KeyboardInterrupt
+        return {**recorded(llm, messages, *rest), "ending": "length"}
+
+    monkeypatch.setattr("langchain_toolken.cli.agent_steps.show_run", show_run)
+    result = run(app, ["chat", "--toolkens", str(toolkens), "--max-tokens", "9"], input="One?\nA story?\nTwo?\n\n")
+    assert result.exit_code == 0, result.output
+    assert seen[-1][1] == [HumanMessage("One?"), AIMessage("Yes."), HumanMessage("Two?")]
+    assert result.output.count("cut off after 9 tokens") == 2
+    assert result.output.count("stopped") == 1
+    assert run(app, ["chat", "--toolkens", str(toolkens), "A story?"]).exit_code == 130
+
+
 def test_the_help_says_that_a_tools_file_is_executed() -> None:
     for command in ("chat", "fit"):
         text = " ".join(run(app, [command, "--help"], env={"COLUMNS": "200"}).output.replace("│", " ").split())

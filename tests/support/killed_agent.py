@@ -1,9 +1,9 @@
 """An agent that a process is killed in: `python -m tests.support.killed_agent DATABASE EFFECTS [WHERE]`.
 
-The LM calls a tool twice and then answers; each run of the tool adds a line to EFFECTS. WHERE is a node that the
-process kills itself in, at its first visit: "reason", "complete", "execute" (before the tool's effect), "effect"
-(after it), "reinject"; or "saved N" and "saving N", after and before the Nth checkpoint is written. Without WHERE the
-thread in DATABASE goes on from where it was, or begins. Prints the final state.
+The LM calls a tool twice, answers, and says the answer again in a form; each run of the tool adds a line to EFFECTS.
+WHERE is a node that the process kills itself in, at its first visit: "reason", "complete", "approve", "execute" (before
+the tool's effect), "effect" (after it), "reinject", "respond"; or "saved N" and "saving N", after and before the Nth
+checkpoint is written. Without WHERE the thread in DATABASE begins, or goes on from where it was. Prints the end.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import sys
 from typing import Any
 from unittest.mock import patch
 
-from langchain_core.tools import tool
+from langchain_core.tools import BaseTool, tool
 from langgraph.checkpoint.sqlite import SqliteSaver
+from pydantic import BaseModel
 
 from langchain_toolken.agents import nodes
 from langchain_toolken.agents.agent import create_toolken_agent
@@ -27,6 +28,12 @@ from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
 from tests.support.toolken_sets import scripted_toolkens
 
 THREAD: Any = {"configurable": {"thread_id": "1"}}
+
+
+class Ordered(BaseModel):
+    """What was ordered."""
+
+    pens: int
 
 
 def die() -> None:
@@ -47,12 +54,13 @@ class Engine(ScriptedEngine):
         self.reasonings = [reasoning(next_word, None if next_word == " done." else "order")]
         yield from super().stream(prompt, request)
 
-    def complete(self, prompts: Any, *args: Any, **options: Any) -> Any:
-        if self.where == "complete":
+    def complete(self, prompts: Any, specs: Any, **options: Any) -> Any:
+        if self.where == ("complete" if specs[0].name == "order" else "respond"):
             die()
         x = 2 if "<1>" in self.tokenizer.decode(prompts[0]) else 1  # what was said since is not in the prompt
-        self.completions = [completion("{}", {"x": x})]
-        return super().complete(prompts, *args, **options)
+        arguments = {"x": x} if specs[0].name == "order" else {"pens": 3}
+        self.completions = [completion(json.dumps(arguments), arguments)]
+        return super().complete(prompts, specs, **options)
 
 
 class Saver(SqliteSaver):
@@ -90,7 +98,13 @@ def main(database: str, effects: str, where: str = "") -> None:
     engine = Engine()
     engine.where = where
     llm = ToolkenChat.from_engine(engine, scripted_toolkens(tool_spec(order)))
-    agent = create_toolken_agent(llm, [order], checkpointer=saver)
+
+    def approve(tool: BaseTool) -> bool:
+        if where == "approve":
+            die()
+        return False
+
+    agent = create_toolken_agent(llm, [order], checkpointer=saver, approve=approve, response_format=Ordered)
     given = {"messages": [("user", "Order pens.")]} if saver.get_tuple(THREAD) is None else None
 
     def last_results(messages: Any) -> Any:
@@ -102,7 +116,8 @@ def main(database: str, effects: str, where: str = "") -> None:
     with patch.object(nodes, "last_results", last_results):
         state = agent.invoke(given, THREAD, durability="sync")
     kinds = [step["kind"] for step in state["steps"]]
-    print(json.dumps({"text": state["text"], "ending": state["ending"], "kinds": kinds}))
+    form = state["structured_response"].model_dump()
+    print(json.dumps({"text": state["text"], "ending": state["ending"], "kinds": kinds, "form": form}))
 
 
 if __name__ == "__main__":
