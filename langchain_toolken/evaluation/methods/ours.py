@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,6 +13,7 @@ from langchain_toolken.prompts.call_cards import PLAIN
 from langchain_toolken.prompts.format import Style
 from langchain_toolken.toolkens.examples import Examples
 from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.demonstrations.request_calls import CallsFrom
 from langchain_toolken.training.fit import fit
 
@@ -50,11 +51,13 @@ class Ours:
         in_text = self.in_text and not (shown and task.demonstrations[0].before)
         style: Style | None = "completion" if task.kind == "plan" or in_text else None
 
+        learned = without_arguments(task.demonstrations) if task.kind == "tool" else task.demonstrations
+
         def make() -> ToolkenSet:
             return fit(
                 bench.engine.lm,
                 list(task.tools),
-                task.demonstrations if shown else None,
+                learned if shown else None,
                 prior=bench.prior,
                 lam=bench.lam,
                 calls_from=place if shown else "answer",
@@ -70,6 +73,14 @@ class Ours:
 
         toolkens = bench.kept_set("ours" if shown else "ours_zero_shot", make, place, style)
         return with_toolkens(bench, toolkens if self.change is None else self.change(toolkens))
+
+
+def without_arguments(demonstrations: Sequence[Demonstration]) -> list[Demonstration]:
+    """Leave out what tools are called with: where only the tool is asked for, `fit` need not try how to write it."""
+    return [
+        one.model_copy(update={"calls": tuple(call.model_copy(update={"args": None}) for call in one.calls)})
+        for one in demonstrations
+    ]
 
 
 def without_gate(toolkens: ToolkenSet) -> ToolkenSet:

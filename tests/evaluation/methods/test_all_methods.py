@@ -18,6 +18,7 @@ from langchain_toolken.evaluation.methods.react import as_trace, chains
 from langchain_toolken.evaluation.methods.worked_examples import Worked
 from langchain_toolken.lm.transformers_model import TransformersModel
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
+from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from tests.support.small_task import DESCRIPTIONS, prompts_of, small_bench, small_task
 
@@ -171,3 +172,15 @@ def test_toolkens_for_traces_are_fitted_where_each_action_ends_after_other_trace
         text = first.text if call in first.calls else second.text
         assert text[: call.start].endswith("\nAction:")
         assert text[call.start :].startswith(f' {{"name":"{call.tool}"}}')
+
+
+def test_where_only_the_tool_is_asked_for_no_time_goes_into_arguments(
+    tiny_llama: TransformersModel, tmp_path: Path
+) -> None:
+    kept = {}
+    for kind in ("tool", "number"):
+        METHODS["ours"].prepare(small_bench(tiny_llama, tmp_path / kind, small_task(kind)))  # type: ignore[arg-type]
+        (folder,) = (tmp_path / kind).glob("set-ours-*")
+        kept[kind] = ToolkenSet.load(folder).examples
+    assert not kept["tool"].calls
+    assert kept["number"].calls
