@@ -4,7 +4,7 @@
     python benchmarks/everyday.py --model MODEL --demonstrations-per-tool 3
     python benchmarks/everyday.py --model MODEL --split dev --show 30
     python benchmarks/everyday.py --model MODEL --tool-mode prompt      # the LM reads all tools, no toolkens
-    python benchmarks/everyday.py --model MODEL --parallel              # several calls in one answer
+    python benchmarks/everyday.py --model MODEL --one-call              # one call an answer, whatever the fit found
     python benchmarks/everyday.py --model MODEL --unfitted              # what ToolkenChat makes of descriptions itself
 
 By default there are 72 demonstrations with a call, six for each tool, and 20 chats without one.
@@ -185,7 +185,9 @@ def main(
     demonstrations_per_tool: Annotated[str, typer.Option(help="How many of each tool: a number, or all (6).")] = "all",
     no_call: Annotated[int, typer.Option(help="Demonstrations without a call, at most 20.")] = 20,
     tool_mode: Annotated[Mode, typer.Option(help="prompt: the tools in the prompt, no toolkens.")] = Mode.toolken,
-    parallel: Annotated[bool, typer.Option(help="Several calls in one answer (parallel_tool_calls).")] = False,
+    parallel: Annotated[
+        bool | None, typer.Option("--parallel/--one-call", help="parallel_tool_calls. Default: as the fit found.")
+    ] = None,
     unfitted: Annotated[bool, typer.Option(help="No set: toolkens of names and descriptions.")] = False,
     split: Annotated[str, typer.Option(help="dev or test. Choose settings by dev only.")] = "test",
     seed: Annotated[int, typer.Option(help="Seed of the fit, and of which demonstrations are drawn.")] = 0,

@@ -27,6 +27,7 @@ from langchain_toolken.chat.answers import (
 from langchain_toolken.chat.backtracing import Validators, decode_first_valid
 from langchain_toolken.chat.calls import DecodedCall, Prompt, decode_call, given_call, only_call, prompt_for, with_name
 from langchain_toolken.chat.follow_ups import FollowUp, follow_up
+from langchain_toolken.chat.needed_values import with_needed_values
 from langchain_toolken.chat.new_requests import new_request
 from langchain_toolken.chat.prompt_layout import shown_answers
 from langchain_toolken.chat.repeats import RepeatGuard, answered_calls
@@ -202,11 +203,11 @@ def reason(turn: LaidOutTurn, *, forced: bool) -> Reasoning:
     if forced and len(turn.tools) == 1:
         return only_call(turn.tools[0], turn.prompt)
     if not forced and turn.at_once is not None:
-        return turn.at_once
+        return _decided(turn, turn.at_once)
     engine, prompt, second_look = turn.setup.engine, turn.prompt, reranking_of(turn.setup.generation)
     repeats = None if forced else _repeat_guard(turn)
     reasoning = reranking.reason(engine, prompt.ids, prompt.by_toolken, second_look, _request(turn, forced), repeats)
-    return with_name(engine, prompt, reasoning)
+    return _decided(turn, reasoning)
 
 
 def stream_reason(turn: LaidOutTurn, *, forced: bool) -> Iterator[str | Thought | Reasoning]:
@@ -221,7 +222,17 @@ def stream_reason(turn: LaidOutTurn, *, forced: bool) -> Iterator[str | Thought 
     request, repeats = _request(turn, forced), _repeat_guard(turn)
     pieces = reranking.stream(engine, prompt.ids, prompt.by_toolken, second_look, request, repeats)
     for piece in answer_pieces(pieces, turn.beginning):
-        yield with_name(engine, prompt, piece) if isinstance(piece, Reasoning) else piece
+        yield _decided(turn, piece) if isinstance(piece, Reasoning) else piece
+
+
+def _decided(turn: LaidOutTurn, reasoning: Reasoning) -> Reasoning:
+    """Name the tool that is called: the one of a marker, or of those that the LM tends to one with its values there."""
+    setup, asked = turn.setup, turn.messages[-1]
+    given, at_once = setup.toolkens.given, isinstance(asked, HumanMessage) and not reasoning.token_ids
+    if given is None or not at_once or reasoning.marker is not None or setup.prompt_format.reinjection != "turn":
+        return with_name(setup.engine, turn.prompt, reasoning)
+    values = Values(setup.engine, given, {spec.name: spec for spec in turn.prompt.by_toolken})
+    return with_needed_values(values, asked.text.strip(), reasoning)
 
 
 def _repeat_guard(turn: LaidOutTurn) -> RepeatGuard:

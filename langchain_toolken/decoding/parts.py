@@ -115,7 +115,7 @@ def _call_of(
     tool, last = ranking[0], found[-1] if found else None
     if last is None or (tool.tool != last.tool.tool and tool.probability >= _SURE * called):
         read = values.of(tool.tool, text)
-        if values.complete(tool.tool, read):
+        if values.least_sure(tool.tool, read) > _THERE:
             return PartCall(text, tool, values=read or {})
     return None if last is None else values.again(last, text, called)
 
@@ -141,10 +141,15 @@ class Values:
             return None
         return self.engine.read_values(text, begin, slots, lists_of(self.specs[tool]))
 
-    def complete(self, tool: str, read: Mapping[str, ReadValue] | None) -> bool:
-        """Whether all that a call needs, as far as slots can tell, was read."""
-        needed = self.specs[tool].json_schema.get("required", ())
-        return read is None or all(value.score > _THERE for name, value in read.items() if name in needed)
+    def least_sure(self, tool: str, read: Mapping[str, ReadValue] | None) -> float:
+        """Return the score of the least sure of the values that a call needs; infinity where slots can't tell."""
+        spec = self.specs[tool]
+        needed = {name: value for name, value in (read or {}).items() if name in spec.json_schema.get("required", ())}
+        scores = (
+            value.score if value.numbers or not _is_number(spec, name) else min(value.score, 0.0)
+            for name, value in needed.items()
+        )
+        return min(scores, default=math.inf)
 
     def again(self, last: PartCall, text: str, called: float) -> PartCall | None:
         """Return the call of the same tool with other values that a part asks for, if it does."""
@@ -191,11 +196,16 @@ def value_of(read: ReadValue, earlier: Any, spec: ToolSpec, name: str) -> Any:
     value: Any = read.texts[0]
     if isinstance(earlier, list) or field.get("type") == "array":
         value = list(read.texts)
-    elif isinstance(earlier, int | float) or field.get("type") in ("integer", "number"):
+    elif isinstance(earlier, int | float) or _is_number(spec, name):
         if not read.numbers:
             return None
         value = int(read.numbers[0]) if read.numbers[0].is_integer() else read.numbers[0]
     return None if value == earlier else value
+
+
+def _is_number(spec: ToolSpec, name: str) -> bool:
+    field = spec.json_schema.get("properties", {}).get(name, {})
+    return isinstance(field, Mapping) and field.get("type") in ("integer", "number")
 
 
 def _two_values(old: ReadValue, new: ReadValue, both: ReadValue) -> bool:

@@ -18,7 +18,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -52,6 +52,13 @@ _LONGEST_VALUE = 40  # words
 # SmolLM2, everyday, 5 parameters, held out: all 15 that are there have 1.5 or more, and 6 of 8 that are not have less.
 _SURE = 1.5
 _WORD = re.compile(r"\d+(?:[.,:]\d+)*|\w+(?:['’]\w+)*|[^\w\s]")
+_HOUR = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
+_CLOCK = re.compile(
+    rf"\b(?:half|(?:a\s+)?quarter|(?:five|ten|twenty|twenty[\s-]five)(?:\s+minutes)?)\s+(?:past|to)\s+(?:{_HOUR}|\d\d?)\b",
+    re.IGNORECASE,
+)
+
+TimeUnit = Literal["seconds", "minutes", "hours", "days", "weeks"]
 
 
 def slot_words(text: str) -> list[tuple[int, int]]:
@@ -88,6 +95,13 @@ class SlotText:
                 places.append((max(first - 1, 0), last))
         return cls(text, [index for index, _ in pieces], words, places)
 
+    @property
+    def times(self) -> list[tuple[int, int]]:
+        """The first and last word of each time of day in words, such as "half past five": no value is a part of one."""
+        found = [match.span() for match in _CLOCK.finditer(self.text)]
+        inside = [[i for i, (a, b) in enumerate(self.words) if start <= a and b <= stop] for start, stop in found]
+        return [(words[0], words[-1]) for words in inside if words]
+
     def words_between(self, first: int, last: int) -> str:
         """Return the text from the word `first` to the word `last`."""
         return self.text[self.words[first][0] : self.words[last][1]]
@@ -115,6 +129,7 @@ class Slot:
         depth: After which part of the LM's layers it reads its states; 1 for the last ones.
         lexicon: For a parameter of fixed choices, which of them the words mean that the slot finds; None for one whose
             values are copied.
+        unit: For a parameter whose numbers are lengths of time, what they are counted in.
 
     Raises:
         ToolkenSetError: Shapes do not agree, or a value is not finite.
@@ -125,6 +140,7 @@ class Slot:
     optional: bool = False
     depth: float = 1.0
     lexicon: Lexicon | None = None
+    unit: TimeUnit | None = None
 
     def __post_init__(self) -> None:
         if self.rows.ndim != 2 or len(self.rows) != SLOT_PARTS or self.biases.shape != (SLOT_PARTS,):
@@ -135,9 +151,17 @@ class Slot:
         if not bool(torch.isfinite(self.rows).all() and torch.isfinite(self.biases).all()):
             raise ToolkenSetError("a slot has a value that is not finite")
 
-    def scores(self, features: Tensor) -> SlotScores:
-        """Score the words of a text, from their features (n, 2d)."""
+    def scores(self, features: Tensor, times: Sequence[tuple[int, int]] = ()) -> SlotScores:
+        """Score the words of a text.
+
+        Args:
+            features: (n, 2d), the words' features.
+            times: First and last words of what is not parted (`SlotText.times`).
+        """
         begins, inside, ends = (features @ self.rows.T + self.biases).T.tolist() if len(features) else ([], [], [])
+        for first, last in times:
+            begins[first + 1 : last + 1] = [-math.inf] * (last - first)
+            ends[first:last] = [-math.inf] * (last - first)
         return SlotScores(begins, inside, ends, self.optional)
 
 
@@ -220,7 +244,7 @@ class Slots:
             "biases": torch.stack([slot.biases for slot in slots]).contiguous(),
         }
         whose = [
-            (*name, slot.optional, slot.depth, None if slot.lexicon is None else asdict(slot.lexicon))
+            (*name, slot.optional, slot.depth, None if slot.lexicon is None else asdict(slot.lexicon), slot.unit)
             for name, slot in zip(named, slots, strict=True)
         ]
         # One entry: safetensors writes several in an order that differs from run to run.
@@ -272,9 +296,13 @@ class Slots:
         return Slots({**other.of_tool, **self.of_tool})
 
 
-def _later(depth: float = 1.0, lexicon: dict[str, Any] | None = None) -> tuple[float, Lexicon | None]:
+def _later(
+    depth: float = 1.0, lexicon: dict[str, Any] | None = None, unit: TimeUnit | None = None
+) -> tuple[float, Lexicon | None, TimeUnit | None]:
     """Read what slots of earlier versions don't have."""
+    if unit is not None and unit not in get_args(TimeUnit):
+        raise ValueError(f"no unit is called {unit!r}")
     if lexicon is None:
-        return float(depth), None
+        return float(depth), None, unit
     pairs = tuple((str(words), str(choice)) for words, choice in lexicon["pairs"])
-    return float(depth), Lexicon(tuple(map(str, lexicon["choices"])), pairs, tuple(map(float, lexicon["usual"])))
+    return float(depth), Lexicon(tuple(map(str, lexicon["choices"])), pairs, tuple(map(float, lexicon["usual"]))), unit

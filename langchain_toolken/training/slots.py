@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from langchain_toolken.decoding.local.copying import value_spans
+from langchain_toolken.decoding.local.durations import unit_of
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.lm.states import text_states
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.call_cards import CallExample
-from langchain_toolken.toolkens.slots import LONGEST_SLOT_TEXT, SLOT_DEPTH, SLOT_PARTS, Slot, Slots, SlotText
+from langchain_toolken.toolkens.slots import LONGEST_SLOT_TEXT, SLOT_DEPTH, SLOT_PARTS, Slot, Slots, SlotText, TimeUnit
 from langchain_toolken.training.evidence.logistic import Standard, binary
 from langchain_toolken.training.slot_rows import SharedRows, SpannedText, fit_rows
 
@@ -130,16 +131,18 @@ def fit_slots(
 
 def _slot(examples: Sequence[SlotExample], parameter: str, common: Common) -> Slot | None:
     """Fit one parameter's slot; None where no request has a value of it."""
+    numbers = [(one.text.text, one.call.arguments.get(parameter)) for one in examples]
+    unit = unit_of((text, n) for text, n in numbers if isinstance(n, int | float) and not isinstance(n, bool))
     if any(isinstance(one.call.arguments.get(parameter), list) for one in examples):
         rows = _list_rows(examples, parameter, common.standard)
     else:
-        texts = [text for one in examples if (text := _spanned(one, parameter, common.standard)) is not None]
+        texts = [text for one in examples if (text := _spanned(one, parameter, common.standard, unit)) is not None]
         shared = None if common.shared is None else common.shared.of_tool(examples[0].call.tool)
         rows = fit_rows(texts, shared) if any(text.values for text in texts) else None
     if rows is None:
         return None
     optional = any(parameter not in one.call.arguments for one in examples)
-    return raw_slot(rows, common.standard, optional, examples[0].depth)
+    return replace(raw_slot(rows, common.standard, optional, examples[0].depth), unit=unit)
 
 
 def raw_slot(rows: Tensor, standard: Standard, optional: bool, depth: float) -> Slot:
@@ -164,9 +167,11 @@ def _list_rows(examples: Sequence[SlotExample], parameter: str, standard: Standa
     return torch.stack([binary(features, aim, weight, _RIDGE / len(features)) for aim in aims.T])
 
 
-def _spanned(example: SlotExample, parameter: str, standard: Standard) -> SpannedText | None:
+def _spanned(
+    example: SlotExample, parameter: str, standard: Standard, unit: TimeUnit | None = None
+) -> SpannedText | None:
     """Return where a call's request has the parameter's value; None where the value is written in another way."""
-    values = value_words(example.text, example.call.arguments.get(parameter))
+    values = value_words(example.text, example.call.arguments.get(parameter), unit)
     if not values and parameter in example.call.arguments:
         return None
     return SpannedText(with_constant(example.features, standard), tuple(values))
@@ -177,10 +182,10 @@ def with_constant(features: Tensor, standard: Standard) -> Tensor:
     return torch.cat([standard(features), torch.ones(len(features), 1)], dim=1)
 
 
-def value_words(text: SlotText, value: Any) -> list[tuple[int, int]]:
-    """Return the first and last words of the spans where a value is."""
+def value_words(text: SlotText, value: Any, unit: TimeUnit | None = None) -> list[tuple[int, int]]:
+    """Return the first and last words of the spans where a value is. `unit`: see `copying.numbers_in`."""
     found = []
-    for start, stop in value_spans(value, text.text):
+    for start, stop in value_spans(value, text.text, unit):
         inside = [i for i, (begin, end) in enumerate(text.words) if end > start and begin < stop]
         if inside:
             found.append((inside[0], inside[-1]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,6 +25,16 @@ def words(text: str) -> list[str]:
 
 def test_a_number_is_one_word_and_so_is_each_mark() -> None:
     assert words("Mom's 13,289.50 euros: 9:30!") == ["Mom's", "13,289.50", "euros", ":", "9:30", "!"]
+
+
+def test_a_time_of_day_in_words_is_not_parted(tiny_llama: LanguageModel) -> None:
+    text = SlotText.of(tiny_llama.tokenizer, "At half past five or ten to seven, not from two to four or at 8 pm")
+    assert [text.words_between(*span) for span in text.times] == ["half past five", "ten to seven"]
+    scores = SLOT.scores(torch.zeros(len(text.words), 4), text.times)
+    first, last = text.times[0]
+    likely = [score > -math.inf for score in scores.spans_from(first)]
+    assert likely[: last - first + 1] == [False, False, True]
+    assert all(score == -math.inf for score in scores.spans_from(last))
 
 
 @given(st.text(max_size=60))
@@ -68,10 +80,14 @@ def test_the_best_span_is_that_of_the_words_that_are_free() -> None:
 def test_slots_are_saved_and_read_as_they_were() -> None:
     lexicon = Lexicon(("EUR", "USD"), (("euros", "EUR"),), (-0.5, -1.5))
     day = Slot(-SLOT.rows, SLOT.biases, depth=0.5, lexicon=lexicon)
-    slots = Slots({"weather": {"city": SLOT, "day": day}, "timer": {"minutes": SLOT}})
+    slots = Slots({"weather": {"city": SLOT, "day": day}, "timer": {"minutes": replace(SLOT, unit="minutes")}})
     read = Slots.of_saved(slots.saved, {"weather", "timer"})
     assert (read.of_tool["weather"]["day"].depth, read.of_tool["weather"]["day"].lexicon) == (0.5, lexicon)
     assert read.saved == slots.saved
+    assert (read.of_tool["timer"]["minutes"].unit, read.of_tool["weather"]["city"].unit) == ("minutes", None)
+    unknown = Slots({"timer": {"minutes": replace(SLOT, unit="moons")}}).saved  # type: ignore[arg-type]
+    with pytest.raises(ToolkenSetError, match="no unit is called 'moons'"):
+        Slots.of_saved(unknown, {"timer"})
     assert read.of_tool["weather"]["city"].optional
     assert not read.of_tool["weather"]["day"].optional
     assert torch.equal(read.of_tool["weather"]["day"].rows, -SLOT.rows)

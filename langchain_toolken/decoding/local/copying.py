@@ -20,9 +20,10 @@ from itertools import accumulate
 from llguidance import LLTokenizer
 
 from langchain_toolken.decoding.copy_source import CopySource
+from langchain_toolken.decoding.local.durations import durations, in_unit
 from langchain_toolken.decoding.local.json_cursor import JsonCursor, Value
 from langchain_toolken.decoding.local.number_words import number_words
-from langchain_toolken.toolkens.slots import SlotScores, SlotValue
+from langchain_toolken.toolkens.slots import SlotScores, SlotValue, TimeUnit
 
 # "13,289" is one number, "1,2,3" are three. The minus of "5-3" is none.
 _NUMBER = re.compile(r"(?<![\w.])-?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d])|(?<![\w.])-?\d+(?:\.\d+)?|\d+(?:\.\d+)?")
@@ -48,15 +49,25 @@ class Span:
     text: str
 
 
-def numbers_in(text: str) -> list[Span]:
-    """Find the numbers of a text, as JSON writes them: without thousands separators, and those in words in digits."""
+def numbers_in(text: str, unit: TimeUnit | None = None) -> list[Span]:
+    """Find the numbers of a text, as JSON writes them: without thousands separators, and those in words in digits.
+
+    Lengths of time are numbers too where their unit is known: "an hour" is 60 in minutes, and "2 hours" is not 2.
+    """
     found = []
     for match in _NUMBER.finditer(text):
         plain = match.group().replace(",", "")
         sign, digits = ("-", plain[1:]) if plain.startswith("-") else ("", plain)
         whole, point, rest = digits.partition(".")
         found.append(Span(match.start(), match.end(), f"{sign}{whole.lstrip('0') or '0'}{point}{rest}"))
-    return [*found, *(Span(start, end, str(number)) for start, end, number in number_words(text))]
+    found += [Span(start, end, str(number)) for start, end, number in number_words(text)]
+    lengths = () if unit is None else [(start, end, in_unit(seconds, unit)) for start, end, seconds in durations(text)]
+    for start, end, number in lengths:
+        length = str(number)
+        inside = [span for span in found if start <= span.start and span.end <= end]
+        if [span.text for span in inside] != [length]:
+            found = [span for span in found if span not in inside] + [Span(start, end, length)]
+    return found
 
 
 @dataclass(frozen=True)
@@ -97,17 +108,17 @@ class SlotReading:
         return found
 
 
-def value_spans(value: object, text: str) -> list[tuple[int, int]]:
+def value_spans(value: object, text: str, unit: TimeUnit | None = None) -> list[tuple[int, int]]:
     """Return where a string or number, or each of a list of them, stands in `text`; nothing for those that don't.
 
-    One that stands there more than once is taken where it stands first.
+    One that stands there more than once is taken where it stands first. `unit`: see `numbers_in`.
     """
     if isinstance(value, list):
-        return [span for item in value for span in value_spans(item, text)]
+        return [span for item in value for span in value_spans(item, text, unit)]
     if isinstance(value, bool):
         return []
     if isinstance(value, int | float):
-        return [(span.start, span.end) for span in numbers_in(text) if float(span.text) == value][:1]
+        return [(span.start, span.end) for span in numbers_in(text, unit) if float(span.text) == value][:1]
     if not isinstance(value, str) or not value:
         return []
     return list(_occurrences(text, value, whole=True))[:1]
@@ -189,7 +200,8 @@ class Copier:
         self._tokens = tokens
         self._cursor = JsonCursor()
         self._read = 0
-        self._numbers = numbers_in(source.text)
+        units = {name: slot.unit for name, slot in source.slots.items()}
+        self._numbers = {name: numbers_in(source.text, units.get(name)) for name in source.nats}
         # Compared as JSON writes it, since that is what is being written.
         written = [json.dumps(character, ensure_ascii=False)[1:-1] for character in source.text]
         self._text = "".join(written)
@@ -199,7 +211,7 @@ class Copier:
         self._word_at = {start: word for word, (start, _) in enumerate(self._words)}
         self._words_of_number = {
             span: (first, last)
-            for span in self._numbers
+            for span in {span for spans in self._numbers.values() for span in spans}
             for first, (start, stop) in enumerate(words)
             if start <= span.start < stop
             for last, (begin, end) in enumerate(words)
@@ -230,7 +242,7 @@ class Copier:
                 return {}
             found.append(_Option(self._tokens.beginning_with("," if more else "]"), 0.0))
         if value.kind in ("start", "number"):
-            found += self._number_options(value.written, slot)
+            found += self._number_options(value, slot)
         if value.kind in ("start", "string"):
             found += self._text_options(value, slot)
         best = max((option.score for option in found), default=0.0)
@@ -256,8 +268,9 @@ class Copier:
                     bonus[token] = max(nats - _CHOICE_SHARE * (best - score), bonus.get(token, 0.0))
         return {token: worth for token, worth in bonus.items() if worth > 0}
 
-    def _number_options(self, written: str, slot: SlotScores | None) -> Iterator[_Option]:
-        for span in self._numbers:
+    def _number_options(self, value: Value, slot: SlotScores | None) -> Iterator[_Option]:
+        written = value.written
+        for span in self._numbers[value.parameter]:
             if span in self._used_numbers or not span.text.startswith(written):
                 continue
             words = self._words_of_number.get(span)
@@ -327,7 +340,8 @@ class Copier:
     def _use_up(self, value: Value) -> None:
         """Take the span that a value was copied from out of those that later values may come from."""
         if value.kind == "number":
-            spans = [span for span in self._numbers if span.text == value.written and span not in self._used_numbers]
+            numbers = self._numbers.get(value.parameter, [])
+            spans = [span for span in numbers if span.text == value.written and span not in self._used_numbers]
             self._used_numbers += spans[:1]
         elif value.written:
             for start, end in _occurrences(self._text, value.written, whole=True):

@@ -26,7 +26,11 @@ def slot_scores(
         states = text_states(lm, [texts[row].ids for row in rows], depth=depth)
         features |= {(row, depth): texts[row].features(read) for row, read in zip(rows, states, strict=True)}
     return [
-        {name: slot.scores(features[row, slot.depth]) for name, slot in own.items() if (row, slot.depth) in features}
+        {
+            name: slot.scores(features[row, slot.depth], texts[row].times)
+            for name, slot in own.items()
+            if (row, slot.depth) in features
+        }
         for row, own in enumerate(slots)
     ]
 
@@ -82,7 +86,7 @@ def read_values(
         if lexicon is not None and texts:
             choices = choice_scores(lm, lexicon, read, slot, before)
             texts = (max(choices, key=lambda each: choices[each]),) if choices else ()
-        numbers = tuple(float(span.text) for each in texts for span in numbers_in(each))
+        numbers = tuple(float(span.text) for each in texts for span in numbers_in(each, slots[name].unit))
         found[name] = ReadValue(value.score if texts else 0.0, texts, numbers)
     return found
 

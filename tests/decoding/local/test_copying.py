@@ -51,6 +51,15 @@ def test_the_numbers_of_a_text_are_those_that_a_person_reads(text: str, numbers:
     assert [span.text for span in numbers_in(text)] == numbers
 
 
+def test_lengths_of_time_are_numbers_in_the_unit_of_their_parameter() -> None:
+    text = "2 eggs for an hour and a half, then 25 minutes"
+    assert [span.text for span in numbers_in(text)] == ["2", "25"]
+    assert {span.text for span in numbers_in(text, "minutes")} == {"2", "25", "90"}
+    assert {span.text for span in numbers_in(text, "hours")} == {"2", "1.5", "0.416667"}
+    assert value_spans(90, text, "minutes") == [(text.index("an hour"), text.index(", then"))]
+    assert value_spans(90, text) == []
+
+
 @pytest.mark.parametrize(
     ("value", "text", "expected"),
     [
