@@ -7,6 +7,7 @@ choices whatever comes before. A slot says which words count (`toolkens.slots`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from langchain_toolken.prompts.content import bos_ids, encode_content
 from langchain_toolken.toolkens.errors import ToolkenSetError
 
 _BATCH = 64
+_PIECE = r"[^\W_]+|[^\w\s]"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,14 @@ class Lexicon:
         if foreign := {choice for _, choice in self.pairs} - set(self.choices):
             raise ToolkenSetError(f"a lexicon's words mean {min(foreign)!r}, which is none of its choices")
 
+    def known(self, words: str) -> str | None:
+        """Return the choice that the pairs of words in some words mean; None where they mean none, or several."""
+        inside = _spaced(words)
+        exact = [choice for known, choice in self.pairs if _spaced(known) == inside]
+        parts = [choice for known, choice in self.pairs if _spaced(known) in inside]
+        found = set(exact or parts)
+        return found.pop() if len(found) == 1 else None
+
     def meant(self, lm: LanguageModel, words: Sequence[str]) -> Tensor:
         """Compute the log-probability of each choice after each of some words, (n, C), less what is usual.
 
@@ -59,6 +69,11 @@ class Lexicon:
         ]
         meant = torch.cat(found) if found else torch.zeros(0, len(self.choices))
         return (meant - torch.tensor(self.usual)).log_softmax(dim=-1) if self.usual else meant
+
+
+def _spaced(words: str) -> str:
+    """Write words with a space around each, so that whole words can be found in them."""
+    return f" {' '.join(re.findall(_PIECE, words.lower()))} "
 
 
 @torch.inference_mode()

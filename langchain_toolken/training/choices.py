@@ -36,6 +36,8 @@ _FEWEST = 3  # calls, with fewer of which nothing is learnt
 # Weights of what speaks for a span, in nats. They were set on currencies, units and languages (9 everyday tools).
 _TOGETHER, _RARE, _SLOT, _SHORTER = 0.7, 0.7, 0.5, 0.3
 
+_ELSEWHERE = 1  # texts of other tools, and of none, that may have a word which means a choice
+
 _Span = tuple[int, int]
 
 
@@ -81,7 +83,7 @@ def with_choices(
         for choices in dict.fromkeys(wanted.values()):
             parameters = [p for p in wanted if wanted[p] == choices]
             if len(own) >= _FEWEST:
-                task = _Task(lm, common, own, parameters, choices, copied.get(spec.name, ()), rarity)
+                task = _Task(lm, common, own, parameters, choices, copied.get(spec.name, ()), rarity, words)
                 found = {p: slot for p, slot in task.slots().items() if task.is_better(p, slot)}
                 of_tool.setdefault(spec.name, {}).update(found)
         if progress is not None:
@@ -100,6 +102,7 @@ class _Task:
     choices: tuple[str, ...]
     copied: Sequence[str]
     rarity: Mapping[str, float]
+    seen: Mapping[str, int]
 
     def slots(self) -> dict[str, Slot]:
         """Find the words in turns, and fit the slots of those found last."""
@@ -125,9 +128,31 @@ class _Task:
             slots = {p: slot for p in self.parameters if (slot := self._fitted(p, found)) is not None}
         if not slots:
             return {}
+        lexicon = replace(lexicon, pairs=(*lexicon.pairs, *self._neighbours(lexicon, found)))
         usual = (lexicon.meant(self.lm, every).exp().mean(dim=0) + 1e-9).log()
         lexicon = replace(lexicon, usual=tuple(usual.tolist()))
         return {p: replace(slot, lexicon=lexicon) for p, slot in slots.items()}
+
+    def _neighbours(self, lexicon: Lexicon, found: Sequence[Mapping[str, _Span]]) -> list[tuple[str, str]]:
+        """Find words after those of a choice that never come without it: "francs" where "Swiss" is CHF."""
+        known, wanted = {words for words, _ in lexicon.pairs}, dict[str, str]()
+        for one, aligned in zip(self.examples, found, strict=True):
+            taken = self._taken(one)
+            for parameter, (_, last) in aligned.items():
+                after = [last + 1] if last + 1 < len(one.text.words) and last + 1 not in taken else []
+                words = [word for place in after for word in words_of(one.text.words_between(place, place))]
+                if len(words) == 1 and words[0].isalpha() and words[0] not in known:
+                    wanted.setdefault(words[0], str(one.call.arguments[parameter]))
+        texts = [
+            (words_of(one.text.text), [one.call.arguments.get(each) for each in self.parameters])
+            for one in self.examples
+        ]
+        return [
+            (word, choice)
+            for word, choice in wanted.items()
+            if all(choice in values for words, values in texts if word in words)
+            if self.seen.get(word, 0) - sum(word in words for words, _ in texts) <= _ELSEWHERE
+        ]
 
     def is_better(self, parameter: str, slot: Slot) -> bool:
         """Whether it finds half of the choices, each without its own words, and more than are the commonest choice."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from langchain_toolken.lm.model import LanguageModel
@@ -19,6 +21,13 @@ def spans(text: SlotText, *taken: int) -> list[str]:
 def test_spans_are_short_and_without_marks_numbers_and_the_words_of_other_values(tiny_llama: LanguageModel) -> None:
     text = SlotText.of(tiny_llama.tokenizer, "Paint 3 big walls, in sky blue")
     assert spans(text, 3) == ["Paint", "big", "in", "in sky", "in sky blue", "sky", "sky blue", "blue"]
+
+
+def test_a_choice_that_demonstrations_show_for_the_words_is_nearly_sure(tiny_llama: LanguageModel) -> None:
+    lexicon, text = Lexicon(CHOICES, (("grass", "green"),)), SlotText.of(tiny_llama.tokenizer, "grass")
+    found = choice_scores(tiny_llama, lexicon, text, SlotScores([0.0], [0.0], [0.0]))
+    assert math.exp(found["green"]) > 0.95
+    assert abs(sum(map(math.exp, found.values())) - 1) < 1e-5
 
 
 def test_words_count_as_the_slot_finds_them_likely(tiny_llama: LanguageModel) -> None:

@@ -64,6 +64,17 @@ def test_the_words_and_their_places_are_found(tiny_llama: LanguageModel, monkeyp
     assert [read.text.words_between(words[0], words[-1]) for words in found.values()] == ["euros", "dollars"]
 
 
+def test_a_word_after_a_choice_that_never_comes_without_it_means_it_too(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lexicon, "meant", known_words)
+    swapped = [call.model_copy(update={"request": call.request.replace("yen", "yen guilders")}) for call in CALLS]
+    monkeypatch.setattr("tests.training.test_choices.CALLS", swapped)
+    pairs = learnt(tiny_llama)["source"].lexicon.pairs
+    assert ("guilders", "JPY") in pairs
+    assert {words for words, _ in pairs} <= {*MEANS, "yen guilders", "guilders"}
+
+
 def test_nothing_is_kept_of_words_that_mean_nothing_to_the_lm(
     tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
