@@ -23,7 +23,7 @@ from langgraph.prebuilt import create_react_agent
 from rich.console import Console
 from rich.table import Table
 
-from langchain_toolken import ToolkenChat, ToolSpec, fit, load_language_model, load_tools
+from langchain_toolken import ToolkenChat, ToolSpec, create_toolken_agent, fit, load_language_model, load_tools
 from langchain_toolken.cli.everyday_tools import PLAIN, REQUESTS, TOLD
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.training.arguments import DEFAULT_FORM
@@ -87,10 +87,13 @@ def main(
     def react(asked: Any) -> list[BaseMessage]:
         return create_react_agent(llm, tools).invoke(asked, SETTINGS)["messages"][1:]
 
+    def steps(asked: Any) -> list[BaseMessage]:
+        return create_toolken_agent(llm, tools).invoke(asked, SETTINGS)["messages"][1:]
+
     def supervisor(asked: Any) -> list[BaseMessage]:
         from langgraph_supervisor import create_supervisor
 
-        worker = create_agent(llm, tools, name="worker")
+        worker = create_toolken_agent(llm, tools, name="worker")
         graph = create_supervisor([worker], model=boss, output_mode="full_history").compile()
         return graph.invoke(asked, SETTINGS)["messages"][1:]
 
@@ -98,8 +101,10 @@ def main(
         from langgraph_swarm import create_handoff_tool, create_swarm
 
         over = create_handoff_tool(agent_name="worker", description="Ask the worker.")
-        agents = [create_agent(boss, [over], name="front"), create_agent(llm, tools, name="worker")]
-        graph = create_swarm(agents, default_active_agent="front").compile(checkpointer=InMemorySaver())
+        front = create_toolken_agent(boss, [over], name="front")
+        graph = create_swarm(
+            [front, create_toolken_agent(llm, tools, name="worker")], default_active_agent="front"
+        ).compile(checkpointer=InMemorySaver())
         return graph.invoke(asked, SETTINGS)["messages"][1:]
 
     def deep(asked: Any) -> list[BaseMessage]:
@@ -111,6 +116,7 @@ def main(
         "prompt | llm.bind_tools": chain,
         "create_agent": agent,
         "create_react_agent": react,
+        "create_toolken_agent": steps,
         "langgraph-supervisor": supervisor,
         "langgraph-swarm": swarm,
         "deepagents": deep,

@@ -53,11 +53,14 @@ def plain_gate(requests: Tensor, call: Tensor, group: Tensor) -> Gate:
     row, constant = _ridge(features, aim, weight, ridge)
     folded = slope * row / deviation / (2 * requests.shape[1]) ** 0.5
     odds = slope * odds + shift
+    threshold = _threshold(odds[call], odds[~call])
     return Gate(
         state=torch.zeros_like(folded),
         request=folded,
         constant=slope * constant + shift - float(folded @ middle),
-        threshold=_threshold(odds[call], odds[~call]),
+        threshold=threshold,
+        # The request asks for its tool after the result too: only what is surer than all of these calls again.
+        after_result=max(threshold, float(odds[call].max())),
         points=tuple((share, _above(odds[~call], share)) for share in _SHARES),
     )
 

@@ -86,10 +86,10 @@ def test_a_conversation_ends_with_an_empty_line_or_the_end_of_input(toolkens: Pa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-@pytest.mark.parametrize(("typed", "exit_code", "ending"), [("1626038\n", 0, "4127*394=1626038"), ("\x03", 0, "stopped")])
+@pytest.mark.parametrize(("typed", "ending"), [("1626038\n", "4127*394=1626038"), ("\x03", "stopped")])
 @pytest.mark.slow
 def test_a_person_gives_a_tool_its_result_or_stops_the_answer_with_ctrl_c(
-    toolkens: Path, typed: str, exit_code: int, ending: str
+    toolkens: Path, typed: str, ending: str
 ) -> None:
     import pty  # not there on Windows
 
@@ -122,7 +122,7 @@ def test_a_person_gives_a_tool_its_result_or_stops_the_answer_with_ctrl_c(
             os.write(terminal, answers.pop(0)[1].encode())
             unseen = ""
     _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == exit_code, shown
+    assert os.waitstatus_to_exitcode(status) == 0, shown
     assert ending in shown
 
 

@@ -29,6 +29,14 @@ def test_calls_are_told_from_plain_requests_of_others() -> None:
     assert loose < strict
 
 
+def test_after_a_result_few_requests_are_surer_than_all_that_were_read() -> None:
+    gate = plain_gate(*asked(60, 85, 0), torch.arange(145))
+    requests, call = asked(500, 500, 1)
+    assert gate.after_result is not None
+    assert gate.after_result >= gate.threshold
+    assert float((gate.log_odds(requests, requests)[call] > gate.after_result).float().mean()) < 0.05
+
+
 def test_log_odds_say_how_often_a_call_is_due() -> None:
     gate = plain_gate(*asked(60, 85, 0, apart=1.5), torch.arange(145))
     requests, call = asked(2000, 2000, 1, apart=1.5)
