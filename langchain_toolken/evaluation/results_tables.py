@@ -20,7 +20,9 @@ COLUMNS = (
     "written",
     "passes",
     "seconds",
+    "besides",
 )
+_NOTHING = ("–", "")
 _NARROW = ("method", "right (95%)", "tool", "args", "false", "prompt", "wrote", "passes", "s")
 
 
@@ -46,6 +48,7 @@ def cells_of(row: Row) -> tuple[str, ...]:
         f"{row.generated_tokens:.0f}",
         f"{row.lm_passes:.1f}",
         f"{row.seconds:.1f}",
+        ", ".join(f"{name} {share:.2f}" for name, share in row.marks.items()),
     )
 
 
@@ -70,19 +73,21 @@ def print_tables(console: Console, results: Results) -> None:
         table = Table(*_NARROW, title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.columns[0].no_wrap = table.columns[1].no_wrap = True
         for row in rows:
-            table.add_row(*cells_of(row))
+            table.add_row(*cells_of(row)[: len(_NARROW)])
         console.print(table)
     for one in results.comparisons:
         console.print(f"{one.task}: {said(one)}", highlight=False)
 
 
 def as_markdown(results: Results) -> str:
-    """Write the tables as Markdown."""
+    """Write the tables as Markdown, without columns that say nothing of any method."""
     lines = [heading(results), ""]
     comparisons = _by_task(results.comparisons)
     for title, rows in tables_of(results).items():
-        lines += [f"**{title}**", "", _line(COLUMNS), _line(["---"] * len(COLUMNS))]
-        lines += [_line(cells_of(row)) for row in rows]
+        cells = [cells_of(row) for row in rows]
+        told = [place for place in range(len(COLUMNS)) if any(each[place] not in _NOTHING for each in cells)]
+        lines += [f"**{title}**", "", _line([COLUMNS[place] for place in told]), _line(["---"] * len(told))]
+        lines += [_line([each[place] for place in told]) for each in cells]
         places = dict.fromkeys(place_of(row.setting) for row in rows)
         found = [said(one) for place in places for one in comparisons.get(place, [])]
         lines += ["", *([f"{'; '.join(found)}.", ""] if found else [])]
@@ -120,4 +125,4 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.2f}"
+    return _NOTHING[0] if share is None else f"{share:.2f}"

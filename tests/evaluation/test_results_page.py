@@ -73,6 +73,16 @@ def test_tables_are_written_as_markdown_with_machine_and_comparison(tmp_path: Pa
     assert text.index("| ours, lam=0.01 | 0.00") < text.index("| ours, lam=0.1 | 0.50")
 
 
+def test_a_markdown_table_has_the_columns_that_say_something(tmp_path: Path) -> None:
+    results = answered(tmp_path)
+    assert "false calls" not in as_markdown(results)
+    assert "besides" not in as_markdown(results)
+    marked = [row.model_copy(update={"marks": {"grounded": 1.0}}) for row in results.rows]
+    text = as_markdown(results.model_copy(update={"rows": marked}))
+    assert text.count("| besides |") == len(re.findall(r"^\*\*", text, re.MULTILINE))
+    assert text.count("| grounded 1.00 |") == len(marked)
+
+
 def test_traces_of_no_runs_are_empty(tmp_path: Path) -> None:
     assert traces_of(tmp_path, task_of) == {}
     assert "One question, two methods" in results_page(Results(header=HEADER, rows=(), comparisons=()), {})
