@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -31,7 +31,7 @@ def stack(
     scores: Mapping[str, Tensor],
     target: Tensor,
     units: Tensor,
-    keep: Collection[str],
+    least: Mapping[str, float],
     weight: Tensor | None = None,
 ) -> Stacked:
     """Find the non-negative weights with the largest likelihood, and set those to 0 that do not help.
@@ -43,17 +43,18 @@ def stack(
         scores: Each source's scores (n, K), by name, from fits that did not see the calls.
         target: (n,) int64, the right class.
         units: (n,) int64, what was sampled: calls of one demonstration are no independent evidence.
-        keep: The sources that are never left out.
+        least: The sources that are never left out, and the least weight of each.
         weight: (n,), how much each call counts, 1 on average; None for all the same.
     """
     names = list(scores)
     counts = torch.ones(len(target)) if weight is None else weight
-    found = _fitted({name: scores[name] for name in names}, target, counts)
+    found = _fitted({name: scores[name] for name in names}, target, counts, least)
     while len(names) > 1:
         tried = []
         for name in names:
-            if name not in keep:
-                without = _fitted({other: scores[other] for other in names if other != name}, target, counts)
+            if name not in least:
+                others = {other: scores[other] for other in names if other != name}
+                without = _fitted(others, target, counts, least)
                 difference = counts * (without.loss - found.loss)
                 sums = torch.zeros(int(units.max()) + 1).index_add(0, units, difference)
                 tried.append((float(sums.sum()), float(sums.square().sum().sqrt()), name, without))
@@ -67,8 +68,8 @@ def stack(
     return Stacked({name: found.weights.get(name, 0.0) for name in scores}, found.loss)
 
 
-def _fitted(scores: Mapping[str, Tensor], target: Tensor, weight: Tensor) -> Stacked:
-    """Maximise the likelihood by Newton's method within weights of 0 and more."""
+def _fitted(scores: Mapping[str, Tensor], target: Tensor, weight: Tensor, least: Mapping[str, float]) -> Stacked:
+    """Maximise the likelihood by Newton's method within weights of 0, or their least, and more."""
     spread = {
         name: float((one - one.mean(dim=1, keepdim=True)).std(correction=0).clamp_min(1e-9))
         for name, one in scores.items()
@@ -77,6 +78,8 @@ def _fitted(scores: Mapping[str, Tensor], target: Tensor, weight: Tensor) -> Sta
     right = sources.gather(2, target[None, :, None].expand(len(sources), -1, 1))[:, :, 0]
     weights = torch.ones(len(sources), dtype=torch.float64)
     counts = weight.double() / weight.sum()
+    bounds = torch.tensor([least.get(name, 0.0) * spread[name] for name in scores], dtype=torch.float64)
+    weights = weights.maximum(bounds)
 
     def loss_at(weights: Tensor) -> Tensor:
         logits = torch.einsum("s,snk->nk", weights, sources)
@@ -89,7 +92,7 @@ def _fitted(scores: Mapping[str, Tensor], target: Tensor, weight: Tensor) -> Sta
         gradient = (mean - right) @ counts + _RIDGE * weights
         second = torch.einsum("snk,tnk->st", sources * (counts[:, None] * share), sources) - (counts * mean) @ mean.T
         curvature = second + _RIDGE * torch.eye(len(sources), dtype=torch.float64)
-        step = _non_negative(weights, gradient, curvature) - weights
+        step = _bounded(weights, gradient, curvature, bounds) - weights
         size = 1.0
         while size > 1e-3:
             there = loss_at(weights + size * step)
@@ -104,11 +107,11 @@ def _fitted(scores: Mapping[str, Tensor], target: Tensor, weight: Tensor) -> Sta
     )
 
 
-def _non_negative(weights: Tensor, gradient: Tensor, curvature: Tensor) -> Tensor:
-    """Minimise the quadratic model over weights of 0 and more, coordinate by coordinate."""
+def _bounded(weights: Tensor, gradient: Tensor, curvature: Tensor, bounds: Tensor) -> Tensor:
+    """Minimise the quadratic model over weights above their bounds, coordinate by coordinate."""
     new = weights.clone()
     for _ in range(100):
         for place in range(len(new)):
             slope = gradient[place] + curvature[place] @ (new - weights)
-            new[place] = (new[place] - slope / curvature[place, place]).clamp_min(0.0)
+            new[place] = (new[place] - slope / curvature[place, place]).maximum(bounds[place])
     return new

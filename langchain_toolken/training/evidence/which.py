@@ -133,7 +133,8 @@ def choose_which(
         final: (m, K), logits of the toolkens of the set: their spread, for where nothing can be judged.
         seed: Draws the calls that are judged if there are very many.
         asked: Calls of the first fold as the set will be asked for them (`asked_alone`). Together they count as much as
-            the others. The descriptions always count then: demonstrations are worded unlike what will be asked.
+            the others. The descriptions then count as much as is assumed without a measurement, or more: held-out
+                questions are worded like the demonstrations, and what will be asked may not be.
     """
     judged = _judged(calls, seed)
     if int(judged.sum()) < LEAST_JUDGED:
@@ -155,8 +156,8 @@ def choose_which(
     tool, number = (torch.cat([getattr(part, name) for part in parts]) for name in ("tool", "demonstration"))
     alone = torch.cat([torch.full((len(part),), part is asked) for part in parts])
     weight = torch.where(alone, 0.5 / alone.sum().clamp_min(1), 0.5 / (~alone).sum())
-    keep = (TOOLKENS,) if asked is None else (TOOLKENS, DESCRIPTION)
-    stacked = stack(scores, tool, number, keep, weight / weight.mean())
+    least = {TOOLKENS: 0.0} if asked is None else {TOOLKENS: 0.0, DESCRIPTION: ASSUMED[DESCRIPTION]}
+    stacked = stack(scores, tool, number, least, weight / weight.mean())
     logits = _sum(scores, stacked)
     before, after = (
         (one.softmax(dim=1).amax(dim=1), one.argmax(dim=1) == tool[~alone])
@@ -206,7 +207,7 @@ def _best_ridge(calls: Calls, judged: Tensor, tools: int) -> float | None:
             rows = request_rows(calls.request[rest], calls.tool[rest], tools, ridge, calls.described, calls.plain)
             scores = calls.request[inside] @ rows.T
             loss += float(
-                stack({REQUEST: scores}, calls.tool[inside], calls.demonstration[inside], {REQUEST}).loss.sum()
+                stack({REQUEST: scores}, calls.tool[inside], calls.demonstration[inside], {REQUEST: 0.0}).loss.sum()
             )
         losses.append(loss)
     return _RIDGES[losses.index(min(losses))]

@@ -92,3 +92,4 @@ def test_toolkens_that_know_nothing_of_questions_alone_count_less() -> None:
     assert before.judged == after.judged == 200
     assert after.weights["toolkens"] < 0.5 * before.weights["toolkens"]
     assert after.weights["request"] > before.weights["request"]
+    assert before.weights["description"] < 0.29 < after.weights["description"], "others may word it as it does"
