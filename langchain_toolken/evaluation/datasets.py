@@ -31,10 +31,17 @@ class DatasetError(ToolkenError, ValueError):
 
 @dataclass(frozen=True)
 class ToolQuestion:
-    """A text that ends where a tool should be called, and the name of that tool."""
+    """A text that ends where a tool should be called.
+
+    Attributes:
+        text: The text.
+        tool: The name of that tool.
+        asked: The question in it, as a chat model knows it from the user's message; "" where it is not known.
+    """
 
     text: str
     tool: str
+    asked: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +139,8 @@ def read_tool_questions(file: Path, names: Mapping[str, str], prompt: str = "{qu
     questions = []
     for number, row in enumerate(read_rows(file), start=1):
         try:
-            questions.append(ToolQuestion(prompt.replace("{question}", row["question"]), names[row["tool"]]))
+            asked = row["question"]
+            questions.append(ToolQuestion(prompt.replace("{question}", asked), names[row["tool"]], asked))
         except (KeyError, TypeError) as error:
             raise DatasetError(f"{file}, line {number}: no question, or an unknown tool ({error!r})") from error
     return questions

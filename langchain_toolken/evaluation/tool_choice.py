@@ -46,9 +46,10 @@ def states_where_due(
 ) -> DueStates:
     """Run the LM over each question, in completion style.
 
-    What is asked is the part after "Q:", or all of another text, as in training.
+    What is asked is the question where it is known, as in a chat. Else it is as in training: the part after "Q:", or all
+    of another text.
     """
-    laid_out = [_lay_out(lm, question.text) for question in questions]
+    laid_out = [_lay_out(lm, question.text, question.asked) for question in questions]
     ids = [each for each, _ in laid_out]
     states, means = torch.empty(len(ids), lm.hidden_size), torch.empty(len(ids), lm.hidden_size)
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
@@ -66,10 +67,12 @@ def states_where_due(
     return DueStates(states, means, tuple(request.text for _, request in laid_out))
 
 
-def _lay_out(lm: LanguageModel, text: str) -> tuple[list[int], Request]:
+def _lay_out(lm: LanguageModel, text: str, question: str) -> tuple[list[int], Request]:
     bos = bos_ids(lm.tokenizer)
     pieces = encode_with_ends(lm.tokenizer, text, continued=False, offsets=True)
     ids, asked = [*bos, *(index for index, _ in pieces)], question_of(text)
+    if question and question != text and question in text:
+        asked = text.index(question), text.index(question) + len(question)
     if asked is None:
         return ids, Request(text, (0, len(ids)))
     return ids, Request(

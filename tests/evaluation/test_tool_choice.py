@@ -76,6 +76,19 @@ def test_evidence_counts_for_the_choice_as_in_decoding(
     assert torch.equal(toolken_scores(toolkens, DueStates(states.last)), plain)
 
 
+def test_what_is_asked_is_the_question_wherever_a_prompt_has_it(tiny_llama: LanguageModel) -> None:
+    text = "Question: Who is the writer?\nAnswer: The answer is"
+    known, unknown = (
+        states_where_due(tiny_llama, [ToolQuestion(text, "writer", asked)]) for asked in ("Who is the writer?", "")
+    )
+    assert known.texts == ("Who is the writer?",)
+    assert unknown.texts == (text,)
+    assert torch.equal(known.last, unknown.last)
+    assert known.requests is not None
+    assert unknown.requests is not None
+    assert not torch.allclose(known.requests, unknown.requests)
+
+
 def test_a_question_is_nearest_to_the_tool_that_is_described_by_it(
     tiny_llama: LanguageModel, random_toolkens: Callable[..., ToolkenSet]
 ) -> None:
