@@ -52,7 +52,7 @@ def told(messages: Sequence[BaseMessage]) -> str:
 
 def fitted(lm: LanguageModel, tools: Sequence[BaseTool]) -> tuple[ToolkenChat, ToolkenChat]:
     """The worker, with toolkens for the tools, and the one who hands over."""
-    settings: Any = {"negatives": "none", "card": DEFAULT_FORM}
+    settings: Any = {"card": DEFAULT_FORM}
     own = fit(lm, tools, [*TOLD, *PLAIN], **settings).toolkens
     requests = [example for chat in TOLD for example in chat[:1]]
     requests += [HumanMessage(line.partition(" -> ")[0].strip()) for tool in tools for line in examples(tool)]
