@@ -155,9 +155,7 @@ def test_requests_of_a_chat_are_asked_in_its_template_and_say_how_likely_a_call_
     assert all(odds is not None for odds in said) == (name in ("ours", "toolkengpt"))
 
 
-def test_our_toolkens_can_be_asked_in_the_papers_layout_too(
-    tiny_llama: TransformersModel, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_our_toolkens_can_be_asked_in_the_papers_layout_too(tiny_llama: TransformersModel, folder: Path) -> None:
     bench = small_bench(tiny_llama, folder, small_task("tool"))
     (attempt, *_) = METHODS["ours_in_text"].prepare(bench)(bench.task.questions)
     assert attempt.trace[0].text == bench.task.prompt(bench.task.questions[0]) == "Q: 9 + 4?\nA:"
@@ -175,12 +173,9 @@ def test_toolkens_for_traces_are_fitted_where_each_action_ends_after_other_trace
 
 
 def test_where_only_the_tool_is_asked_for_no_time_goes_into_arguments(
-    tiny_llama: TransformersModel, tmp_path: Path
+    tiny_llama: TransformersModel, folder: Path
 ) -> None:
-    kept = {}
-    for kind in ("tool", "number"):
-        METHODS["ours"].prepare(small_bench(tiny_llama, tmp_path / kind, small_task(kind)))  # type: ignore[arg-type]
-        (folder,) = (tmp_path / kind).glob("set-ours-*")
-        kept[kind] = ToolkenSet.load(folder).examples
-    assert not kept["tool"].calls
-    assert kept["number"].calls
+    bench = small_bench(tiny_llama, folder, small_task("tool"))
+    METHODS["ours"].prepare(bench)
+    kept = ToolkenSet.load(bench.place("set ours", bench.ablation, "answer", None))
+    assert not kept.examples.calls
