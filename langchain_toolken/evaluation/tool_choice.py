@@ -46,8 +46,8 @@ def states_where_due(
 ) -> DueStates:
     """Run the LM over each question, in completion style.
 
-    What is asked is the question where it is known, as in a chat. Else it is as in training: the part after "Q:", or all
-    of another text.
+    What is asked is the question where it is known, as in a chat. Else it is as in training: the part after "Q:", or
+    all of another text.
     """
     laid_out = [_lay_out(lm, question.text, question.asked) for question in questions]
     ids = [each for each, _ in laid_out]
