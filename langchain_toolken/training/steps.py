@@ -32,6 +32,7 @@ from langchain_toolken.training.demonstrations.load import (
     bad_rows,
     gather_demonstrations,
 )
+from langchain_toolken.training.demonstrations.parted_requests import with_parted_requests
 from langchain_toolken.training.demonstrations.prompt_style import reinjection_of, style_of
 from langchain_toolken.training.demonstrations.repeated_calls import repeats_calls
 from langchain_toolken.training.demonstrations.request_calls import called_from, endings
@@ -137,14 +138,12 @@ def prepare(
 ) -> Prepared:
     """Read tools and demonstrations, load the LM, compute the priors, and run the LM pass.
 
-    With several processes all of them call this; only the main one goes on to solve. `load` is for
-    `load_language_model`. Errors and warnings are those of `fit`.
+    With several processes all of them call this, and the main one goes on. `load`, errors and warnings: see `fit`.
     """
     made = read_tools(tools)
     specs = tool_specs(made)
     if not specs:
         raise ValueError("there are no tools to fit toolkens for; give at least one")
-    names = [spec.name for spec in specs]
     loaded = gather_demonstrations(demonstrations, made, docstrings=options.docstring_examples, strict=options.strict)
     loaded = called_from(options.calls_from, loaded, options.reinjection)
     crew = join_processes()
@@ -152,10 +151,11 @@ def prepare(
     if options.prior == "auto" or options.prior.text != "description":
         warn_of_names(specs)
     style = options.style or style_of(loaded.demonstrations, lm)
+    loaded = with_parted_requests(loaded, style, options.reinjection)
     # Without demonstrations there is nothing to choose by, and hidden states cost LM passes.
     configs = options.priors if loaded.demonstrations else untrained_priors(options, style)
     priors = candidate_priors(lm, specs, configs, progress=options.progress)
-    gathered = run_lm_pass(lm, in_chains(lm, loaded, options), names, style, options, crew)
+    gathered = run_lm_pass(lm, in_chains(lm, loaded, options), [spec.name for spec in specs], style, options, crew)
     if crew.main and gathered.features is not None:
         warn_of_dropped(gathered.dropped)
         warn_of_unseen(gathered.unseen)

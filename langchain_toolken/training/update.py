@@ -26,6 +26,7 @@ from langchain_toolken.training.arguments import with_examples
 from langchain_toolken.training.cross_validation import position_logits
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
+from langchain_toolken.training.demonstrations.parted_requests import with_parted_requests
 from langchain_toolken.training.evidence.choose import request_text
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.fit_warnings import warn, warn_of_dropped, warn_of_unseen
@@ -154,6 +155,7 @@ def update(
     )
     others = [spec for spec in toolkens.specs if spec.name not in specs]
     loaded = gather_demonstrations(demonstrations, [*made, *others], docstrings=docstring_examples, strict=strict)
+    loaded = with_parted_requests(loaded, toolkens.provenance.style, options.reinjection)
     started = add_tools(lm, toolkens, new)
     if not new or not loaded.demonstrations:
         warn(
