@@ -55,7 +55,11 @@ from langchain_toolken.prompts.tool_cards import openai_tool
 from langchain_toolken.toolkens.lexical import words_of
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
+from langchain_toolken.training.demonstrations.demonstration import (
+    DemonstratedCall,
+    Demonstration,
+    plain_tool_name,
+)
 
 CONSOLE = Console()
 PLACES = (1, 3, 5, 10)
@@ -130,15 +134,18 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def asked(path: Path) -> list[Asked]:
     """Read requests with their tool, or the questions of demonstrations with one call."""
     rows = lines(path)
-    questions = [Asked(row["question"], row["tool"]) for row in rows if "question" in row]
+    questions = [Asked(row["question"], plain_tool_name(row["tool"])) for row in rows if "question" in row]
     demonstrated = [(row["text"], row["calls"][0]) for row in rows if len(row.get("calls", ())) == 1]
-    return questions + [Asked(text[: call["start"]].strip(), call["tool"]) for text, call in demonstrated]
+    return questions + [
+        Asked(text[: call["start"]].strip(), plain_tool_name(call["tool"])) for text, call in demonstrated
+    ]
 
 
 def read(folder: Path, most: int, tools: int | None, seed: int) -> Data:
     """Read the tools, or the first ones, with a sample of the requests for them."""
     rows = lines(folder / "tools.jsonl")[:tools]
-    specs = tuple(ToolSpec(name=r["name"], description=r["description"], json_schema=NO_ARGUMENTS) for r in rows)
+    named = [(plain_tool_name(row["name"]), row["description"]) for row in rows]
+    specs = tuple(ToolSpec(name=name, description=said, json_schema=NO_ARGUMENTS) for name, said in named)
     demonstrations: dict[str, list[str]] = {spec.name: [] for spec in specs}
     for each in asked(folder / "train.jsonl"):
         if each.tool in demonstrations:
