@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from langchain_toolken.chat.calls import Prompt, only_call
 from langchain_toolken.decoding.engine import Candidate, Reasoning
+from langchain_toolken.decoding.parts import log_odds
 
 if TYPE_CHECKING:
     from langchain_toolken.toolkens.evidence import Gate
@@ -30,7 +31,7 @@ def new_request(alone: Sequence[Candidate], gate: Gate | None, prompt: Prompt) -
         prompt: The prompt of the whole conversation, which the arguments are decoded after.
     """
     call = math.fsum(each.probability for each in alone)
-    if gate is None or not alone or call <= 1 / (1 + math.exp(-gate.threshold)):
+    if gate is None or not alone or log_odds(call) <= gate.threshold:
         return None
     spec = next(spec for spec in prompt.by_toolken if spec.name == alone[0].tool)
     return replace(only_call(spec, prompt), trigger=alone[0], runners_up=tuple(alone[1:_NAMED]))

@@ -162,6 +162,10 @@ class LaidOutTurn:
     after_result: bool
     spent: bool
 
+    def values(self, given: ToolkenSet) -> Values:
+        """Return what reads the values that messages have for the tools, by the given set's slots."""
+        return Values(self.setup.engine, given, {spec.name: spec for spec in self.prompt.by_toolken})
+
     @cached_property
     def alone(self) -> tuple[Candidate, ...]:
         """The tools by the probability that the last message asks for them, whatever was said before it.
@@ -231,8 +235,7 @@ def _decided(turn: LaidOutTurn, reasoning: Reasoning) -> Reasoning:
     given, at_once = setup.toolkens.given, isinstance(asked, HumanMessage) and not reasoning.token_ids
     if given is None or not at_once or reasoning.marker is not None or setup.prompt_format.reinjection != "turn":
         return with_name(setup.engine, turn.prompt, reasoning)
-    values = Values(setup.engine, given, {spec.name: spec for spec in turn.prompt.by_toolken})
-    return with_needed_values(values, asked.text.strip(), reasoning)
+    return with_needed_values(turn.values(given), asked.text.strip(), reasoning)
 
 
 def _repeat_guard(turn: LaidOutTurn) -> RepeatGuard:
@@ -327,8 +330,7 @@ def _parts(turn: LaidOutTurn, reasoning: Reasoning) -> tuple[list[PartCall], int
     rankings = _rank(setup, histories, turn.prompt.by_toolken)
     read = sum(len(setup.prompt(messages, ()).ids) for messages in histories)
     likeliest = [reasoning.trigger, *reasoning.runners_up]
-    values = Values(setup.engine, given, {spec.name: spec for spec in turn.prompt.by_toolken})
-    return calls_of(asked.text, parts, rankings, likeliest, gate.threshold, values), read
+    return calls_of(asked.text, parts, rankings, likeliest, gate.threshold, turn.values(given)), read
 
 
 def rank(

@@ -110,7 +110,7 @@ def _call_of(
     text: str, ranking: Sequence[Candidate], found: Sequence[PartCall], threshold: float, values: Values
 ) -> PartCall | None:
     called = math.fsum(each.probability for each in ranking)
-    if not ranking or _log_odds(called) <= threshold:
+    if not ranking or log_odds(called) <= threshold:
         return None
     tool, last = ranking[0], found[-1] if found else None
     if last is None or (tool.tool != last.tool.tool and tool.probability >= _SURE * called):
@@ -217,7 +217,8 @@ def _two_values(old: ReadValue, new: ReadValue, both: ReadValue) -> bool:
     return old.score + new.score - (both.score if reaches else 0.0) > _ANOTHER
 
 
-def _log_odds(probability: float) -> float:
+def log_odds(probability: float) -> float:
+    """Return the log odds of a probability, infinite for 0 and 1."""
     if probability >= 1:
         return math.inf
     return math.log(probability) - math.log1p(-probability) if probability > 0 else -math.inf

@@ -16,7 +16,7 @@ from langchain_core.messages import HumanMessage
 
 from langchain_toolken.decoding.engine import Candidate, Engine
 from langchain_toolken.decoding.local.engine import local_engine
-from langchain_toolken.decoding.parts import Values, calls_of, parts_of
+from langchain_toolken.decoding.parts import Values, calls_of, log_odds, parts_of
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.blocks import message_text
@@ -127,7 +127,7 @@ def parallel_trial(
 
     def made(message: Message) -> tuple[str, ...]:
         whole, parts = ranked[message.text], parts_of(message.text)
-        if math.fsum(each.probability for each in whole) <= 1 / (1 + math.exp(-gate.threshold)):
+        if log_odds(math.fsum(each.probability for each in whole)) <= gate.threshold:
             return ()
         rankings = [ranked[part] for part in parts]
         return tuple(each.tool.tool for each in calls_of(message.text, parts, rankings, whole, gate.threshold, values))

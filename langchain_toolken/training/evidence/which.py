@@ -134,7 +134,7 @@ def choose_which(
         seed: Draws the calls that are judged if there are very many.
         asked: Calls of the first fold as the set will be asked for them (`asked_alone`). Together they count as much as
             the others. The descriptions then count as much as is assumed without a measurement, or more: held-out
-                questions are worded like the demonstrations, and what will be asked may not be.
+            questions are worded like the demonstrations, and what will be asked may not be.
     """
     judged = _judged(calls, seed)
     if int(judged.sum()) < LEAST_JUDGED:
