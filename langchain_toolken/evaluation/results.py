@@ -181,7 +181,8 @@ class Header(BaseModel):
     def here(cls, model: str, dtype: str) -> Header:
         """Describe this machine and the versions on it."""
         names = ("langchain-toolken", "torch", "transformers", "langchain-core", "langgraph", "llguidance")
-        machine = f"{platform.machine()}, {platform.system()}, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        machine = f"{platform.machine()}, {platform.system()}, {threads} thread{'' if threads == 1 else 's'}"
         versions = {"python": platform.python_version(), **{name: version(name) for name in names}}
         return cls(model=model, dtype=dtype, machine=machine, versions=versions, day=date.today().isoformat())
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -12,13 +13,25 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from langchain_toolken.disk.writing import writing
+from langchain_toolken.evaluation.methods.ours import OURS, ZERO_SHOT
 from langchain_toolken.evaluation.results import Results, Row, Setting, graded, settings_in
-from langchain_toolken.evaluation.results_tables import COLUMNS, cells_of, heading, said, tables_of
+from langchain_toolken.evaluation.results_tables import (
+    COLUMNS,
+    cells_of,
+    columns_that_tell,
+    heading,
+    in_order,
+    said,
+    tables_of,
+)
 from langchain_toolken.evaluation.tasks import Task
 
-# Told apart without colour: each method has a mark and a dash of its own.
-_MARKS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "triangle-down", "star", "hexagon", "bowtie")
+# Told apart without colour: each method has a mark of its own, and the dashes and dark inks take turns.
+_SHAPES = ("circle", "square", "diamond", "cross", "x", "triangle-up", "triangle-down", "star", "hexagon", "bowtie")
+_MARKS = (*_SHAPES, *(f"{shape}-open" for shape in _SHAPES), *(f"{shape}-dot" for shape in _SHAPES))
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+_INKS = ("#000000", "#1f4e8c", "#8c2d04", "#0b6e4f", "#5e3c99")
+_APART = 0.15  # of the way to the next place, for all lines together
 _TRACED = 12  # questions of each task whose traces are in the page
 
 
@@ -82,10 +95,13 @@ def results_page(results: Results, traces: dict[str, dict[str, dict[str, object]
         script = False
     # Safe: no "<" is left that could end the script, and the page's script writes texts as text.
     embedded = Markup(json.dumps(traces, ensure_ascii=False).replace("<", "\\u003c"))
-    tables = [(title, [cells_of(row) for row in rows]) for title, rows in tables_of(results).items()]
+    tables = []
+    for title, rows in tables_of(results).items():
+        cells = [cells_of(row) for row in rows]
+        told = columns_that_tell(cells)
+        tables.append((title, [COLUMNS[k] for k in told], [[each[k] for k in told] for each in cells]))
     return environment.get_template("results.html.jinja").render(
         heading=heading(results),
-        columns=COLUMNS,
         tables=tables,
         comparisons=[(one.task, said(one)) for one in results.comparisons],
         figures=shown,
@@ -94,107 +110,154 @@ def results_page(results: Results, traces: dict[str, dict[str, dict[str, object]
 
 
 def figures(rows: Sequence[Row]) -> list[tuple[str, go.Figure]]:
-    """Draw what the runs contain; a figure whose points have only one place on its axis is left out."""
-    found = []
-    plain = [row for row in rows if not row.setting.ablation]
-    by_kind: dict[str, list[Row]] = {}
-    for row in plain:
-        by_kind.setdefault(row.setting.task.rstrip("0123456789").rstrip("_"), []).append(row)
-    for family, own in by_kind.items():
-        title = f"{family}: right answers against the number of tools"
-        found.append((title, _drawn(own, lambda row: row.tools, _right, "tools", "right", log=True)))
-    found.append(
-        (
-            "Prompt tokens of a question against the number of tools",
-            _drawn(plain, lambda row: row.tools, _tokens, "tools", "prompt tokens", log=True),
-        )
-    )
-    for task, own in _by_task(plain).items():
-        title = f"{task}: right answers against demonstrations a tool"
-        of_each = [row for row in own if row.setting.demonstrations is not None]
-        found.append((title, _drawn(of_each, _demonstrations, _right, "demonstrations a tool", "right")))
+    """Draw what the runs contain; a figure in which no line has two places on its axis is left out."""
+    found: list[tuple[str, go.Figure | None]] = []
+    rows = in_order(rows)
+    for family, own in _together(rows, _family).items():
+        plain = [row for row in own if not row.setting.ablation]
+        tools = _Axis("tools", lambda row: row.tools, ticks={row.tools: str(row.tools) for row in own}, log=True)
+        found.append((f"{family}: right answers against the number of tools", _drawn(plain, tools, _RIGHT)))
         found.append(
-            (
-                f"{task}: recall against false calls",
-                _drawn(
-                    [row for row in own if row.false_calls is not None and row.called is not None],
-                    lambda row: row.false_calls or 0.0,
-                    lambda row: (row.called or 0.0, None),
-                    "calls for requests that need no tool",
-                    "calls for requests that need one",
-                    single=True,
-                ),
-            )
+            (f"{family}: prompt tokens of a question against the number of tools", _drawn(plain, tools, _READ))
         )
-    for task, own in _by_task([row for row in rows if row.setting.ablation.startswith("lam=")]).items():
-        found.append((f"{task}: right answers against λ", _drawn(own, _lam, _right, "λ", "right", log=True)))
+        changed = {row.setting.method for row in own if row.setting.ablation}
+        both = [row for row in own if row.setting.method in changed]
+        if len(both) > len(changed):
+            title = f"{family}: right answers with something changed, against the number of tools"
+            found.append((title, _drawn(both, tools, _RIGHT, lambda row: row.setting.label)))
+    plain = [row for row in rows if not row.setting.ablation]
+    for task, own in _together(plain, lambda row: row.setting.task).items():
+        found.append((f"{task}: right answers against demonstrations a tool", _by_demonstrations(own)))
+        told = [row for row in own if row.false_calls is not None and row.called is not None]
+        called = _Axis("calls for requests that need one", lambda row: row.called or 0.0)
+        false = _Axis("calls for requests that need no tool", lambda row: row.false_calls or 0.0)
+        found.append((f"{task}: recall against false calls", _drawn(told, false, called, single=True)))
+    by_lam = [row for row in rows if row.setting.ablation.startswith("lam=")]
+    for task, own in _together(by_lam, lambda row: row.setting.task).items():
+        lam = _Axis("λ", _lam, ticks={_lam(row): f"{_lam(row):g}" for row in own}, log=True)
+        found.append((f"{task}: right answers against λ", _drawn(own, lam, _RIGHT)))
     return [(title, figure) for title, figure in found if figure is not None]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """What a figure shows along one side.
+
+    Attributes:
+        title: What it says there.
+        of: The value of a line of the table.
+        interval: How far the value's interval reaches down and up; None where there is none.
+        ticks: The values that are named, and how; empty for plotly's own.
+        log: Whether steps are factors.
+    """
+
+    title: str
+    of: Callable[[Row], float]
+    interval: Callable[[Row], tuple[float, float]] | None = None
+    ticks: Mapping[float, str] = field(default_factory=dict)
+    log: bool = False
+
+    def apart(self, value: float, number: int, lines: int) -> float:
+        """Move a point a little to the side, so that the lines' points at one value can be told apart."""
+        step = (number - (lines - 1) / 2) / lines * _APART
+        return value * (1 + step) if self.log else value + step
+
+    def layout(self) -> dict[str, object]:
+        """What plotly is told of it."""
+        own: dict[str, object] = {"title": self.title, "type": "log" if self.log else "linear"}
+        if self.ticks:
+            own |= {"tickvals": list(self.ticks), "ticktext": list(self.ticks.values()), "minor": {"nticks": 0}}
+        return own
+
+
+def _by_demonstrations(rows: Sequence[Row]) -> go.Figure | None:
+    """Draw a task's answers against demonstrations a tool, "all" at the end; without any, ours is `ours_zero_shot`."""
+    seen = [row for row in rows if row.setting.method != ZERO_SHOT.name]
+    counts = sorted({row.setting.demonstrations for row in seen}, key=lambda count: (count is None, count or 0))
+    untrained = max((row for row in rows if row not in seen), key=lambda row: row.questions, default=None)
+    places: list[int | None] = [*([] if untrained is None else [0]), *counts]
+    if untrained is not None and any(row.setting.method == OURS.name for row in seen):
+        same = untrained.setting.model_copy(update={"method": OURS.name, "demonstrations": 0})
+        seen.append(untrained.model_copy(update={"setting": same}))
+    ticks = {float(place): "all" if count is None else str(count) for place, count in enumerate(places)}
+    across = _Axis("demonstrations a tool", lambda row: places.index(row.setting.demonstrations), ticks=ticks)
+    return _drawn(seen, across, _RIGHT)
 
 
 def _drawn(
     rows: Sequence[Row],
-    x: Callable[[Row], float],
-    y: Callable[[Row], tuple[float, tuple[float, float] | None]],
-    across: str,
-    up: str,
+    x: _Axis,
+    y: _Axis,
+    name: Callable[[Row], str] = lambda row: row.setting.method,
     *,
-    log: bool = False,
     single: bool = False,
 ) -> go.Figure | None:
-    if not rows or (not single and len({x(row) for row in rows}) < 2):
+    lines = _together(rows, name)
+    if not rows or (not single and all(len({x.of(row) for row in own}) < 2 for own in lines.values())):
         return None
     figure = go.Figure()
-    for number, name in enumerate(dict.fromkeys(row.setting.method for row in rows)):
-        own = sorted((row for row in rows if row.setting.method == name), key=x)
-        values = [y(row) for row in own]
-        errors = [each[1] for each in values]
+    for number, (label, own) in enumerate(lines.items()):
+        own = sorted(own, key=x.of)
+        ink = _INKS[number % len(_INKS)]
+        reach = None if y.interval is None else [y.interval(row) for row in own]
         figure.add_trace(
             go.Scatter(
-                x=[x(row) for row in own],
-                y=[each[0] for each in values],
-                error_y=None
-                if None in errors
-                else {
+                x=[x.of(row) if single else x.apart(x.of(row), number, len(lines)) for row in own],
+                y=[y.of(row) for row in own],
+                error_y=reach
+                and {
                     "type": "data",
                     "symmetric": False,
-                    "array": [pair[1] for pair in errors if pair],
-                    "arrayminus": [pair[0] for pair in errors if pair],
+                    "array": [up for _, up in reach],
+                    "arrayminus": [down for down, _ in reach],
                     "thickness": 1,
+                    "width": 3,
+                    "color": "#888888",
                 },
-                name=html.escape(name),
+                name=html.escape(label),
                 mode="markers" if single else "lines+markers",
-                marker={"symbol": _MARKS[number % len(_MARKS)], "size": 9},
-                line={"dash": _DASHES[number % len(_DASHES)]},
+                marker={"symbol": _MARKS[number % len(_MARKS)], "size": 9, "color": ink},
+                line={"dash": _DASHES[number % len(_DASHES)], "color": ink, "width": 1.5},
                 text=[html.escape(row.setting.task) for row in own],
             )
         )
-    figure.update_xaxes(title=across, type="log" if log else None)
-    figure.update_yaxes(title=up, rangemode="tozero")
+    figure.update_xaxes(**x.layout())
+    figure.update_yaxes(**y.layout(), rangemode="normal" if y.log else "tozero")
     figure.update_layout(
-        template="plotly_white", height=420, margin={"l": 60, "r": 20, "t": 20, "b": 50}, font={"size": 13}
+        template="plotly_white",
+        height=max(420, 100 + 20 * len(lines)),  # so that the whole list of methods is seen
+        margin={"l": 60, "r": 20, "t": 20, "b": 50},
+        font={"size": 13},
+        showlegend=True,
     )
     return figure
 
 
-def _right(row: Row) -> tuple[float, tuple[float, float] | None]:
-    mean = row.right.mean
-    return mean, (mean - row.right.low, row.right.high - mean)
+def _right(row: Row) -> float:
+    return row.right.mean
 
 
-def _tokens(row: Row) -> tuple[float, tuple[float, float] | None]:
-    return row.prompt_tokens, None
+def _reach(row: Row) -> tuple[float, float]:
+    return row.right.mean - row.right.low, row.right.high - row.right.mean
 
 
-def _demonstrations(row: Row) -> float:
-    return float(row.setting.demonstrations or 0)
+_RIGHT = _Axis("right", _right, _reach)
+_READ = _Axis("prompt tokens", lambda row: row.prompt_tokens, log=True)
 
 
 def _lam(row: Row) -> float:
     return float(row.setting.ablation.partition("lam=")[2].partition(",")[0])
 
 
-def _by_task(rows: Sequence[Row]) -> dict[str, list[Row]]:
+def _family(row: Row) -> str:
+    """Name tasks that differ only in their tools, with the demonstrations that they show."""
+    shown = row.setting.demonstrations
+    family = row.setting.task.rstrip("0123456789").rstrip("_")
+    return family + ("" if shown is None else f", {shown} demonstrations a tool")
+
+
+def _together(rows: Sequence[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(row.setting.task, []).append(row)
+        found.setdefault(key(row), []).append(row)
     return found

@@ -55,15 +55,36 @@ def cells_of(row: Row) -> tuple[str, ...]:
 def tables_of(results: Results) -> dict[str, list[Row]]:
     """Return the lines of each table by its title; the lines in the methods' order."""
     found: dict[str, list[Row]] = {}
-    for row in results.rows:
+    for row in in_order(results.rows):
         found.setdefault(title_of(row), []).append(row)
-    order = _order()
+    return found
 
-    def place(row: Row) -> tuple[int, float, str]:
-        lam = row.setting.ablation.partition("lam=")[2].partition(",")[0]
-        return order.get(row.setting.method, len(order)), float(lam or 0), row.setting.ablation
 
-    return {title: sorted(rows, key=place) for title, rows in found.items()}
+def in_order(rows: Sequence[Row]) -> list[Row]:
+    """Sort lines by task, fewest tools first, by demonstrations, by method as they are listed, and by λ."""
+    from langchain_toolken.evaluation.methods.all_methods import METHODS  # loads torch
+
+    order = {name: place for place, name in enumerate(METHODS)}
+
+    def place(row: Row) -> tuple[str, int, str, float, int, float, str]:
+        setting = row.setting
+        lam = setting.ablation.partition("lam=")[2].partition(",")[0]
+        return (
+            setting.task.rstrip("0123456789"),
+            row.tools,
+            setting.task,
+            float("inf") if setting.demonstrations is None else setting.demonstrations,
+            order.get(setting.method, len(order)),
+            float(lam or 0),
+            setting.ablation,
+        )
+
+    return sorted(rows, key=place)
+
+
+def columns_that_tell(cells: Sequence[Sequence[str]]) -> list[int]:
+    """Return the places of the columns that say something of any line."""
+    return [place for place in range(len(COLUMNS)) if any(each[place] not in _NOTHING for each in cells)]
 
 
 def print_tables(console: Console, results: Results) -> None:
@@ -85,7 +106,7 @@ def as_markdown(results: Results) -> str:
     comparisons = _by_task(results.comparisons)
     for title, rows in tables_of(results).items():
         cells = [cells_of(row) for row in rows]
-        told = [place for place in range(len(COLUMNS)) if any(each[place] not in _NOTHING for each in cells)]
+        told = columns_that_tell(cells)
         lines += [f"**{title}**", "", _line([COLUMNS[place] for place in told]), _line(["---"] * len(told))]
         lines += [_line([each[place] for place in told]) for each in cells]
         places = dict.fromkeys(place_of(row.setting) for row in rows)
@@ -112,12 +133,6 @@ def _by_task(comparisons: Sequence[Comparison]) -> dict[str, list[Comparison]]:
     for one in comparisons:
         found.setdefault(one.task, []).append(one)
     return found
-
-
-def _order() -> dict[str, int]:
-    from langchain_toolken.evaluation.methods.all_methods import METHODS  # loads torch
-
-    return {name: place for place, name in enumerate(METHODS)}
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -57,10 +57,40 @@ def test_figures_are_drawn_only_of_what_was_run_and_told_apart_without_colour(tm
     assert set(drawn) == {"small: right answers against demonstrations a tool", "small: right answers against λ"}
     curve = drawn["small: right answers against λ"].data[0]
     assert (list(curve.x), list(curve.y)) == ([0.01, 0.1], [0.0, 0.5])
+    counts = drawn["small: right answers against demonstrations a tool"]
+    assert list(counts.layout.xaxis.ticktext) == ["1", "2", "all"]
     rows = answered(tmp_path).rows
     more = [row.model_copy(update={"tools": tools}) for tools in (4, 40) for row in rows]
-    lines = dict(figures(more))["Prompt tokens of a question against the number of tools"].data
+    lines = dict(figures(more))["small: prompt tokens of a question against the number of tools"].data
     assert len({(line.marker.symbol, line.line.dash) for line in lines}) == len(lines) == 2
+    assert len({float(line.x[0]) for line in lines}) == 2, "their points at 4 tools do not overlap"
+    names = [
+        line.name
+        for line in dict(figures(more))["small: right answers with something changed, against the number of tools"].data
+    ]
+    assert names == ["ours", "ours, lam=0.01", "ours, lam=0.1"]
+
+
+def test_more_methods_than_shapes_keep_marks_of_their_own(tmp_path: Path) -> None:
+    one = answered(tmp_path).rows[0]
+    many = [
+        one.model_copy(update={"tools": tools, "setting": one.setting.model_copy(update={"method": f"m{number}"})})
+        for number in range(24)
+        for tools in (4, 40)
+    ]
+    figure = dict(figures(many))["small: prompt tokens of a question against the number of tools"]
+    assert len({line.marker.symbol for line in figure.data}) == 24
+    assert figure.layout.height > 24 * 19, "the list of methods needs no scrolling, which paper can't do"
+
+
+def test_ours_without_demonstrations_is_where_its_curve_begins(tmp_path: Path) -> None:
+    answered(tmp_path)
+    setting = Setting(task="small", method="ours_zero_shot")
+    setting.file(tmp_path, 0).append([Attempt(question="0", text="13"), Attempt(question="1", text="13")])
+    figure = dict(figures(tabulate(tmp_path, task_of).rows))["small: right answers against demonstrations a tool"]
+    (ours,) = [line for line in figure.data if line.name == "ours"]
+    assert list(figure.layout.xaxis.ticktext) == ["0", "1", "2", "all"]
+    assert list(ours.y) == [0.5, 0.0, 0.5, 0.5]
 
 
 def test_tables_are_written_as_markdown_with_machine_and_comparison(tmp_path: Path) -> None:
