@@ -7,9 +7,9 @@
 Toolkens are fitted with the package's defaults on FuncQA's train set (one-hop and multi-hop) or GSM8K-XL's (at most
 `--train` texts), and kept in the folder `--fitted`: with the same folder, a second run fits nothing. `--plain-card`
 then shows what the tools' cards with examples, and copying from the request, are worth, and `--no-worked` what the
-demonstrations before the question are. A LangGraph agent answers with
-real arithmetic tools. Final answers count as in the papers, within 0.1%. Wrong answers are counted by kind
-(`evaluation.runner.Error`):
+demonstrations before the question are. With `--out`, answers are kept as they come, and a second run with the same file
+asks only what is missing. A LangGraph agent answers with real arithmetic tools. Final answers count as in the papers,
+within 0.1%. Wrong answers are counted by kind (`evaluation.runner.Error`):
 
 - no call; wrong tool; wrong arguments: what the first call was, against all calls that the question needs
 - later step: the first call was right, and no call has the right result
@@ -22,12 +22,13 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any, Literal
 
 import typer
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 from shares import Share
@@ -70,6 +71,23 @@ def demonstrations(file: Path, most: int, seed: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (lines if most >= len(lines) else Random(seed).sample(lines, most))]
 
 
+@dataclass(frozen=True)
+class Kept:
+    """An answer in the file `--out`, and its set."""
+
+    set: str
+    graded: Graded
+
+
+def kept_answers(file: Path | None) -> dict[tuple[str, str], Graded]:
+    """Read the answers of an earlier run, by set and question; none without a file."""
+    if file is None or not file.exists():
+        return {}
+    with file.open("rb") as lines:
+        kept = [TypeAdapter(Kept).validate_json(line) for line in lines]
+    return {(one.set, one.graded.question.text): one.graded for one in kept}
+
+
 def shown(graded: Graded) -> str:
     """Write a question with its calls and answers."""
     lines = [f"Q: {graded.question.text}"]
@@ -100,13 +118,14 @@ def main(
     max_calls: Annotated[int, typer.Option(help="Most calls for one question.")] = 8,
     batch_size: Annotated[int, typer.Option(help="Questions that run through the LM together.")] = 16,
     show: Annotated[int, typer.Option(help="Print this many answers of each set, drawn by the seed.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="JSONL file for every graded answer.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSONL file of graded answers; it goes on where it ends.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Fit, ask, grade and print."""
     if unknown := sorted(set(sets.split(",")) - set(SETS)):
         raise typer.BadParameter(f"there is no set {unknown[0]!r}; choose among {', '.join(SETS)}")
     console = Console(stderr=as_json)
+    answered = kept_answers(out)
     graded: dict[str, list[Graded]] = {}
     seconds: dict[str, float] = {}
     models: dict[str, ToolkenChat] = {}
@@ -144,21 +163,20 @@ def main(
                     model=model, dtype=dtype, toolkens=toolkens, style=style, max_tokens=max_tokens
                 )
             began = time.perf_counter()
-            graded[name] = grade(
-                models[one.train],
-                tools,
-                one.read(data_dir / one.test)[:questions],
-                tolerance="0.001",
-                max_calls=max_calls,
-                batch_size=batch_size,
-                progress=progress,
-                what=name,
-            )
+            asked = one.read(data_dir / one.test)[:questions]
+            missing = [question for question in asked if (name, question.text) not in answered]
+            for start in range(0, len(missing), batch_size):
+                progress(len(asked) - len(missing) + start, len(asked), name)
+                some = missing[start : start + batch_size]
+                options: dict[str, Any] = {"tolerance": "0.001", "max_calls": max_calls, "batch_size": batch_size}
+                found = grade(models[one.train], tools, some, **options)
+                answered |= {(name, one_answer.question.text): one_answer for one_answer in found}
+                if out:
+                    with out.open("ab") as file:
+                        file.writelines(TypeAdapter(Kept).dump_json(Kept(name, answer)) + b"\n" for answer in found)
+            graded[name] = [answered[name, question.text] for question in asked]
             seconds[name] = time.perf_counter() - began
     facts = {name: figures(answers) for name, answers in graded.items()}
-    if out:
-        lines = [json.dumps({"set": name, **asdict(one)}) for name, answers in graded.items() for one in answers]
-        out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     for name, answers in graded.items():
         for one_answer in Random(seed).sample(answers, min(show, len(answers))):
             console.rule(f"[dim]{name}", align="left")

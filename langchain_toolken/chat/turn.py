@@ -359,8 +359,14 @@ def _endings(turn: LaidOutTurn) -> tuple[str, ...]:
     return after_result if worked is None else (*worked.endings, *after_result)
 
 
+def _after_words(given: ToolkenSet | None) -> bool:
+    """Tell whether demonstrations call after words of an answer."""
+    return given is not None and given.provenance.calls_after_words
+
+
 def _request(turn: LaidOutTurn, forced: bool) -> DecodingRequest:
     setup, prompt = turn.setup, turn.prompt
+    answers_result = setup.prompt_format.reinjection == "turn" and isinstance(turn.messages[-1], ToolMessage)
     marker = () if prompt.text_marker is None else (prompt.text_marker,)
     return DecodingRequest(
         sampling_of(setup.generation),
@@ -373,6 +379,8 @@ def _request(turn: LaidOutTurn, forced: bool) -> DecodingRequest:
         # A call here brought nothing, and would be made again.
         begun=0 if turn.spent and not forced else None,
         # After a tool message the LM owes an answer, and some end at once where a repeated call was refused.
-        must_write=setup.prompt_format.reinjection == "turn" and isinstance(turn.messages[-1], ToolMessage),
+        must_write=answers_result,
+        # What tells of a result sounds like a request for it. An LM that thinks first calls after its thought.
+        calls_first=answers_result and turn.beginning.layout is None and not _after_words(setup.toolkens.given),
         requests=setup.requests(turn.messages, prompt.written) if prompt.by_toolken else (),
     )

@@ -112,6 +112,7 @@ class DecodingRequest:
             right after them. They count as generated (in `text`, `token_ids` and the limit, not in `prompt_tokens`),
             and neither a toolken nor a marker may follow them directly. None: no call was rejected.
         must_write: Nothing of the answer is written yet, and it may not end before its first word.
+        calls_first: A toolken may fire before the first word alone.
         requests: What the user asked, one for each prompt. Toolkens with evidence need it, others ignore it.
 
     Raises:
@@ -129,6 +130,7 @@ class DecodingRequest:
     must_call: bool = False
     begun: int | None = None
     must_write: bool = False
+    calls_first: bool = False
     requests: tuple[Request, ...] = ()
 
     def __post_init__(self) -> None:

@@ -33,6 +33,8 @@ class Provenance(BaseModel):
         ends_answer: What ends an answer after a result in its sentence, because it never follows one in the
             demonstrations: most LMs otherwise go on with calculations of their own.
         repeats_calls: Whether a demonstration makes a call again that was answered for the same question.
+        calls_after_words: Whether a demonstration calls a tool after words of the same answer. Where none does, an
+            answer to a result calls at once or not at all. True for sets of earlier versions, which don't tell.
         parallel_calls: Whether one answer may make several calls by default: a demonstration does, or made-up
             messages of two requests showed that it helps (`training.parallel_calls`).
         added: How the rows of tools added after the fit were made, by tool name ("prior …", "mapped …", "update …").
@@ -57,6 +59,7 @@ class Provenance(BaseModel):
     reinjection: Reinjection | None = None
     ends_answer: tuple[str, ...] = ()
     repeats_calls: bool = False
+    calls_after_words: bool = True
     parallel_calls: bool = False
     added: dict[str, str] = {}
     backend: Backend = "transformers"
@@ -76,6 +79,7 @@ class Provenance(BaseModel):
         reinjection: Reinjection | None = None,
         ends_answer: tuple[str, ...] = (),
         repeats_calls: bool = False,
+        calls_after_words: bool = False,
         backend: Backend = "transformers",
         sketch: tuple[float, ...] = (),
     ) -> Self:
@@ -95,6 +99,7 @@ class Provenance(BaseModel):
             reinjection=reinjection,
             ends_answer=ends_answer,
             repeats_calls=repeats_calls,
+            calls_after_words=calls_after_words,
             backend=backend,
             sketch=sketch,
         )
@@ -117,6 +122,7 @@ class Provenance(BaseModel):
                 "reinjection": None if one and two and one != two else one or two,
                 "ends_answer": tuple(end for end in self.ends_answer if end in other.ends_answer),
                 "repeats_calls": self.repeats_calls or other.repeats_calls,
+                "calls_after_words": self.calls_after_words or other.calls_after_words,
                 "parallel_calls": self.parallel_calls or other.parallel_calls,
                 "added": {**self.added, **other.added},
             }

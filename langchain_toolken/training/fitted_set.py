@@ -37,6 +37,7 @@ def toolken_set(
     features: Features | None = None,
     ends_answer: tuple[str, ...] = (),
     repeats_calls: bool = False,
+    calls_after_words: bool = False,
 ) -> ToolkenSet:
     """Build the set of fitted rows, without a calibration.
 
@@ -52,8 +53,9 @@ def toolken_set(
         lam: λ; None for rows that were not fitted.
         demonstrations: How many were fitted on.
         features: What was fitted on; None for rows that are the priors.
-        ends_answer: What ends an answer after a result; see `Provenance`, as for the next one.
+        ends_answer: What ends an answer after a result; see `Provenance`, as for the next two.
         repeats_calls: Whether demonstrations repeat calls.
+        calls_after_words: Whether they call after words of an answer.
     """
     return ToolkenSet(
         specs=tuple(specs),
@@ -72,6 +74,7 @@ def toolken_set(
             reinjection=reinjection,
             ends_answer=ends_answer,
             repeats_calls=repeats_calls,
+            calls_after_words=calls_after_words,
             backend=lm.backend,
             sketch=() if features is None else lm.sketch,
         ),

@@ -34,7 +34,7 @@ from langchain_toolken.training.demonstrations.load import (
 )
 from langchain_toolken.training.demonstrations.parted_requests import with_parted_requests
 from langchain_toolken.training.demonstrations.prompt_style import reinjection_of, style_of
-from langchain_toolken.training.demonstrations.repeated_calls import repeats_calls
+from langchain_toolken.training.demonstrations.repeated_calls import calls_after_words, repeats_calls
 from langchain_toolken.training.demonstrations.request_calls import called_from, endings
 from langchain_toolken.training.evidence.choose import EvidenceChoice, ask, learn_evidence
 from langchain_toolken.training.evidence.untrained import Asked, rows_of, untrained_priors
@@ -309,6 +309,7 @@ def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions,
         features=given.gathered.features,
         ends_answer=endings(given.gathered.demonstrations) if options.calls_from == "request" else (),
         repeats_calls=repeats_calls(given.gathered.demonstrations),
+        calls_after_words=calls_after_words(given.gathered.demonstrations),
     )
     toolkens = with_examples(given.lm, toolkens, given.gathered.demonstrations, options)
     bias = temperature = None

@@ -27,6 +27,7 @@ from langchain_toolken.training.cross_validation import position_logits
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
 from langchain_toolken.training.demonstrations.parted_requests import with_parted_requests
+from langchain_toolken.training.demonstrations.repeated_calls import calls_after_words, repeats_calls
 from langchain_toolken.training.evidence.choose import request_text
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.fit_warnings import warn, warn_of_dropped, warn_of_unseen
@@ -184,7 +185,7 @@ def update(
     chosen = choose(rest, priors, options, device)
     fitted = solve_chosen(rest, chosen, options, device)
     selection = None if chosen.selection is None else _over_all_tools(chosen.selection, features, toolkens, biases)
-    updated = _with_fitted(toolkens, new, chosen, fitted, gathered.used, features)
+    updated = _with_fitted(toolkens, new, chosen, fitted, gathered, features)
     updated = replace(updated, evidence=started.evidence)
     updated = with_examples(lm, updated, gathered.demonstrations, options)
     if updated.evidence is not None and keep_demonstrations:
@@ -227,10 +228,10 @@ def _with_fitted(
     new: Sequence[ToolSpec],
     chosen: Chosen,
     fitted: Fitted,
-    demonstrations: int,
+    gathered: Gathered,
     features: Features,
 ) -> ToolkenSet:
-    """Add the fitted rows after the set's own, and count what they were fitted on in the provenance."""
+    """Add the fitted rows after the set's own, and say in the provenance what they were fitted on."""
     grown = toolkens.add(new, fitted.matrix, f"{_FITTED} (prior {chosen.prior}, λ {chosen.lam:g})")
     old = grown.provenance
     calls = features.call_states(len(grown))
@@ -239,9 +240,11 @@ def _with_fitted(
     provenance = old.model_copy(
         update={
             "lam": old.lam if old.lam == chosen.lam else None,
-            "demonstrations": old.demonstrations + demonstrations,
+            "demonstrations": old.demonstrations + gathered.used,
             "tool_positions": old.tool_positions + features.tool_positions,
             "word_positions": old.word_positions + features.word_positions,
+            "repeats_calls": old.repeats_calls or repeats_calls(gathered.demonstrations),
+            "calls_after_words": old.calls_after_words or calls_after_words(gathered.demonstrations),
             "package_version": __version__,
         }
     )

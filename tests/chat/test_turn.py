@@ -67,6 +67,20 @@ def test_what_never_follows_a_result_in_the_demonstrations_ends_the_answer_after
     assert [" =" in request.stop for request in engine.requests] == [False, True, False]
 
 
+def test_after_a_result_calls_come_first_unless_demonstrations_call_after_words() -> None:
+    toolkens = scripted_toolkens(tool_spec(lamp))
+    learned = replace(toolkens, provenance=toolkens.provenance.model_copy(update={"calls_after_words": True}))
+    called = [*QUESTION, AIMessage("", tool_calls=[CALL]), ToolMessage("7", tool_call_id="1")]
+    first = []
+    for given, reinjection in ((toolkens, "turn"), (learned, "turn"), (toolkens, "inline")):
+        engine = ScriptedEngine([reasoning(" a"), reasoning(" b")], tokenizer=make_tokenizer(chat=True))
+        chat = ToolkenChat.from_engine(engine, given, style="chat", reinjection=reinjection)
+        for messages in (QUESTION, called):
+            chat.bind_tools([lamp]).invoke(messages)
+        first += [request.calls_first for request in engine.requests]
+    assert first == [False, True, False, False, False, False]
+
+
 def test_worked_answers_come_before_the_question_the_same_at_every_step_and_only_with_their_tools() -> None:
     dark = WorkedAnswer(question="Is it dark?", answer="It is on now.", tools=("lamp",))
     pens = WorkedAnswer(question="How many pens are there?", answer="There are 7.", tools=("lamp",))

@@ -102,6 +102,7 @@ class Reasoner:
         self._marked: list[int | None] = [None] * rows
         self._must_call = request.must_call
         self._must_write = request.must_write
+        self._calls_first = request.calls_first
         for row, (prompt, cut) in enumerate(zip(prompts, cuts, strict=True)):
             for token in prompt[cut:]:
                 self._write(row, token)
@@ -145,7 +146,8 @@ class Reasoner:
     def _allowed(self, rows: list[int], logits: Tensor) -> Tensor:
         """Return logits (n, V+K) with −inf for what may not come next.
 
-        That is: calls right after a rejected call, words where a call is forced, and the end before the first word.
+        That is: calls right after a rejected call, toolkens after a word where calls come first, words where a call is
+        forced, and the end before the first word.
         """
         vocabulary = self._lm.vocab_size
         if self._rejected and any(self._counts[row] == self._begun for row in rows):
@@ -154,6 +156,11 @@ class Reasoner:
                 if self._counts[row] == self._begun:
                     logits[i, vocabulary:] = float("-inf")
                     logits[i, sorted(self._markers)] = float("-inf")
+        if self._calls_first and any(self._counts[row] for row in rows):
+            logits = logits.clone()
+            for i, row in enumerate(rows):
+                if self._counts[row]:
+                    logits[i, vocabulary:] = float("-inf")
         if self._must_write and not all(self._counts[row] for row in rows):
             logits = logits.clone()
             for i, row in enumerate(rows):

@@ -122,6 +122,7 @@ class ReasoningDecoder:
             must_call=task.must_call,
             begun=task.begun,
             must_write=task.must_write,
+            calls_first=task.calls_first,
         )
         self._reasoner = Reasoner(
             served,

@@ -266,6 +266,7 @@ class VllmEngine:
             must_call=request.must_call,
             begun=request.begun,
             must_write=request.must_write,
+            calls_first=request.calls_first,
             request=request.requests[row] if toolkens is not None and request.requests else None,
             shown=request.sampling.top_logprobs is not None,
         )

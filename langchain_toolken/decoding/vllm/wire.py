@@ -20,7 +20,7 @@ from langchain_toolken.decoding.engine import Sampling
 from langchain_toolken.prompts.requests import Request
 from langchain_toolken.tools.spec import ToolSpec
 
-VERSION = 1
+VERSION = 2
 """Of all that is in this file. A plugin of another version refuses the task."""
 
 XARG = "toolken"
@@ -81,6 +81,7 @@ class Reason(Task):
     must_call: bool = False
     begun: int | None = None
     must_write: bool = False
+    calls_first: bool = False
     request: Request | None = None
     shown: bool = False
 

@@ -1,4 +1,4 @@
-"""Whether demonstrations make a call again that was already answered for the same question."""
+"""What demonstrations show of calls in the course of an answer: after words, and made again after their result."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from langchain_toolken.training.demonstrations.demonstration import Demonstratio
 def repeats_calls(demonstrations: Iterable[Demonstration]) -> bool:
     """Return whether a demonstration calls a tool twice with the same arguments for one question."""
     return any(_repeats(list(_calls(one))) for one in demonstrations)
+
+
+def calls_after_words(demonstrations: Iterable[Demonstration]) -> bool:
+    """Return whether a demonstration calls a tool after words of the same answer."""
+    return any(one.text[: call.start].strip() for one in demonstrations for call in one.calls)
 
 
 def _repeats(calls: list[str]) -> bool:

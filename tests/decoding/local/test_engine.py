@@ -131,6 +131,17 @@ def test_a_toolken_may_fire_at_the_very_first_step(tiny_llama: LanguageModel) ->
     assert (result.token_ids, result.text, result.finish_reason) == ((), "", "tool_calls")
 
 
+@pytest.mark.parametrize("begun", [None, 0])
+def test_where_calls_come_first_none_fires_after_a_word(tiny_llama: LanguageModel, begun: int | None) -> None:
+    toolkens = make_toolkens(tiny_llama, ["add"], bias=1000.0)
+    request = DecodingRequest(Sampling(max_tokens=4), toolkens=toolkens, begun=begun)
+    engine, prompt = TransformersEngine(tiny_llama), [[5, 9, 21]]
+    (anywhere,) = engine.reason(prompt, request)
+    (first,) = engine.reason(prompt, replace(request, calls_first=True))
+    assert (anywhere.trigger is not None, len(anywhere.token_ids)) == (True, int(begun == 0))
+    assert (first.trigger is not None, len(first.token_ids)) == ((True, 0) if begun is None else (False, 4))
+
+
 def test_only_active_toolkens_fire_and_count(tiny_llama: LanguageModel) -> None:
     engine = TransformersEngine(tiny_llama)
     toolkens = make_toolkens(tiny_llama, TOOLS, bias=1000)

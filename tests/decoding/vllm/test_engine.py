@@ -77,6 +77,7 @@ CASES: dict[str, dict[str, Any]] = {
     "markers": {"markers": frozenset(range(60, 160))},
     "a rejected call": {"begun": 1},
     "it has to write": {"must_write": True},
+    "calls come first": {"calls_first": True},
     "log-probabilities": {"sampling": replace(LONG, top_logprobs=3)},
     "drawn by a seed": {"sampling": replace(LONG, temperature=0.9, top_p=0.9, top_k=40, seed=3)},
     "a short answer": {"sampling": replace(LONG, max_tokens=2)},

@@ -1,4 +1,4 @@
-"""training.demonstrations.repeated_calls: whether demonstrations call again what was answered."""
+"""training.demonstrations.repeated_calls: calls after words, and calls of what was answered already."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
-from langchain_toolken.training.demonstrations.repeated_calls import repeats_calls
+from langchain_toolken.training.demonstrations.repeated_calls import calls_after_words, repeats_calls
 from tests.support.prompts import call
 
 
@@ -38,3 +38,11 @@ def test_a_call_is_repeated_if_it_has_the_same_arguments_for_the_same_question(
     demonstration: Demonstration, repeats: bool
 ) -> None:
     assert repeats_calls([text({"a": 1}), demonstration]) is repeats
+
+
+@pytest.mark.parametrize(("before_it", "after_words"), [("", False), ("\n ", False), ("Let me look. ", True)])
+def test_a_call_after_words_is_one_with_text_of_its_answer_before_it(before_it: str, after_words: bool) -> None:
+    made = DemonstratedCall(start=len(before_it), tool="lamp", args={"state": "on"})
+    asked = Demonstration(text=before_it, calls=(made,), before=(HumanMessage("Is it on?"),))
+    assert calls_after_words([asked, asked]) is after_words
+    assert calls_after_words([asked, text(None)])
