@@ -165,9 +165,13 @@ class _Task:
                 text = one.text.text.lower()
                 kept = tuple(pair for pair in slot.lexicon.pairs if pair[0] not in text or pair[1] != value)
                 lexicon = replace(slot.lexicon, pairs=kept)
-                scores = choice_scores(self.lm, lexicon, one.text, slot.scores(one.features), self._taken(one))
+                words, taken = slot.scores(one.features), self._taken(one)
+                scores = choice_scores(self._meant, lexicon, one.text, words, taken)
                 right += bool(scores) and max(scores, key=lambda each: scores[each]) == value
         return 2 * right >= len(known) and right > max(Counter(known).values(), default=0)
+
+    def _meant(self, lexicon: Lexicon, words: Sequence[str]) -> Tensor:
+        return lexicon.meant(self.lm, words)
 
     def _taken(self, example: SlotExample) -> list[int]:
         """Return the words that are values of copied parameters."""

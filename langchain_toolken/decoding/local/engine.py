@@ -29,6 +29,7 @@ from langchain_toolken.decoding.local.job import Job
 from langchain_toolken.decoding.local.llama_cpp_runner import LlamaCppRunner
 from langchain_toolken.decoding.local.other_backend import check_backend
 from langchain_toolken.decoding.local.placed_toolkens import PlacedEvidence, PlacedToolkens
+from langchain_toolken.decoding.local.read_texts import ReadTexts
 from langchain_toolken.decoding.local.reasoner import Reasoner
 from langchain_toolken.decoding.local.result_guard import ResultGuard
 from langchain_toolken.decoding.local.runner import Runner
@@ -65,6 +66,7 @@ class LocalEngine:
     def __init__(self, lm: LanguageModel, runner: Runner, max_batch_size: int) -> None:
         self.lm = lm
         self._runner = runner
+        self._read_texts = ReadTexts(lm)
         self._scheduler = Scheduler(runner, 1, lm.model_id)
         self.max_batch_size = max_batch_size
         self._lock = threading.Lock()
@@ -186,7 +188,7 @@ class LocalEngine:
         if copying is not None and len(copying) != len(prompts):
             raise ValueError(f"{len(prompts)} prompts, but {len(copying)} sources to copy from")
         copying = copying or [None] * len(prompts)
-        readings = slot_readings(self.lm, copying)
+        readings = slot_readings(self._read_texts, copying)
         specs = [
             spec if reading is None else narrowed(spec, reading.decided)
             for spec, reading in zip(specs, readings, strict=True)
@@ -257,7 +259,7 @@ class LocalEngine:
         self, text: str, begin: int, slots: Mapping[str, Slot], lists: Collection[str] = ()
     ) -> dict[str, ReadValue]:
         """Find what a part of a text says of each parameter; see `SlotReader.read_values`."""
-        return read_values(self.lm, text, begin, slots, lists)
+        return read_values(self._read_texts, text, begin, slots, lists)
 
     def _evidence(
         self, prompts: Sequence[Sequence[int]], placed: PlacedToolkens | None, requests: Sequence[Request]

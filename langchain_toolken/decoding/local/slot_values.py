@@ -9,22 +9,21 @@ from torch import Tensor
 from langchain_toolken.decoding.copy_source import CopySource
 from langchain_toolken.decoding.engine import ReadValue
 from langchain_toolken.decoding.local.copying import SlotReading, numbers_in
-from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.lm.states import text_states
+from langchain_toolken.decoding.local.read_texts import ReadTexts
 from langchain_toolken.toolkens.choice_scores import choice_scores
 from langchain_toolken.toolkens.slots import LONGEST_SLOT_TEXT, Slot, SlotScores, SlotText
 
 
 def slot_scores(
-    lm: LanguageModel, texts: Sequence[SlotText], slots: Sequence[Mapping[str, Slot]]
+    read: ReadTexts, texts: Sequence[SlotText], slots: Sequence[Mapping[str, Slot]]
 ) -> list[dict[str, SlotScores]]:
     """Score the words of each text by its slots. Slots whose states the LM doesn't give are left out."""
     depths = {slot.depth for own in slots for slot in own.values()}
     features: dict[tuple[int, float], Tensor] = {}
-    for depth in depths if lm.has_inner_states else depths & {1.0}:
+    for depth in depths if read.lm.has_inner_states else depths & {1.0}:
         rows = [row for row, own in enumerate(slots) if any(slot.depth == depth for slot in own.values())]
-        states = text_states(lm, [texts[row].ids for row in rows], depth=depth)
-        features |= {(row, depth): texts[row].features(read) for row, read in zip(rows, states, strict=True)}
+        states = read.states([texts[row] for row in rows], depth)
+        features |= {(row, depth): texts[row].features(each) for row, each in zip(rows, states, strict=True)}
     return [
         {
             name: slot.scores(features[row, slot.depth], texts[row].times)
@@ -35,41 +34,41 @@ def slot_scores(
     ]
 
 
-def slot_readings(lm: LanguageModel, copying: Sequence[CopySource | None]) -> list[SlotReading | None]:
+def slot_readings(read: ReadTexts, copying: Sequence[CopySource | None]) -> list[SlotReading | None]:
     """Read the sources that have slots. All run through the LM together, apart from the prompts."""
     texts = {
-        row: SlotText.of(lm.tokenizer, source.text)
+        row: SlotText.of(read.lm.tokenizer, source.text)
         for row, source in enumerate(copying)
         if source is not None and source.slots and len(source.text) <= LONGEST_SLOT_TEXT
     }
     slots = [source.slots for row, source in enumerate(copying) if source is not None and row in texts]
     readings: list[SlotReading | None] = [None] * len(copying)
-    found = slot_scores(lm, list(texts.values()), slots)
+    found = slot_scores(read, list(texts.values()), slots)
     for (row, text), own, scores in zip(texts.items(), slots, found, strict=True):
-        readings[row] = SlotReading(text.words, scores, _choices(lm, text, own, scores))
+        readings[row] = SlotReading(text.words, scores, _choices(read, text, own, scores))
     return readings
 
 
 def _choices(
-    lm: LanguageModel, text: SlotText, slots: Mapping[str, Slot], scores: Mapping[str, SlotScores]
+    read: ReadTexts, text: SlotText, slots: Mapping[str, Slot], scores: Mapping[str, SlotScores]
 ) -> dict[str, dict[str, float]]:
     """Score the fixed choices of parameters by the words that mean them."""
     values = [scores[name].best() for name in scores if slots[name].lexicon is None]
     taken = [word for value in values if value.score > 0 for word in value.words]
     return {
-        name: choice_scores(lm, lexicon, text, scores[name], taken)
+        name: choice_scores(read.meant, lexicon, text, scores[name], taken)
         for name in scores
         if (lexicon := slots[name].lexicon) is not None
     }
 
 
 def read_values(
-    lm: LanguageModel, text: str, begin: int, slots: Mapping[str, Slot], lists: Collection[str]
+    texts: ReadTexts, text: str, begin: int, slots: Mapping[str, Slot], lists: Collection[str]
 ) -> dict[str, ReadValue]:
     """Find what a part of a text says of each parameter; see `SlotReader.read_values`."""
-    read = SlotText.of(lm.tokenizer, text)
+    read = SlotText.of(texts.lm.tokenizer, text)
     before = range(sum(start < begin for start, _ in read.words))
-    (scores,) = slot_scores(lm, [read], [slots])
+    (scores,) = slot_scores(texts, [read], [slots])
     found = {}
     taken = set(before)
     # Of two parameters the one that is surer of its words takes them.
@@ -82,12 +81,12 @@ def read_values(
             continue
         value = slot.best(taken)
         taken.update(value.words if value.score > 0 else ())
-        texts = (read.words_between(value.words[0], value.words[-1]),) if value.words else ()
-        if lexicon is not None and texts:
-            choices = choice_scores(lm, lexicon, read, slot, before)
-            texts = (max(choices, key=lambda each: choices[each]),) if choices else ()
-        numbers = tuple(float(span.text) for each in texts for span in numbers_in(each, slots[name].unit))
-        found[name] = ReadValue(value.score if texts else 0.0, texts, numbers)
+        said = (read.words_between(value.words[0], value.words[-1]),) if value.words else ()
+        if lexicon is not None and said:
+            choices = choice_scores(texts.meant, lexicon, read, slot, before)
+            said = (max(choices, key=lambda each: choices[each]),) if choices else ()
+        numbers = tuple(float(span.text) for each in said for span in numbers_in(each, slots[name].unit))
+        found[name] = ReadValue(value.score if said else 0.0, said, numbers)
     return found
 
 
