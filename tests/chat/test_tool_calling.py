@@ -17,11 +17,14 @@ from langchain_toolken.chat.settings import ToolMode
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.prompts.format import PromptFormat, Style
+from langchain_toolken.prompts.call_cards import CallExample
+from langchain_toolken.prompts.format import PromptFormat, Reinjection, Style
 from langchain_toolken.prompts.messages import render
 from langchain_toolken.prompts.tool_calls import call_layout
+from langchain_toolken.toolkens.examples import ArgumentSettings, Examples
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec, tool_spec
+from langchain_toolken.training.arguments import DEFAULT_FORM
 from tests.support.firing import toolken_firing_after
 from tests.support.passes import Passes
 from tests.support.scripted_engine import ScriptedEngine, completion, reasoning
@@ -61,6 +64,26 @@ def test_a_named_tool_is_called_without_asking_the_lm_which(mode: ToolMode, choi
     assert [(call["name"], call["args"]) for call in message.tool_calls] == [("lamp", {"state": "on"})]
     assert message.content == ""
     assert engine.requests == []
+
+
+@pytest.mark.parametrize(("style", "reinjection"), [("completion", "inline"), ("chat", "turn")])
+def test_a_tool_reads_the_same_for_its_arguments_whether_it_is_forced_or_not(
+    style: Style, reinjection: Reinjection
+) -> None:
+    shown = tuple(CallExample(tool="lamp", request=said, arguments={"state": "on"}) for said in ("Light", "Too dark"))
+    toolkens = scripted_toolkens(tool_spec(multiply), tool_spec(lamp), style=style)
+    settings = ArgumentSettings(form=DEFAULT_FORM, copy_nats=3.0, copied={"lamp": ("state",)})
+    toolkens = replace(toolkens, examples=Examples(calls=shown, settings=settings))
+    completed = []
+    for choice in (None, "lamp"):
+        called, arguments = reasoning("", "lamp", tokens=()), completion('{"state":"on"}', {"state": "on"})
+        engine = ScriptedEngine([called], [arguments], tokenizer=make_tokenizer())
+        chat = ToolkenChat.from_engine(engine, toolkens, reinjection=reinjection)
+        chat.bind_tools([multiply, lamp], tool_choice=choice).invoke("Lights on. I can't see a thing.")
+        completed += engine.completed
+    free, forced = completed
+    assert free == forced
+    assert free[2] is not None
 
 
 def test_a_forced_tool_without_a_toolken_needs_none() -> None:

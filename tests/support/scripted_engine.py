@@ -8,7 +8,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
+from langchain_toolken.decoding.copy_source import CopySource
 from langchain_toolken.decoding.engine import Candidate, Completion, DecodingRequest, Reasoning
+from langchain_toolken.tools.spec import ToolSpec
 from tests.support.tiny import make_tokenizer
 
 
@@ -51,6 +53,7 @@ class ScriptedEngine:
     scored: list[tuple[list[int], list[list[int]]]] = field(default_factory=list)
     requests: list[DecodingRequest] = field(default_factory=list)
     ranked: list[dict[str, Any]] = field(default_factory=list)
+    completed: list[tuple[list[int], ToolSpec, CopySource | None]] = field(default_factory=list)
 
     def reason(self, prompts: Sequence[Sequence[int]], request: DecodingRequest) -> list[Reasoning]:
         self.prompts += [list(prompt) for prompt in prompts]
@@ -75,6 +78,7 @@ class ScriptedEngine:
         self, prompts: Sequence[Sequence[int]], specs: Any, *, max_tokens: int = 256, copying: Any = None
     ) -> list[Completion]:
         self.prompts += [list(prompt) for prompt in prompts]
+        self.completed += zip(map(list, prompts), specs, copying or [None] * len(prompts), strict=True)
         return [self.completions.pop(0) for _ in prompts]
 
     def decoded(self) -> list[str]:
