@@ -374,6 +374,8 @@ def main(
                 }
             )
             out.write_text(json.dumps(results, indent=1), encoding="utf-8")
+            if compared is not None:
+                compared.keep()
             CONSOLE.print(
                 number, seed, {name: round(one["share"], 3) for name, one in figures.items()}, seconds, which, errors
             )

@@ -20,7 +20,7 @@ class SentenceEncoder(Embeddings):
 
     Args:
         folder: A transformers folder whose states are averaged, such as all-MiniLM-L6-v2.
-        kept: A file for what it said of each text, so that the next run need not ask again; None for no file.
+        kept: A file for what it said of each text, so that the next run need not ask again (`keep`); None for no file.
 
     Attributes:
         size: How many numbers describe a text.
@@ -30,6 +30,7 @@ class SentenceEncoder(Embeddings):
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._model = AutoModel.from_pretrained(folder).eval()
         self._kept = kept
+        self._unsaved = False
         self._known: dict[str, Tensor] = load_file(kept) if kept is not None and kept.exists() else {}
         self.size: int = self._model.config.hidden_size
 
@@ -43,9 +44,14 @@ class SentenceEncoder(Embeddings):
             states, mask = self._model(**batch).last_hidden_state, batch["attention_mask"][..., None].float()
             means = normalize((states * mask).sum(dim=1) / mask.sum(dim=1), dim=1)
             self._known.update(zip(part, (mean.clone() for mean in means), strict=True))
-        if new and self._kept is not None:
-            save_file(self._known, self._kept)
+        self._unsaved = self._unsaved or bool(new)
         return torch.stack([self._known[text] for text in texts])
+
+    def keep(self) -> None:
+        """Write the file. It is written whole, so this is not done for every new text."""
+        if self._unsaved and self._kept is not None:
+            save_file(self._known, self._kept)
+            self._unsaved = False
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         return self(texts).tolist() if texts else []

@@ -228,8 +228,9 @@ class ToolkenChat(BaseChatModel, LoadingSettings, GenerationSettings):
     ) -> list[list[Candidate]]:
         """Do what `rank_tools` does for each of `inputs`, which run through the LM in batches."""
         specs = tools_to_rank(tools, self._toolkens.given, k)
-        histories = [self._convert_input(each).to_messages() for each in inputs]
-        return [list(ranking[:k]) for ranking in turn.rank(self.decoding_setup(), histories, specs)]
+        setup = self.decoding_setup()
+        histories = [setup.after_worked_answers(self._convert_input(each).to_messages(), specs) for each in inputs]
+        return [list(ranking[:k]) for ranking in turn.rank(setup, histories, specs)]
 
     def decoding_setup(self, stop: Sequence[str] | None = None, **changes: Any) -> DecodingSetup:
         """Return what `chat.turn` decodes a turn with: this model's settings and a call's changes to them.

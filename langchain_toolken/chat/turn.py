@@ -176,7 +176,7 @@ class LaidOutTurn:
         tools = self.prompt.by_toolken
         if self.setup.gate is None or not later or not tools or self.setup.prompt_format.reinjection != "turn":
             return ()
-        return rank(self.setup, [self.messages[-1:]], tools)[0]
+        return rank(self.setup, [self.setup.after_worked_answers(self.messages[-1:], tools)], tools)[0]
 
     @cached_property
     def follow_up(self) -> FollowUp | None:
@@ -325,9 +325,9 @@ def _parts(turn: LaidOutTurn, reasoning: Reasoning) -> tuple[list[PartCall], int
     parts = parts_of(asked.text)
     if len(parts) < 2 or reasoning.marker is not None:
         return [], 0
-    before = () if turn.alone else turn.messages[:-1]
+    before = () if turn.alone else turn.messages[:-1]  # with the worked answers that were put before the conversation
     histories = [[*before, HumanMessage(part)] for part in parts]
-    rankings = _rank(setup, histories, turn.prompt.by_toolken)
+    rankings = rank(setup, histories, turn.prompt.by_toolken)
     read = sum(len(setup.prompt(messages, ()).ids) for messages in histories)
     likeliest = [reasoning.trigger, *reasoning.runners_up]
     return calls_of(asked.text, parts, rankings, likeliest, gate.threshold, turn.values(given)), read
@@ -336,13 +336,10 @@ def _parts(turn: LaidOutTurn, reasoning: Reasoning) -> tuple[list[PartCall], int
 def rank(
     setup: DecodingSetup, histories: Sequence[Sequence[BaseMessage]], tools: Sequence[ToolSpec]
 ) -> list[tuple[Candidate, ...]]:
-    """Return, for each history, `tools` by the probability that the LM calls them next, likeliest first."""
-    return _rank(setup, [setup.after_worked_answers(messages, tools) for messages in histories], tools)
+    """Return, for each history, `tools` by the probability that the LM calls them next, likeliest first.
 
-
-def _rank(
-    setup: DecodingSetup, histories: Sequence[Sequence[BaseMessage]], tools: Sequence[ToolSpec]
-) -> list[tuple[Candidate, ...]]:
+    The LM reads the histories as they are: worked answers are put before them by `DecodingSetup.after_worked_answers`.
+    """
     prompts = [setup.prompt(messages, ()).ids for messages in histories]
     requests = [request for messages in histories for request in setup.requests(messages, ())]
     names = frozenset(spec.name for spec in tools)

@@ -30,7 +30,7 @@ class DemonstratedCall(BaseModel):
 
     Attributes:
         start: Character offset of the call in the text, which is where its result begins.
-        tool: The tool's name.
+        tool: The tool's name. A row may put it in angle brackets (`plain_tool_name`).
         args: The arguments, None if the demonstration doesn't show them. Checked arguments are an object by argument
             name. Training doesn't use them: it learns which tool to call where.
         result: The text at `start` (surrounding whitespace is ignored), None if the text shows no result.
@@ -42,11 +42,6 @@ class DemonstratedCall(BaseModel):
     tool: str = Field(min_length=1)
     args: list[Any] | dict[str, Any] | None = None
     result: str | None = None
-
-    @field_validator("tool")
-    @classmethod
-    def _plain_name(cls, name: str) -> str:
-        return plain_tool_name(name)
 
     @field_validator("result", mode="before")
     @classmethod

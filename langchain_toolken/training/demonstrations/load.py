@@ -282,19 +282,18 @@ def _with_calls_checked(demonstration: Demonstration, line: int, known: Mapping[
         )
     calls = []
     for call in demonstration.calls:
-        if call.tool not in known:
-            near = difflib.get_close_matches(call.tool, list(known), n=3, cutoff=0.5)
-            raise ValueError(f"unknown tool '{call.tool}'" + (f"; did you mean {', '.join(near)}?" if near else ""))
+        name = plain_tool_name(call.tool)
+        if name not in known:
+            near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+            raise ValueError(f"unknown tool '{name}'" + (f"; did you mean {', '.join(near)}?" if near else ""))
         if call.start > len(text):
-            raise ValueError(
-                f"start {call.start} of '{call.tool}' is out of range: the text has {len(text)} characters"
-            )
+            raise ValueError(f"start {call.start} of '{name}' is out of range: the text has {len(text)} characters")
         if result_end(text, call) is None:
             found = text[call.start : call.start + len(call.result or "") + 8]
             raise ValueError(
-                f"the result {call.result!r} of '{call.tool}' is not at start {call.start}; the text there is {found!r}"
+                f"the result {call.result!r} of '{name}' is not at start {call.start}; the text there is {found!r}"
             )
-        tool = known[call.tool]
+        tool = known[name]
         if isinstance(tool, str):
             calls.append(call.model_copy(update={"tool": tool}))
         else:

@@ -23,3 +23,8 @@ def test_each_wording_has_states_and_other_descriptions_have_others(tiny_llama: 
     assert not torch.equal(again.states[1], few.states[1])
     many = described_states(tiny_llama, [spec("Adds.", f"add{i}") for i in range(60)], "completion")
     assert many.tool.tolist() == list(range(60))
+
+
+def test_a_tools_own_angle_brackets_are_part_of_its_name(tiny_llama: LanguageModel) -> None:
+    found = described_states(tiny_llama, [spec("Adds.", "<add>"), spec("Books.", "book")], "chat")
+    assert found.tool.tolist() == [0, 1] * 5
