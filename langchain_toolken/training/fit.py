@@ -84,7 +84,7 @@ def fit(
             far as they help on held-out calls. The set keeps their name and loads them when it is used; those of an
             object are given to `ToolkenSet.load` again.
         negatives: Requests that need no tool, for the gate: "default" (the package's), "none", or a text file with one
-            a line. The LM answers every fourth, once.
+            a line. The LM answers every fifth, once.
         calls_from: Where the calls of texts "Q: … A: …" are learned: "answer" (inside the answer, as in the papers), or
             "request" (the first call of each right after its question, later ones after its result). From requests, an
             LM calls however it would word the answer. `reinjection` is then "inline" by default. "auto" lets the LM

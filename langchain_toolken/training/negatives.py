@@ -2,7 +2,7 @@
 
 A set of demonstrations seldom says what a plain question looks like. So the package brings a few hundred of them
 (`toolkens.plain_requests`). Whether to call is decided where an answer begins, so most of them are run to there only;
-the LM answers every fourth with a few words, which shows that no call follows inside of an answer.
+the LM answers every fifth with a few words, which shows that no call follows inside of an answer.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from langchain_toolken.training.features.compute import Features, compute_featur
 Negatives = Literal["default", "none"] | Path
 
 _ANSWER_TOKENS = 20
-_ANSWERED = 4  # every fourth request: answering takes most of the time
+_ANSWERED = 5  # every fifth request: answering takes most of the time
 _BATCH = 32
 
 
@@ -41,11 +41,14 @@ class _Answers(BaseModel):
     answers: list[str]
 
 
-def plain_requests(negatives: Negatives) -> list[str]:
+def plain_requests(negatives: Negatives, *, longer: bool = False) -> list[str]:
     """Read the requests, one a line.
 
     Args:
         negatives: "default" for the package's, "none" for none, or a text file of your own.
+        longer: Whether those of the package that tell of somebody's situation, or hold a text, are there too. Against
+            requests of users they show best what needs no tool. Mere descriptions of tools are further from all
+            requests, and with these among the plain ones a user's requests would be too.
 
     Raises:
         DemonstrationError: The file can't be read, or holds no line.
@@ -53,7 +56,7 @@ def plain_requests(negatives: Negatives) -> list[str]:
     if negatives == "none":
         return []
     if negatives == "default":
-        return package_requests()
+        return package_requests(longer=longer)
     try:
         content = Path(negatives).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -90,6 +93,7 @@ def negative_features(
     negatives: Negatives,
     style: Style,
     *,
+    longer: bool = False,
     folder: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Features | None:
@@ -98,6 +102,7 @@ def negative_features(
     Args:
         lm: The LM.
         negatives: Which requests; see `plain_requests`.
+        longer: See `plain_requests`.
         style: How they are laid out.
         folder: A features folder, in which the answers and the features are kept in `negatives`.
         progress: Called with (done, total, what).
@@ -105,7 +110,7 @@ def negative_features(
     Returns:
         Features without calls; None without requests.
     """
-    requests = plain_requests(negatives)
+    requests = plain_requests(negatives, longer=longer)
     if not requests:
         return None
     place = None if folder is None else Path(folder) / "negatives"

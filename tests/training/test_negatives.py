@@ -18,6 +18,10 @@ def test_the_package_brings_some_hundred_requests_each_once() -> None:
     assert len(set(requests)) == len(requests)
     assert sum(not request.isascii() for request in requests) >= 20, "other languages than English"
     assert plain_requests("none") == []
+    longer = plain_requests("default", longer=True)
+    assert longer[: len(requests)] == requests
+    assert 100 <= len(set(longer)) - len(requests) <= 150
+    assert sum(map(len, longer[len(requests) :])) / (len(longer) - len(requests)) > 60, "characters"
 
 
 @pytest.mark.parametrize("style", ["chat", "completion"])
@@ -39,7 +43,7 @@ def test_the_answers_are_kept_with_the_features(tiny_llama: LanguageModel, tmp_p
     assert len(alone) == len(first)
 
 
-def test_every_fourth_request_is_answered_and_the_others_end_where_an_answer_begins(
+def test_every_fifth_request_is_answered_and_the_others_end_where_an_answer_begins(
     tiny_llama: LanguageModel, tmp_path: Path
 ) -> None:
     mine = tmp_path / "mine.txt"
@@ -48,7 +52,7 @@ def test_every_fourth_request_is_answered_and_the_others_end_where_an_answer_beg
     assert found is not None
     positions = found.demonstration.bincount().tolist()
     assert len(positions) == 8
-    assert min(positions[0], positions[4]) > max(positions[1:4] + positions[5:])
+    assert min(positions[0], positions[5]) > max(positions[1:5] + positions[6:])
 
 
 def test_answers_are_in_the_order_of_the_requests(tiny_llama: LanguageModel) -> None:

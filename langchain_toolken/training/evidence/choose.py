@@ -105,9 +105,8 @@ def ask(
     gate = options.gate and options.bias == "auto"
     if not (gate or options.evidence) or not calls_at_once(demonstrations):
         return None
-    return asked_of(
-        lm, specs, style, options, gate=gate, answered=answered_calls(demonstrations, specs, style, options)
-    )
+    answered = answered_calls(demonstrations, specs, style, options)
+    return asked_of(lm, specs, style, options, gate=gate, answered=answered, longer=True)
 
 
 def learn_evidence(

@@ -22,10 +22,13 @@ from langchain_toolken.training.features.compute import Features
 
 # How many of the held-out plain requests may get a call where the caller asks for nothing else.
 DEFAULT_FALSE_CALLS = 0.05
-# The package's plain requests are easier to tell than those of any user: where there are no others, this part of the
-# share is allowed among them. With 1% of the package's, 9 to 16% of 100 other plain requests got a call; with 5%, 20 to
-# 36% (SmolLM2, metatool's train set).
-_PACKAGE_SHARE = 0.2
+# Some of the package's plain requests are harder to tell than those of most users, and users of many tools ask others
+# that are harder still. Where nobody asked for a share, twice of it may get a call among the package's, if calls are
+# then farthest apart from plain requests.
+PACKAGE_SHARE = 2.0
+# Where a share was asked for, and there are only the package's requests to keep to it: with 1% of these, 3 to 7% of 100
+# others get a call; with 4%, 7 to 18% (SmolLM2, metatool's train set, 12 to 199 tools).
+ASKED_SHARE = 0.2
 # With fewer, a share says nothing.
 LEAST_CALLS = 8
 LEAST_PLAIN = 10
@@ -146,6 +149,7 @@ def choose_gate(
     max_false_calls: float | None = None,
     seed: int = 0,
     made: GatePositions | None = None,
+    package_share: float = PACKAGE_SHARE,
 ) -> GateChoice | None:
     """Fit a gate, choose λ and the operating point on held-out requests, and compare it with the toolkens alone.
 
@@ -156,6 +160,7 @@ def choose_gate(
         seed: Decides which requests are held out together.
         made: Requests whose call has its result, of the fit's own making. The gate is not fitted on them: they only
             say above what a call is made after a result, where `positions` shows too few answers after one.
+        package_share: See `operating_point`.
 
     Returns:
         The choice; None with fewer than `LEAST_CALLS` calls or `LEAST_PLAIN` plain requests, which say too little.
@@ -188,8 +193,8 @@ def choose_gate(
     best = next(place for place, loss in enumerate(losses) if loss <= losses[least] + errors[least])
     lam = _LAMS[best]
     odds, (slope, shift), reliable = _calibrated(positions, held_out[best])
-    threshold, with_gate = operating_point(positions, odds, max_false_calls)
-    better, without, bias = _compared(positions, odds, max_false_calls)
+    threshold, with_gate = operating_point(positions, odds, max_false_calls, package_share)
+    better, without, bias = _compared(positions, odds, max_false_calls, package_share)
     gate = None
     if better:
         row = binary(features, positions.call, weight, lam)
@@ -220,7 +225,9 @@ def _calibrated(positions: GatePositions, odds: Tensor) -> tuple[Tensor, tuple[f
     return slope * odds + shift, (slope, shift), reliable
 
 
-def _compared(positions: GatePositions, odds: Tensor, max_false_calls: float | None) -> tuple[bool, WhenFigures, float]:
+def _compared(
+    positions: GatePositions, odds: Tensor, max_false_calls: float | None, package_share: float
+) -> tuple[bool, WhenFigures, float]:
     """Compare the gate with the toolkens where both are known.
 
     Returns:
@@ -232,9 +239,9 @@ def _compared(positions: GatePositions, odds: Tensor, max_false_calls: float | N
     calls = int(both.call.sum())
     if calls < LEAST_CALLS or not _plain(both):
         return True, WhenFigures(0.0, 0.0, 0.5), 0.0
-    _, ours = operating_point(both, odds[known], max_false_calls)
-    threshold, theirs = operating_point(both, both.today, max_false_calls)
-    error = (max(ours.recall * (1 - ours.recall), 0.25 / calls) / calls) ** 0.5
+    _, ours = operating_point(both, odds[known], max_false_calls, package_share)
+    threshold, theirs = operating_point(both, both.today, max_false_calls, package_share)
+    error = _error(ours.recall, calls)
     cap = DEFAULT_FALSE_CALLS if max_false_calls is None else max_false_calls
     now = torch.cat(list(_plain(both, both.today).values()))
     eager = float((now > 0).float().mean()) > cap
@@ -242,13 +249,22 @@ def _compared(positions: GatePositions, odds: Tensor, max_false_calls: float | N
 
 
 def operating_point(
-    positions: GatePositions, score: Tensor, max_false_calls: float | None = None
+    positions: GatePositions,
+    score: Tensor,
+    max_false_calls: float | None = None,
+    package_share: float = PACKAGE_SHARE,
 ) -> tuple[float, WhenFigures]:
-    """Choose above which score (n,) a call is made.
+    """Choose above which score a call is made.
 
     The caller's plain requests and the package's each keep to the share, if there are `LEAST_PLAIN` of them; without
     the caller's, the package's keep to a fifth of it. Where a tool has answered is another question
     (`Gate.after_result`).
+
+    Args:
+        positions: The requests.
+        score: (n,), of each position.
+        max_false_calls: See `choose_gate`.
+        package_share: Where no share was asked for, how much of the default the package's plain requests keep to.
 
     Returns:
         The threshold, and the figures there.
@@ -256,7 +272,8 @@ def operating_point(
     calls = score[positions.call & (positions.group != ANSWERED)]
     cap = DEFAULT_FALSE_CALLS if max_false_calls is None else max_false_calls
     highest = _plain(positions, score)
-    caps = {OWN: cap, PACKAGE: cap if len(highest.get(OWN, ())) >= LEAST_PLAIN else cap * _PACKAGE_SHARE}
+    among = 1.0 if len(highest.get(OWN, ())) >= LEAST_PLAIN else ASKED_SHARE
+    caps = {OWN: cap, PACKAGE: cap * (package_share if max_false_calls is None else among)}
     groups = [(highest[kind], caps[kind]) for kind in caps if len(highest.get(kind, ())) >= LEAST_PLAIN]
     everything = torch.cat(list(highest.values()))
     least = max(_above(plain, share) for plain, share in groups or [(everything, cap)])
@@ -264,11 +281,15 @@ def operating_point(
     if max_false_calls is None:
         scores = torch.cat([calls, everything])
         candidates = torch.cat([torch.tensor([least]), scores[scores > least].sort().values])
-        made = (calls[None] > candidates[:, None]).sum(dim=1)
-        false = (everything[None] > candidates[:, None]).sum(dim=1)
+        made = (calls[None] > candidates[:, None]).sum(dim=1) / max(len(calls), 1)
+        false = (everything[None] > candidates[:, None]).sum(dim=1) / max(len(everything), 1)
         # By shares and not by F1: how many of the requests are plain is no news about a user's.
-        gain = made / max(len(calls), 1) - false / max(len(everything), 1)
-        threshold = float(candidates[int(gain.argmax())])
+        gain = made - false
+        best = int(gain.argmax())
+        error = (_error(float(made[best]), len(calls)) ** 2 + _error(float(false[best]), len(everything)) ** 2) ** 0.5
+        # The middle of those that are as good by half of the measurement's error: the best one of them is so by chance.
+        good = candidates[gain >= gain[best] - 0.5 * error]
+        threshold = float(good.min() + good.max()) / 2
     # Half way to the next higher score, so that equal texts fall on one side whatever the rounding.
     above = torch.cat([calls, everything])
     above = above[above > threshold]
@@ -279,6 +300,12 @@ def operating_point(
         false_calls=float((everything > threshold).float().mean()),
         auc=float((calls[:, None] > everything[None]).float().mean()),
     )
+
+
+def _error(share: float, count: int) -> float:
+    """Return the standard error of a share of `count`; where it is 0 or 1, that of half a case."""
+    count = max(count, 1)
+    return float((max(share * (1 - share), 0.25 / count) / count) ** 0.5)
 
 
 def _after_result(plain: Sequence[Tensor], threshold: float, max_false_calls: float | None) -> float | None:

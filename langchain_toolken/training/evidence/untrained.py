@@ -25,6 +25,7 @@ from langchain_toolken.training.evidence.answered import answered_calls, answere
 from langchain_toolken.training.evidence.described import described_states
 from langchain_toolken.training.evidence.embedded import Embedded
 from langchain_toolken.training.evidence.gate import (
+    ASKED_SHARE,
     GateChoice,
     choose_gate,
     described_calls,
@@ -77,16 +78,17 @@ def asked_of(
     *,
     gate: bool,
     answered: Sequence[Demonstration] = (),
+    longer: bool = False,
 ) -> Asked:
     """Run the LM over the descriptions and, for a gate, over the plain requests; both are kept with the features.
 
-    `answered`: requests whose call has its result, which a gate is tried on too.
+    `answered`: requests whose call has its result, which a gate is tried on too. `longer`: see `plain_requests`.
     """
     folder, progress = options.features_dir, options.progress
     described = described_states(lm, specs, style, folder=folder, progress=progress)
     if not gate:
         return Asked(described)
-    plain = negative_features(lm, options.negatives, style, folder=folder, progress=progress)
+    plain = negative_features(lm, options.negatives, style, longer=longer, folder=folder, progress=progress)
     return Asked(described, plain, answered_features(lm, answered, style, options))
 
 
@@ -129,6 +131,8 @@ def untrained(
             options.max_false_call_rate,
             options.seed,
             made_positions(asked.answered),
+            # Descriptions put as requests are further from plain requests than a user's requests are.
+            package_share=ASKED_SHARE,
         )
     gate = None if when is None else when.gate
     said = described.means(len(specs))

@@ -131,3 +131,29 @@ def test_the_gates_probabilities_mean_what_they_say_on_held_out_requests() -> No
     before, after = choice.reliable.errors
     assert after <= before + 0.01
     assert after < 0.1
+
+
+def test_without_the_callers_plain_requests_more_of_the_packages_may_get_a_call_than_where_a_share_was_asked_for() -> (
+    None
+):
+    calls, package = positions(50, 0), positions(0, 100, seed=1, group=1)
+    both = calls.join(GatePositions(**{**vars(package), "request": package.request + 50}))
+    score = torch.zeros(len(both.call))
+    score[both.call] = torch.linspace(0.5, 5.5, 50)
+    score[50:77:3] = 3.0  # 9 of the package's 100 requests, above half of the calls
+    threshold, figures = operating_point(both, score)
+    assert threshold < 0.6
+    assert figures.recall == 1.0
+    threshold, figures = operating_point(both, score, 0.05)
+    assert threshold > 3
+    assert figures.recall == pytest.approx(0.5)
+    assert operating_point(both, score, None, 0.2)[0] > 3
+
+
+def test_of_operating_points_that_are_as_good_the_middle_one_is_taken() -> None:
+    where = positions(200, 200)
+    score = torch.zeros(len(where.call))
+    score[where.call] = torch.cat([torch.tensor([1.0]), torch.full((199,), 9.0)])
+    score[200] = 4.0  # one call below one plain request: with and without both the shares are as far apart
+    threshold, _ = operating_point(where, score, None)
+    assert 1 < threshold < 4
