@@ -220,6 +220,23 @@ class SlotScores:
             self._totals[first] = found
         return self._totals[first]
 
+    def items_from(self, first: int) -> list[float]:
+        """Return the scores of the spans from word `first` to each word from there on, each as one value of a list.
+
+        A list's slot judges each word by itself, so that several values together have a higher sum than each of them.
+        So an item is what all words that look like values make up until one that doesn't: 0 nats, and less for words
+        that look otherwise inside of it, and for one next to it that looks like its own.
+        """
+
+        def left_out(word: int) -> float:
+            return max(self.inside[word], 0.0) if 0 <= word < len(self.inside) else 0.0
+
+        total, found = -left_out(first - 1), []
+        for last in range(first, min(len(self.inside), first + _LONGEST_VALUE)):
+            total += min(self.inside[last], 0.0)
+            found.append(total - left_out(last + 1))
+        return found
+
 
 @dataclass(frozen=True, eq=False)
 class Slots:

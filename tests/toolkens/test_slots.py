@@ -61,6 +61,14 @@ def test_a_span_is_scored_by_where_it_begins_what_is_inside_and_where_it_ends() 
     assert scores.spans_from(1) == [225.0]
 
 
+def test_an_item_of_a_list_is_all_words_that_look_like_values_up_to_one_that_does_not() -> None:
+    inside = [4.0, 4.0, -1.0, 4.0]
+    scores = SlotScores(inside, inside, inside)
+    assert scores.items_from(0) == [-4.0, 0.0, -5.0, -1.0]
+    assert scores.items_from(1) == [-4.0, -9.0, -5.0]
+    assert scores.items_from(3) == [0.0]
+
+
 @pytest.mark.parametrize(
     ("best", "optional", "has"), [(4.0, True, True), (-0.1, True, False), (0.5, True, None), (9.0, False, None)]
 )

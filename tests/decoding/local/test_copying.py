@@ -182,6 +182,22 @@ def test_a_list_goes_on_while_words_that_look_like_its_values_are_left(tiny_llam
     assert {piece[0] for piece in favoured('{"items":["milk","tea"')} == {"]"}
 
 
+def test_an_item_of_a_list_ends_where_the_words_between_two_begin(tiny_llama: LanguageModel) -> None:
+    likely = [5.0, 5.0, -1.0, 5.0]  # "and" between two values has less against it than the values have for them
+    scores = SlotScores(likely, likely, likely)
+    read = SlotReading([(0, 4), (5, 8), (9, 12), (13, 17)], {"items": scores})
+    tokens = TransformersEngine(tiny_llama).grammars.tokens_by_text
+
+    def favoured(written: str) -> set[str]:
+        copier = Copier(CopySource("iced tea and milk", {"items": 1.0}), tokens, read)
+        return {tokens.text(token)[:1].casefold() for token in copier.favoured(written)}
+
+    assert favoured('{"items":["') == {"i"}  # in the request's order
+    assert favoured('{"items":["iced tea","') == {"m"}
+    assert favoured('{"items":["iced') == {" "}
+    assert favoured('{"items":["iced tea') == {'"'}
+
+
 def test_an_optional_parameter_is_left_out_where_its_slot_says_so(tiny_llama: LanguageModel) -> None:
     engine, d = TransformersEngine(tiny_llama), tiny_llama.hidden_size
     tool = spec(city={"type": "string", "maxLength": 4}, day={"type": "string", "maxLength": 4, "optional": True})
