@@ -50,6 +50,13 @@ class Setting(BaseModel):
         """The method, and what was changed."""
         return ", ".join(filter(None, (self.method, self.ablation)))
 
+    @property
+    def shown(self) -> str:
+        """How many demonstrations, in words."""
+        if self.demonstrations is None:
+            return "all demonstrations"
+        return f"{self.demonstrations} demonstration{'' if self.demonstrations == 1 else 's'} a tool"
+
     def folder(self, out: Path) -> Path:
         """Return the folder of its predictions."""
         shown = "all" if self.demonstrations is None else str(self.demonstrations)
@@ -298,7 +305,7 @@ def _wanted(one: Setting, other: Setting) -> bool:
 
 def place_of(setting: Setting) -> str:
     """Say where methods were compared: the task, the demonstrations and what was changed."""
-    shown = "" if setting.demonstrations is None else f", {setting.demonstrations} demonstrations a tool"
+    shown = "" if setting.demonstrations is None else f", {setting.shown}"
     return f"{setting.task}{shown}{', ' + setting.ablation if setting.ablation else ''}"
 
 

@@ -50,7 +50,7 @@ def traces_of(out: Path, task_of: Callable[[Setting], Task]) -> dict[str, dict[s
         task = task_of(setting)
         one = graded(out, setting, task)
         name = setting.method + (f" ({setting.ablation})" if setting.ablation else "")
-        shown = "" if setting.demonstrations is None else f", {setting.demonstrations} demonstrations a tool"
+        shown = "" if setting.demonstrations is None else f", {setting.shown}"
         asked = {each.id: each for each in task.questions}
         for seed, run in list(one.runs.items())[:1]:
             for question in list(run)[:_TRACED]:
@@ -251,9 +251,8 @@ def _lam(row: Row) -> float:
 
 def _family(row: Row) -> str:
     """Name tasks that differ only in their tools, with the demonstrations that they show."""
-    shown = row.setting.demonstrations
     family = row.setting.task.rstrip("0123456789").rstrip("_")
-    return family + ("" if shown is None else f", {shown} demonstrations a tool")
+    return family if row.setting.demonstrations is None else f"{family}, {row.setting.shown}"
 
 
 def _together(rows: Sequence[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:

@@ -28,11 +28,7 @@ _NARROW = ("method", "right (95%)", "tool", "args", "false", "prompt", "wrote", 
 
 def title_of(row: Row) -> str:
     """Say what a line's table is about: the task, its tools and the demonstrations."""
-    setting = row.setting
-    shown = (
-        "all demonstrations" if setting.demonstrations is None else f"{setting.demonstrations} demonstrations a tool"
-    )
-    return f"{setting.task}: {row.tools} tools, {shown}"
+    return f"{row.setting.task}: {row.tools} tools, {row.setting.shown}"
 
 
 def cells_of(row: Row) -> tuple[str, ...]:
