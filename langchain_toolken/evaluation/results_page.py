@@ -17,6 +17,7 @@ from langchain_toolken.evaluation.methods.ours import OURS, ZERO_SHOT
 from langchain_toolken.evaluation.results import Results, Row, Setting, graded, settings_in
 from langchain_toolken.evaluation.results_tables import (
     COLUMNS,
+    by_method,
     cells_of,
     columns_that_tell,
     heading,
@@ -113,7 +114,8 @@ def figures(rows: Sequence[Row]) -> list[tuple[str, go.Figure]]:
     """Draw what the runs contain; a figure in which no line has two places on its axis is left out."""
     found: list[tuple[str, go.Figure | None]] = []
     rows = in_order(rows)
-    for family, own in _together(rows, _family).items():
+    for family, lines in _together(rows, _family).items():
+        own = by_method(lines)
         plain = [row for row in own if not row.setting.ablation]
         tools = _Axis("tools", lambda row: row.tools, ticks={row.tools: str(row.tools) for row in own}, log=True)
         found.append((f"{family}: right answers against the number of tools", _drawn(plain, tools, _RIGHT)))

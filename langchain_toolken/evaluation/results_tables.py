@@ -57,23 +57,26 @@ def tables_of(results: Results) -> dict[str, list[Row]]:
 
 
 def in_order(rows: Sequence[Row]) -> list[Row]:
-    """Sort lines by task, fewest tools first, by demonstrations, by method as they are listed, and by λ."""
+    """Sort lines by task, fewest tools first, by demonstrations, and then as `by_method`."""
+
+    def place(row: Row) -> tuple[str, int, str, float]:
+        count = row.setting.demonstrations
+        task = row.setting.task
+        return task.rstrip("0123456789"), row.tools, task, float("inf") if count is None else count
+
+    return sorted(by_method(rows), key=place)
+
+
+def by_method(rows: Sequence[Row]) -> list[Row]:
+    """Sort lines by method, as methods are listed, and by what is changed about it."""
     from langchain_toolken.evaluation.methods.all_methods import METHODS  # loads torch
 
     order = {name: place for place, name in enumerate(METHODS)}
 
-    def place(row: Row) -> tuple[str, int, str, float, int, float, str]:
+    def place(row: Row) -> tuple[int, float, str]:
         setting = row.setting
         lam = setting.ablation.partition("lam=")[2].partition(",")[0]
-        return (
-            setting.task.rstrip("0123456789"),
-            row.tools,
-            setting.task,
-            float("inf") if setting.demonstrations is None else setting.demonstrations,
-            order.get(setting.method, len(order)),
-            float(lam or 0),
-            setting.ablation,
-        )
+        return order.get(setting.method, len(order)), float(lam or 0), setting.ablation
 
     return sorted(rows, key=place)
 

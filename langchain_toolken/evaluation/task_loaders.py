@@ -88,8 +88,8 @@ def grade_number(question: TaskQuestion, attempt: Attempt, *, tools: Mapping[str
 def grade_tool(question: TaskQuestion, attempt: Attempt) -> Grade:
     """Grade the first tool; of a request that needs none, whether one is called.
 
-    The mark "answered" says whether the answer, with results in place, names what the data expect: where tools are
-    run, the right tool called with the right subject.
+    The mark "answered" says whether the answer, with results in place, names what the data expect: the right tool
+    called with the right subject. It is there only for answers in which a tool has run.
     """
     called = bool(attempt.calls)
     if question.tool is None:
@@ -98,7 +98,7 @@ def grade_tool(question: TaskQuestion, attempt: Attempt) -> Grade:
     marks = []
     if attempt.ranked:
         marks.append(("among five", question.tool in attempt.ranked[:5]))
-    if attempt.text and question.answers:
+    if question.answers and any(call.result is not None for call in attempt.calls):
         marks.append(("answered", names_answer(attempt.text, question.answers)))
     return Grade(right=right, right_tool=right, called=called, marks=tuple(marks))
 

@@ -159,6 +159,9 @@ def test_look_ups_find_what_the_questions_ask_for_and_the_answer_is_marked(data:
     for text, answered in (("It is C.", True), ("It is d.", False)):
         grade = task.grader(task.questions[0], Attempt(question="0", text=text, calls=call))
         assert (grade.right, grade.marks) == (True, (("answered", answered),))
+    chosen = Attempt(question="0", text='Action: {"name": "a/b"}', calls=(AttemptedCall(tool="a/b"),))
+    grade = task.grader(task.questions[0], chosen)
+    assert (grade.right, grade.marks) == (True, ()), "a method that only chooses is not marked by an answer"
 
 
 def test_gsm8k_xl_s_demonstrations_may_subtract_several_numbers(data: Path) -> None:
