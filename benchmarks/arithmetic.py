@@ -43,7 +43,7 @@ from langchain_toolken.evaluation.questions import (
 )
 from langchain_toolken.evaluation.runner import Graded, grade
 from langchain_toolken.nano.tools import MATH_TOOLS
-from langchain_toolken.toolkens.examples import Examples
+from langchain_toolken.toolkens.examples import ArgumentSettings, Examples
 from langchain_toolken.toolkens.set import ToolkenSet
 
 
@@ -156,7 +156,13 @@ def main(
                 else:
                     toolkens = ToolkenSet.load(kept)
                 if plain_card:
-                    toolkens = replace(toolkens, examples=Examples(worked=toolkens.examples.worked))
+                    toolkens = replace(
+                        toolkens,
+                        examples=Examples(
+                            settings=ArgumentSettings(copied=dict.fromkeys(toolkens.names, ())),
+                            worked=toolkens.examples.worked,
+                        ),
+                    )
                 if no_worked:
                     toolkens = replace(toolkens, examples=replace(toolkens.examples, worked=None))
                 models[one.train] = ToolkenChat(

@@ -53,7 +53,7 @@ from langchain_toolken.decoding.local.engine import LocalEngine, local_engine
 from langchain_toolken.lm.identity import Backend
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
-from langchain_toolken.toolkens.examples import Examples
+from langchain_toolken.toolkens.examples import ArgumentSettings, Examples
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec, tool_specs
 
@@ -349,7 +349,7 @@ def _calls(engine: LocalEngine, folder: Path | None, prompt: bool, most: int) ->
     ways = {"a call, nothing fitted": ToolkenChat.from_engine(engine, max_tokens=96, cache=False)}
     if folder is not None:
         chosen = ToolkenSet.load(folder)
-        plain = replace(chosen, examples=Examples())
+        plain = replace(chosen, examples=Examples(settings=ArgumentSettings(copied=dict.fromkeys(chosen.names, ()))))
         ways["a call"] = ToolkenChat.from_engine(engine, chosen, max_tokens=96, cache=False)
         ways["a call, plain cards"] = ToolkenChat.from_engine(engine, plain, max_tokens=96, cache=False)
     if prompt:

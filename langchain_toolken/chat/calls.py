@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import BaseMessage
 
 from langchain_toolken.chat.settings import ToolMode
-from langchain_toolken.decoding.copy_source import CopySource, copy_source
+from langchain_toolken.decoding.copy_source import CopySource, source_or_request
 from langchain_toolken.decoding.engine import Candidate, Completion, Engine, Reasoning
 from langchain_toolken.prompts.call_cards import Asked, asked_in
 from langchain_toolken.prompts.content import encode_content
@@ -255,7 +255,7 @@ def argument_task(
     ids = [*prompt.ids, *reasoning.token_ids]
     most = _within(budget, 1, max_tokens)
     card = _card(engine, spec, toolkens, prompt.asked, used=len(ids), most=most)
-    copying = copy_source(spec, NO_EXAMPLES if toolkens is None else toolkens.examples, prompt.asked)
+    copying = source_or_request(spec, NO_EXAMPLES if toolkens is None else toolkens.examples, prompt.asked)
     return ArgumentTask([*ids, *card], spec, most, copying, len(card), 1)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from langchain_toolken.tools.schemas import fields_of, resolve
 
 if TYPE_CHECKING:
     from langchain_toolken.prompts.call_cards import Asked
@@ -14,6 +16,12 @@ if TYPE_CHECKING:
 
 # Characters. Only the end of a longer text is copied from, so that a step takes no time that can be noticed.
 _LONGEST = 8_000
+
+WITHOUT_SLOT = 3.0
+"""Nats for copying a value that no slot finds.
+
+For tools that no demonstration shows, SmolLM2 gets the arguments of 7 of 45 requests right with it, and of 2 without.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,3 +58,32 @@ def copy_source(spec: ToolSpec, examples: Examples, asked: Asked) -> CopySource 
     if settings is None or not settings.copy_nats or not preferred:
         return None
     return CopySource(asked.text[-_LONGEST:], dict.fromkeys(preferred, settings.copy_nats), slots)
+
+
+def source_or_request(spec: ToolSpec, examples: Examples, asked: Asked) -> CopySource | None:
+    """Return `copy_source`, or, for a tool that no demonstration shows, the request for all that it may be read from.
+
+    Where a set's demonstrations showed that copying does not help, it is not preferred for its other tools either.
+    """
+    if examples.shows(spec.name):
+        return copy_source(spec, examples, asked)
+    settings = examples.settings
+    nats = WITHOUT_SLOT if settings is None or not settings.tried else min(settings.copy_nats, WITHOUT_SLOT)
+    read = dict.fromkeys(_read_parameters(spec), nats)
+    return CopySource(asked.text[-_LONGEST:], read) if nats and read else None
+
+
+def _read_parameters(spec: ToolSpec) -> list[str]:
+    """Return the parameters of a tool that take text, numbers or lists of them, and no fixed choice."""
+    fields = fields_of(spec.json_schema, spec.json_schema).schemas
+    return [name for name, field in fields.items() if _is_read(field, spec.json_schema, 0)]
+
+
+def _is_read(schema: Any, root: Mapping[str, Any], depth: int) -> bool:
+    schema = resolve(schema, root)
+    if not isinstance(schema, Mapping) or depth > 8 or "enum" in schema or "const" in schema:
+        return False
+    if schema.get("type") == "array":
+        return _is_read(schema.get("items"), root, depth + 1)
+    others = schema.get("anyOf") or schema.get("oneOf") or ()
+    return schema.get("type") in ("string", "number", "integer") or any(_is_read(s, root, depth + 1) for s in others)

@@ -156,6 +156,12 @@ class Examples:
             own.update(content)
         return own.hexdigest()
 
+    def shows(self, tool: str) -> bool:
+        """Whether a demonstration called the tool, as far as that is kept."""
+        settings = self.settings
+        known = settings is not None and (tool in settings.copied or tool in settings.tools)
+        return known or any(call.tool == tool for call in self.calls)
+
     def check(self, names: Collection[str], hidden_size: int) -> None:
         """Raise a ToolkenSetError if a call is of a tool that is not in `names`, or a slot is for another LM."""
         for number, call in enumerate(self.calls, start=1):

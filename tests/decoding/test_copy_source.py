@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_toolken.decoding.copy_source import CopySource, copy_source
-from langchain_toolken.prompts.call_cards import Asked
-from langchain_toolken.toolkens.examples import ArgumentSettings, Examples
+from langchain_toolken.decoding.copy_source import CopySource, copy_source, source_or_request
+from langchain_toolken.prompts.call_cards import PLAIN, Asked, CallExample
+from langchain_toolken.toolkens.examples import ArgumentSettings, Examples, FormTried
 from tests.support.tools import spec
 
 ASKED = Asked("Weather in Lima?", "It is")
@@ -30,3 +30,44 @@ def test_a_source_holds_the_request_and_the_answer_so_far_and_names_the_copied_p
 )
 def test_there_is_no_source_where_nothing_is_preferred(settings: ArgumentSettings | None) -> None:
     assert copy_source(spec("weather"), Examples((), settings), ASKED) is None
+
+
+TRIED = FormTried(form=PLAIN, right=1, asked=2, tokens=9.0)
+TIMER = spec(
+    "timer",
+    minutes={"type": "integer"},
+    names={"type": "array", "items": {"type": "string"}},
+    note={"anyOf": [{"type": "string"}, {"type": "null"}]},
+    loud={"type": "boolean"},
+    unit={"type": "string", "enum": ["s", "min"]},
+    extra={"type": "object"},
+)
+
+
+@pytest.mark.parametrize(
+    ("settings", "nats"),
+    [
+        (None, 3.0),
+        (ArgumentSettings(), 3.0),
+        (ArgumentSettings(copied={"weather": ("city",)}, copy_nats=10, tried=(TRIED,)), 3.0),
+        (ArgumentSettings(copied={"weather": ("city",)}, copy_nats=1, tried=(TRIED,)), 1.0),
+    ],
+)
+def test_a_tool_that_no_demonstration_shows_copies_text_and_numbers(
+    settings: ArgumentSettings | None, nats: float
+) -> None:
+    expected = CopySource("Weather in Lima?\nIt is", dict.fromkeys(("minutes", "names", "note"), nats))
+    assert source_or_request(TIMER, Examples((), settings), ASKED) == expected
+
+
+@pytest.mark.parametrize(
+    "examples",
+    [
+        Examples((), ArgumentSettings(tried=(TRIED,))),
+        Examples((), ArgumentSettings(copied={"timer": ()})),
+        Examples((CallExample(tool="timer", request="Ring!", arguments={"minutes": 1}),)),
+    ],
+    ids=["copying did not help other tools", "its own demonstrations copy nothing", "nothing was tried"],
+)
+def test_a_tool_does_not_copy_where_demonstrations_say_otherwise(examples: Examples) -> None:
+    assert source_or_request(TIMER, examples, ASKED) is None

@@ -19,7 +19,7 @@ from itertools import accumulate
 
 from llguidance import LLTokenizer
 
-from langchain_toolken.decoding.copy_source import CopySource
+from langchain_toolken.decoding.copy_source import WITHOUT_SLOT, CopySource
 from langchain_toolken.decoding.local.durations import durations, in_unit
 from langchain_toolken.decoding.local.json_cursor import JsonCursor, Value
 from langchain_toolken.decoding.local.number_words import number_words
@@ -37,7 +37,6 @@ _SLOT_SHARE = 3.0
 _CHOICE_SHARE = 4.0
 _SURE_OF_MORE = 1.0  # nats of the likeliest word, below which a list's slot does not tell whether it goes on
 _LATER = 2.0  # nats that an item of a list loses to one that comes before it in the request and is not used yet
-_WITHOUT_SLOT = 3.0  # most nats for a parameter whose slot can't be read: what is right for copying without slots
 _NO_WORD = -1e9  # the score of a span that is none in the slot's words
 _WORDS_KEPT = 4096  # of which the first token is kept
 
@@ -198,7 +197,7 @@ class Copier:
         self._choices = reading.choices if reading else {}
         self._owners = reading.owners if reading else {}
         unread = source.slots.keys() - self._slots.keys()
-        self._nats = {name: min(nats, _WITHOUT_SLOT) if name in unread else nats for name, nats in source.nats.items()}
+        self._nats = {name: min(nats, WITHOUT_SLOT) if name in unread else nats for name, nats in source.nats.items()}
         self._tokens = tokens
         self._cursor = JsonCursor()
         self._read = 0

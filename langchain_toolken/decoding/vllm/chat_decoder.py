@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from langchain_toolken.decoding.copy_source import copy_source
+from langchain_toolken.decoding.copy_source import source_or_request
 from langchain_toolken.decoding.local.call_evidence import CallEvidence
 from langchain_toolken.decoding.local.placed_toolkens import PlacedToolkens
 from langchain_toolken.decoding.vllm.decoders import CompletingDecoder, Decided, ReasoningDecoder
@@ -67,7 +67,7 @@ class ChatDecoder:
         written = self._served.tokenizer.decode(self._words, skip_special_tokens=True)
         asked = Asked(self._task.asked, str(written))
         card = card_of(self._served.tokenizer, spec, examples, asked, room=MOST_OF_A_CARD)
-        source = copy_source(spec, examples, asked)
+        source = source_or_request(spec, examples, asked)
         # Without slots, whose text would have to be read by itself first.
         copying = None if source is None else Copying(text=source.text, nats=dict(source.nats))
         complete = Complete(spec=spec, max_tokens=_MOST_OF_ARGUMENTS, copying=copying)

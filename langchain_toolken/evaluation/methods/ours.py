@@ -11,7 +11,7 @@ from langchain_toolken.evaluation.methods.toolken_chat import with_toolkens
 from langchain_toolken.evaluation.tasks import TaskKind
 from langchain_toolken.prompts.call_cards import PLAIN
 from langchain_toolken.prompts.format import Style
-from langchain_toolken.toolkens.examples import Examples
+from langchain_toolken.toolkens.examples import ArgumentSettings, Examples
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.demonstrations.request_calls import CallsFrom
@@ -108,7 +108,7 @@ def without_copying(toolkens: ToolkenSet) -> ToolkenSet:
 
 def with_plain_cards(toolkens: ToolkenSet) -> ToolkenSet:
     """Complete arguments after a tool's signature and one line of it, without examples and without copying."""
-    return replace(toolkens, examples=Examples())
+    return replace(toolkens, examples=Examples(settings=ArgumentSettings(copied=dict.fromkeys(toolkens.names, ()))))
 
 
 OURS = Ours()
