@@ -1,4 +1,4 @@
-"""What a call's arguments are likely copied from. Nothing here imports torch."""
+"""What a call's arguments are likely copied from, and what the LM's habits cost. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -33,11 +33,13 @@ class CopySource:
         nats: For each parameter, what is added to the logits of tokens that continue a span of the text while its value
             is written. Parameters that are not named get nothing.
         slots: For parameters whose place in the text is learnt, the rows that tell it.
+        choices: For parameters of fixed choices, what is added to the logits of each, written as JSON (`ChoiceNats`).
     """
 
     text: str
     nats: Mapping[str, float]
     slots: Mapping[str, Slot] = field(default_factory=dict)
+    choices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def copy_source(spec: ToolSpec, examples: Examples, asked: Asked) -> CopySource | None:
@@ -45,19 +47,21 @@ def copy_source(spec: ToolSpec, examples: Examples, asked: Asked) -> CopySource 
 
     Args:
         spec: The tool.
-        examples: Which parameters are copied, how much that is preferred, and their slots.
+        examples: Which parameters are copied, how much that is preferred, their slots, and the nats of fixed choices.
         asked: What the call answers.
 
     Returns:
         None where nothing is preferred.
     """
     settings = examples.settings
-    copied = () if settings is None else settings.copied.get(spec.name, ())
-    slots = {} if examples.slots is None else examples.slots.of_tool.get(spec.name, {})
-    preferred = dict.fromkeys([*copied, *slots])
-    if settings is None or not settings.copy_nats or not preferred:
+    if settings is None:
         return None
-    return CopySource(asked.text[-_LONGEST:], dict.fromkeys(preferred, settings.copy_nats), slots)
+    slots = {} if examples.slots is None else examples.slots.of_tool.get(spec.name, {})
+    choices = settings.choices.get(spec.name, {})
+    preferred = dict.fromkeys([*settings.copied.get(spec.name, ()), *slots] if settings.copy_nats else ())
+    if not preferred and not choices:
+        return None
+    return CopySource(asked.text[-_LONGEST:], dict.fromkeys(preferred, settings.copy_nats), slots, choices)
 
 
 def source_or_request(spec: ToolSpec, examples: Examples, asked: Asked) -> CopySource | None:

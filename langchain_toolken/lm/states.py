@@ -121,3 +121,14 @@ def shared_beginning(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> Share
         return None
     with fast_linear(lm.device):
         return SharedBeginning.of(lm, texts[0][:count])
+
+
+@torch.inference_mode()
+def next_word_logits(lm: LanguageModel, texts: Sequence[list[int]]) -> Tensor:
+    """Return the word logits (n, V) that follow each text."""
+    width = max(map(len, texts))
+    ids = torch.tensor([text + [0] * (width - len(text)) for text in texts], device=lm.device)
+    with fast_linear(lm.device):
+        states = lm.hidden_states(ids)
+    last = torch.tensor([len(text) - 1 for text in texts], device=states.device)
+    return lm.head.word_logits(states[torch.arange(len(texts), device=states.device), last].to(lm.head_device)).cpu()

@@ -39,6 +39,11 @@ _LARGEST = 16_000_000  # characters of the whole file
 _LOOKED_AT = 512  # calls of a tool that its examples are chosen from
 
 
+ChoiceNats = dict[str, dict[str, float]]
+"""For each parameter of fixed choices, what is added to the logits of each choice, written as JSON: the likelier the LM
+finds it whatever is asked, the less."""
+
+
 class ToolAccuracy(BaseModel):
     """How often a tool's arguments were exactly right in held-out demonstrations.
 
@@ -89,6 +94,7 @@ class ArgumentSettings(BaseModel):
         form: The form of the cards.
         copied: For each tool, the parameters whose values stand in the request word for word in most demonstrations.
         copy_nats: How much copying from the request is preferred for these, in nats; 0 where it does not help.
+        choices: For each tool, what is added for fixed choices; empty where that does not help.
         tried: The forms and nats that were tried; empty if nothing was chosen.
         tools: How the chosen form did, by tool, for the tools that were tried.
     """
@@ -98,6 +104,7 @@ class ArgumentSettings(BaseModel):
     form: CardForm = PLAIN
     copied: dict[str, tuple[str, ...]] = {}
     copy_nats: float = Field(default=0.0, ge=0)
+    choices: dict[str, ChoiceNats] = {}
     tried: tuple[FormTried, ...] = ()
     tools: dict[str, ToolAccuracy] = {}
 
@@ -112,7 +119,8 @@ class ArgumentSettings(BaseModel):
         kept = set(names)
         figures = {name: one for name, one in self.tools.items() if name in kept}
         copied = {name: parameters for name, parameters in self.copied.items() if name in kept}
-        return self.model_copy(update={"tools": figures, "copied": copied})
+        choices = {name: nats for name, nats in self.choices.items() if name in kept}
+        return self.model_copy(update={"tools": figures, "copied": copied, "choices": choices})
 
     def merged(self, other: Self) -> Self:
         """Put the figures of two sets together. The form is that of the set that more calls were tried for."""
@@ -120,7 +128,8 @@ class ArgumentSettings(BaseModel):
         first, second = (self, other) if asked[0] >= asked[1] else (other, self)
         # What the other set measured was another card.
         figures = {**second.tools, **first.tools} if first.form == second.form else first.tools
-        return first.model_copy(update={"tools": figures})
+        choices = {**second.choices, **first.choices} if first.form == second.form else first.choices
+        return first.model_copy(update={"tools": figures, "choices": choices})
 
 
 @dataclass(frozen=True)
@@ -150,7 +159,8 @@ class Examples:
     @property
     def fingerprint(self) -> str:
         """The sha256 of all that decoding reads."""
-        copying = None if self.settings is None else (self.settings.copy_nats, self.settings.copied)
+        settings = self.settings
+        copying = None if settings is None else (settings.copy_nats, settings.copied, settings.choices)
         own = hashlib.sha256(f"{self.form} {copying}\n".encode())
         for content in self.files().values():
             own.update(content)
@@ -188,6 +198,7 @@ class Examples:
             kept = {
                 "tools": {**self.settings.tools, **settings.tools},
                 "copied": {**self.settings.copied, **settings.copied},
+                "choices": {**self.settings.choices, **settings.choices},
                 "tried": self.settings.tried,
             }
             settings = settings.model_copy(update=kept)

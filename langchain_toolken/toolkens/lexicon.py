@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from langchain_toolken.lm.fast_linear import fast_linear
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.lm.states import next_word_logits
 from langchain_toolken.prompts.content import bos_ids, encode_content
 from langchain_toolken.toolkens.errors import ToolkenSetError
 
@@ -64,7 +64,7 @@ class Lexicon:
         firsts = [encode_content(tokenizer, f" {choice}", continued=True)[0] for choice in self.choices]
         texts = [[*bos_ids(tokenizer), *encode_content(tokenizer, f"{lead}{each.lower()}:")] for each in words]
         found = [
-            _next_words(lm, texts[start : start + _BATCH])[:, firsts].log_softmax(dim=-1)
+            next_word_logits(lm, texts[start : start + _BATCH])[:, firsts].log_softmax(dim=-1)
             for start in range(0, len(texts), _BATCH)
         ]
         meant = torch.cat(found) if found else torch.zeros(0, len(self.choices))
@@ -74,14 +74,3 @@ class Lexicon:
 def _spaced(words: str) -> str:
     """Write words with a space around each, so that whole words can be found in them."""
     return f" {' '.join(re.findall(_PIECE, words.lower()))} "
-
-
-@torch.inference_mode()
-def _next_words(lm: LanguageModel, texts: Sequence[list[int]]) -> Tensor:
-    """Return the word logits (n, V) that follow each text."""
-    width = max(map(len, texts))
-    ids = torch.tensor([text + [0] * (width - len(text)) for text in texts], device=lm.device)
-    with fast_linear(lm.device):
-        states = lm.hidden_states(ids)
-    last = torch.tensor([len(text) - 1 for text in texts], device=states.device)
-    return lm.head.word_logits(states[torch.arange(len(texts), device=states.device), last].to(lm.head_device)).cpu()

@@ -63,6 +63,7 @@ def _renamed_examples(examples: Examples, names: Mapping[str, str]) -> Examples:
         figures = {
             "tools": {names.get(name, name): one for name, one in settings.tools.items()},
             "copied": {names.get(name, name): one for name, one in settings.copied.items()},
+            "choices": {names.get(name, name): one for name, one in settings.choices.items()},
         }
         settings = settings.model_copy(update=figures)
     if slots is not None:

@@ -24,6 +24,7 @@ from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.format import Reinjection, Style
 from langchain_toolken.toolkens.examples import ArgumentSettings, Examples, FormTried, ToolAccuracy, card_of
 from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.training.choice_habits import choice_nats
 from langchain_toolken.training.choices import choices_of, with_choices
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.features.layout import render_answer, render_demonstration
@@ -108,9 +109,10 @@ def with_examples(
         settled = Way(form, old.settings.copy_nats, old.slots is not None)
     with_choices_of = [spec.name for spec in toolkens.specs if choices_of(spec)]
     read = slot_examples(lm, calls.examples, calls.copied, options.progress, also=with_choices_of)
+    # Kept beginnings, so that what comes before the cards is read once for all forms.
+    engine = local_engine(lm, cached_prefixes=BATCH, max_batch_size=BATCH)
     learnt = choose_arguments(
-        # Kept beginnings, so that what comes before the cards is read once for all forms.
-        local_engine(lm, cached_prefixes=BATCH, max_batch_size=BATCH),
+        engine,
         calls,
         forms if options.card == "auto" else [options.card],
         style,
@@ -119,6 +121,10 @@ def with_examples(
         settled=settled,
         progress=options.progress,
     )
+    if learnt.settings is not None:
+        choosing = _Trial(engine, calls, style, reinjection, (), None).prompts(calls.choosing, learnt.form)
+        settings = learnt.settings.model_copy(update={"choices": choice_nats(lm, choosing)})
+        learnt = replace(learnt, settings=settings)
     learnt = with_choices(lm, learnt, read, toolkens.specs, calls.copied, options.progress)
     return replace(toolkens, examples=old.extended(learnt))
 
@@ -232,6 +238,11 @@ class _Trial:
             if all(outcome.right for outcome in outcomes):
                 break
         return tried
+
+    def prompts(self, calls: Sequence[HeldOutCall], form: CardForm) -> list[tuple[HeldOutCall, list[int]]]:
+        """Return calls with their prompts up to the arguments; those that the LM can't be given are left out."""
+        laid_out = [(one, self._before(one)) for one in calls]
+        return [(one, [*before, *self._card(one, form, len(before))]) for one, before in laid_out if before]
 
     def with_short_cards(self, ways: Sequence[Way]) -> list[Way]:
         """Return the ways but for those whose cards are long, at least the first."""

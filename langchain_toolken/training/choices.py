@@ -8,6 +8,7 @@ half of the demonstrated choices, each without its own pair, and more than the c
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from langchain_toolken.toolkens.examples import Examples
 from langchain_toolken.toolkens.lexical import words_of
 from langchain_toolken.toolkens.lexicon import Lexicon
 from langchain_toolken.toolkens.slots import Slot, Slots
-from langchain_toolken.tools.schemas import fields_of, resolve
+from langchain_toolken.tools.fixed_choices import fixed_choices
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.negatives import plain_requests
 from langchain_toolken.training.slot_rows import SpannedText, fit_rows
@@ -43,13 +44,8 @@ _Span = tuple[int, int]
 
 def choices_of(spec: ToolSpec) -> dict[str, tuple[str, ...]]:
     """Return the parameters of a tool that take one of two or more fixed texts, with these."""
-    found = {}
-    for name, field in fields_of(spec.json_schema, spec.json_schema).schemas.items():
-        field = resolve(field, spec.json_schema)
-        choices = field.get("enum") if isinstance(field, Mapping) else None
-        if isinstance(choices, list) and len(choices) > 1 and all(isinstance(one, str) and one for one in choices):
-            found[name] = tuple(choices)
-    return found
+    found = {name: tuple(map(json.loads, choices)) for name, choices in fixed_choices(spec).items()}
+    return {name: choices for name, choices in found.items() if all(isinstance(one, str) and one for one in choices)}
 
 
 def with_choices(

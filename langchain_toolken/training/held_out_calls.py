@@ -11,11 +11,15 @@ from langchain_toolken.decoding.local.copying import is_copied
 from langchain_toolken.prompts.call_cards import Asked, CallExample, asked_in
 from langchain_toolken.prompts.format import ANSWER, Reinjection
 from langchain_toolken.toolkens.examples import chosen_examples
+from langchain_toolken.tools.fixed_choices import fixed_choices
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 
 CALLS_TRIED = 40
 """Most held-out calls."""
+
+_CHOOSING = 8  # calls of a tool, and
+_MOST_CHOOSING = 160  # calls of all tools, that its fixed choices are read in
 
 _COPIED = 0.6  # of a parameter's values, from which on it counts as copied
 _FEWEST_COPIED = 3  # values, below which a share says nothing
@@ -30,12 +34,14 @@ class ArgumentCalls:
         examples: What a set keeps of them.
         held_out: Calls to measure on, those of different tools in turn.
         copied: For each tool, the parameters whose values are mostly copied (`copied_parameters`).
+        choosing: Calls of tools that have parameters of fixed choices.
         comparable: Whether the cards of these calls can show examples; not if each tool was called for one request.
     """
 
     examples: tuple[CallExample, ...]
     held_out: tuple[HeldOutCall, ...]
     copied: dict[str, tuple[str, ...]]
+    choosing: tuple[HeldOutCall, ...] = ()
     comparable: bool = True
 
 
@@ -96,7 +102,10 @@ def argument_calls(
         calls[place] for place in range(max(map(len, shuffled), default=0)) for calls in shuffled if place < len(calls)
     ]
     copied = copied_parameters(one.example for one in found)
-    return ArgumentCalls(kept, tuple(in_turn[:CALLS_TRIED]), copied, comparable=bool(with_others))
+    with_choices = {spec.name for spec in specs if fixed_choices(spec)}
+    choosing = [one for calls in shuffled for one in calls[:_CHOOSING] if one.spec.name in with_choices]
+    held_out = tuple(in_turn[:CALLS_TRIED])
+    return ArgumentCalls(kept, held_out, copied, tuple(choosing[:_MOST_CHOOSING]), comparable=bool(with_others))
 
 
 def asked_of(demonstration: Demonstration, call: DemonstratedCall, reinjection: Reinjection) -> Asked:

@@ -71,3 +71,11 @@ def test_a_tool_that_no_demonstration_shows_copies_text_and_numbers(
 )
 def test_a_tool_does_not_copy_where_demonstrations_say_otherwise(examples: Examples) -> None:
     assert source_or_request(TIMER, examples, ASKED) is None
+
+
+def test_the_nats_of_choices_are_taken_along_even_where_nothing_is_copied() -> None:
+    settings = ArgumentSettings(choices={"weather": {"day": {"true": 2.0}}})
+    source = copy_source(spec("weather"), Examples((), settings), ASKED)
+    assert source is not None
+    assert (source.nats, source.choices) == ({}, {"day": {"true": 2.0}})
+    assert copy_source(spec("other"), Examples((), settings), ASKED) is None

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 
-from llguidance import LLTokenizer
-
 from langchain_toolken.decoding.copy_source import WITHOUT_SLOT, CopySource
 from langchain_toolken.decoding.local.durations import durations, in_unit
 from langchain_toolken.decoding.local.json_cursor import JsonCursor, Value
 from langchain_toolken.decoding.local.number_words import number_words
+from langchain_toolken.decoding.local.tokens_by_text import TokensByText
 from langchain_toolken.toolkens.slots import SlotScores, SlotValue, TimeUnit
 
 # "13,289" is one number, "1,2,3" are three. The minus of "5-3" is none.
@@ -38,7 +36,6 @@ _CHOICE_SHARE = 4.0
 _SURE_OF_MORE = 1.0  # nats of the likeliest word, below which a list's slot does not tell whether it goes on
 _LATER = 2.0  # nats that an item of a list loses to one that comes before it in the request and is not used yet
 _NO_WORD = -1e9  # the score of a span that is none in the slot's words
-_WORDS_KEPT = 4096  # of which the first token is kept
 
 
 @dataclass(frozen=True)
@@ -136,53 +133,6 @@ def is_copied(value: object, text: str) -> bool:
     return isinstance(value, str) and bool(value) and next(_occurrences(text, value, whole=True), None) is not None
 
 
-class TokensByText:
-    """The vocabulary by the tokens' texts, computed once for a tokenizer.
-
-    Args:
-        tokenizer: llguidance's view of it.
-        vocab_size: How many ids the head has.
-    """
-
-    def __init__(self, tokenizer: LLTokenizer, vocab_size: int) -> None:
-        self._tokenizer = tokenizer
-        self._size = min(vocab_size, tokenizer.vocab_size)
-        first: defaultdict[str, list[int]] = defaultdict(list)
-        texts: dict[int, str] = {}
-        for token in range(self._size):
-            if tokenizer.is_special_token(token):
-                continue
-            try:
-                text = bytes(tokenizer.decode_bytes([token])).decode("utf-8")
-            except UnicodeDecodeError:  # a part of a character
-                continue
-            if text:
-                first[text[0]].append(token)
-                texts[token] = text
-        self._first = dict(first)
-        self._texts = texts
-        self._written: dict[str, list[int]] = {}
-
-    def beginning(self, text: str) -> list[int]:
-        """Return the token that the tokenizer begins `text` with; none if the head has no row for it.
-
-        Other tokens that begin so would lead to spellings that the LM has rarely read, and goes on wrongly from.
-        """
-        if text not in self._written:
-            if len(self._written) >= _WORDS_KEPT:
-                self._written.clear()
-            self._written[text] = [token for token in self._tokenizer.tokenize_str(text)[:1] if token < self._size]
-        return self._written[text]
-
-    def text(self, token: int) -> str:
-        """Return a token's text; "" if it is special, or a part of a character."""
-        return self._texts.get(token, "")
-
-    def beginning_with(self, character: str) -> list[int]:
-        """Return the tokens whose text begins with `character`."""
-        return self._first.get(character, [])
-
-
 class Copier:
     """Names the tokens to prefer while one call's arguments are written.
 
@@ -194,7 +144,7 @@ class Copier:
 
     def __init__(self, source: CopySource, tokens: TokensByText, reading: SlotReading | None = None) -> None:
         self._slots = reading.scores if reading else {}
-        self._choices = reading.choices if reading else {}
+        self._choices = {**source.choices, **_meant(reading, source.nats)}
         self._owners = reading.owners if reading else {}
         unread = source.slots.keys() - self._slots.keys()
         self._nats = {name: min(nats, WITHOUT_SLOT) if name in unread else nats for name, nats in source.nats.items()}
@@ -231,12 +181,14 @@ class Copier:
         self._finished = len(self._cursor.finished)
         value = self._cursor.value
         nats = 0.0 if value is None else self._nats.get(value.parameter, 0.0)
-        if value is None or not nats:
+        if value is None:
+            return {}
+        if value.parameter in self._choices:
+            return self._chosen(value, self._choices[value.parameter])
+        if not nats:
             return {}
         slot = self._slots.get(value.parameter)
         found: list[_Option] = []
-        if value.parameter in self._choices:
-            return self._chosen(value, self._choices[value.parameter], nats)
         if value.kind == "listed":
             more = None if slot is None else self._more(slot, None)
             if more is None:
@@ -258,16 +210,15 @@ class Copier:
                 bonus |= dict.fromkeys(self._tokens.beginning_with(character), nats)
         return bonus
 
-    def _chosen(self, value: Value, choices: Mapping[str, float], nats: float) -> dict[int, float]:
-        """Return the tokens that continue a choice, each with its score's distance from the best."""
-        opening = '"' if value.kind == "start" else ""
-        best, bonus = max(choices.values(), default=0.0), dict[int, float]()
-        for choice, score in choices.items():
-            written = json.dumps(choice, ensure_ascii=False)[1:-1]
-            if value.kind in ("start", "string") and written.startswith(value.written):
-                for token in self._tokens.beginning(f'{opening}{written[len(value.written) :]}"'):
-                    bonus[token] = max(nats - _CHOICE_SHARE * (best - score), bonus.get(token, 0.0))
-        return {token: worth for token, worth in bonus.items() if worth > 0}
+    def _chosen(self, value: Value, choices: Mapping[str, float]) -> dict[int, float]:
+        """Return the tokens that continue a choice, and the nats of the choice; of several with one token the most."""
+        bonus: dict[int, float] = {}
+        for choice, nats in choices.items():
+            rest = choice if value.kind == "start" else choice[1:].removeprefix(value.written)
+            begun = value.kind == "start" or (value.kind == "string" and choice[1:].startswith(value.written))
+            for token in self._tokens.beginning(rest) if begun and rest else ():
+                bonus[token] = max(nats, bonus.get(token, nats))
+        return bonus
 
     def _number_options(self, value: Value, slot: SlotScores | None) -> Iterator[_Option]:
         written = value.written
@@ -356,6 +307,16 @@ class Copier:
                 if span not in self._used_text:
                     self._used_text.append(span)
                     break
+
+
+def _meant(reading: SlotReading | None, nats: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Return what is added for the choices that words of the request mean: all for the likeliest, less for others."""
+    found = {}
+    for name, choices in (reading.choices if reading else {}).items():
+        best = max(choices.values(), default=0.0)
+        worth = {each: nats.get(name, 0.0) - _CHOICE_SHARE * (best - score) for each, score in choices.items()}
+        found[name] = {json.dumps(each, ensure_ascii=False): more for each, more in worth.items() if more > 0}
+    return found
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from llguidance.hf import from_tokenizer
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from langchain_toolken.decoding.local.copying import TokensByText
+from langchain_toolken.decoding.local.tokens_by_text import TokensByText
 from langchain_toolken.tools.spec import ToolError, ToolSpec, argument_grammar, takes_no_arguments
 
 

@@ -214,7 +214,7 @@ class CompletingDecoder:
 def _copying(served: ServedLM, copying: Copying) -> tuple[CopySource, SlotReading | None]:
     examples = served.toolkens.examples
     slots = {} if copying.slots is None or examples.slots is None else examples.slots.of_tool.get(copying.slots, {})
-    source = CopySource(copying.text, copying.nats, slots)
+    source = CopySource(copying.text, copying.nats, slots, copying.choices)
     if not slots or copying.reading is None:
         return source, None
     states = served.readings.pop(copying.reading, None)

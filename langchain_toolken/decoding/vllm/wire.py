@@ -113,12 +113,14 @@ class Copying(Task):
     Attributes:
         text: The text.
         nats: For each parameter, what is added to the logits of tokens that continue a span of the text.
+        choices: For each parameter of fixed choices, what is added to the logits of each.
         slots: The tool whose slots are used; None for none.
         reading: The number of the `Read` of the text.
     """
 
     text: str
     nats: dict[str, float]
+    choices: dict[str, dict[str, float]] = {}
     slots: str | None = None
     reading: str | None = None
 

@@ -98,11 +98,11 @@ def without_evidence(toolkens: ToolkenSet) -> ToolkenSet:
 
 
 def without_copying(toolkens: ToolkenSet) -> ToolkenSet:
-    """Complete arguments without slots, and with no preference for the request's own words."""
+    """Complete arguments without slots, and with no preference for the request's own words or for rare choices."""
     examples = toolkens.examples
     if examples.settings is None:
         return toolkens
-    settings = examples.settings.model_copy(update={"copy_nats": 0.0})
+    settings = examples.settings.model_copy(update={"copy_nats": 0.0, "choices": {}})
     return replace(toolkens, examples=replace(examples, settings=settings, slots=None))
 
 

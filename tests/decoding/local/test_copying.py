@@ -248,6 +248,23 @@ def test_of_fixed_choices_the_one_that_the_words_mean_is_preferred(tiny_llama: L
         assert all(best.startswith(piece) for piece in bonus)
 
 
+def test_what_choices_get_decides_among_them_and_what_words_mean_comes_first(tiny_llama: LanguageModel) -> None:
+    tool = spec(unit={"enum": ["mm", "km"]}, done={"type": "boolean"})
+    engine = TransformersEngine(tiny_llama)
+
+    def written(unit: str, done: str) -> dict[str, object] | None:
+        source = CopySource("any", {}, {}, {"unit": {f'"{unit}"': STRONG}, "done": {done: STRONG}})
+        (completion,) = engine.complete([PROMPTS[0]], [tool], copying=[source])
+        return completion.arguments
+
+    assert written("km", "false") == {"unit": "km", "done": False}
+    assert written("mm", "true") == {"unit": "mm", "done": True}
+    tokens = engine.grammars.tokens_by_text
+    meant = SlotReading(WORDS, {}, {"unit": {"mm": 0.0, "km": -9.0}})
+    source = CopySource("from new york", {"unit": 5.0}, {}, {"unit": {'"km"': 5.0}})
+    assert {tokens.text(each) for each in Copier(source, tokens, meant).favoured('{"unit":"')} <= {"mm", "m"}
+
+
 def test_a_span_that_is_surer_of_another_parameter_is_not_preferred(tiny_llama: LanguageModel) -> None:
     sure = SlotScores([-9.0, 9.0, -9.0], [-9.0, 9.0, 9.0], [-9.0, -9.0, 9.0])
     unsure = SlotScores([1.0, 2.0, -9.0], [1.0, 2.0, 2.0], [1.0, 0.0, 2.0], optional=True)
