@@ -3,15 +3,17 @@
     python benchmarks/fit.py --data-dir DATA --model MODEL --out results.json
 
 For each dataset it measures our fit with everything on "auto" (LM pass, choice of λ, prior and bias, and solve, timed
-separately) and the share of the test's tools that it puts first. The same share is measured for every λ along the path
-(to compare the chosen one with the best in hindsight), for priors without training, for BM25, and for the nearest
-description by the frozen LM's own states. Where the dataset holds out demonstrations, the calibrated bias is compared
-with the papers' constants. Tools that nobody trained get their toolkens by the map (`toolkens.new_tools`).
+separately by the clock, and the whole in processor seconds) and the share of the test's tools that it puts first. The
+same share is measured for every λ along the path (to compare the chosen one with the best in hindsight), for priors
+without training, for BM25, and for the nearest description by the frozen LM's own states. Where the dataset holds out
+demonstrations, the calibrated bias is compared with the papers' constants. Tools that nobody trained get their toolkens
+by the map (`toolkens.new_tools`).
 
-The papers' recipes (`evaluation.methods.papers`) run the LM in every step. --recipe-steps of them are timed, and
-multiplied up to the 10 epochs that the papers run. Their right tools come from the same training on cached features
-(the same toolkens, as a test shows), up to the checkpoint that the papers evaluate, with --seeds seeds: the mean and
-the half width of its 95% interval (Student's t).
+The papers' recipes (`evaluation.methods.papers`) run the LM in every step. --recipe-steps of them are timed, in
+processor seconds, and multiplied up to the 10 epochs that the papers run: so other programs on the machine do not count
+in the ratio. Run with OMP_NUM_THREADS=1. Their right tools come from the same training on cached features (the same
+toolkens, as a test shows), up to the checkpoint that the papers evaluate, with --seeds seeds: the mean and the half
+width of its 95% interval (Student's t).
 
 Results are written to --out one by one; a run that was stopped continues where it was.
 """
@@ -22,15 +24,16 @@ import json
 import statistics
 import time
 import warnings
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
+from fit_datasets import BENCHMARKS, Benchmark
+from fit_tables import CONSTANT_BIASES, Result, show
 from rank_bm25 import BM25Okapi
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from langchain_toolken.cli.progress_bars import progress_bars
@@ -73,79 +76,9 @@ from langchain_toolken.training.result import FitResult
 from langchain_toolken.training.selection import LAMS
 from langchain_toolken.training.solve.solver import solve
 
-# How a question is laid out, so that it ends where the tool is due: the first is ToolkenGPT's, made for LLaMA and with
-# other questions and answers before it. A small LM has forgotten the question by "is"; the second asks and stops.
-KAMEL_PROMPTS = {"papers' layout": "Question: {question}\nAnswer: The answer is", "bare question": "{question}"}
 # Student's t at 97.5%, by degrees of freedom: for the intervals over seeds.
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 EPOCHS_RUN = 10  # by both papers, on every dataset
-CONSTANT_BIASES = (0.0, 1.0, 2.7, 3.0, 4.0, 10.0)  # what the papers' scripts set by hand
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """One dataset.
-
-    learning_rate, epochs: the recipes', as the papers' READMEs have them, epochs up to the checkpoint that is evaluated
-    (SimpleToolQuestions: as KAMEL; a guess).
-    tools: how many of its tools, from the first; None for all. questions: a test file with the right tool. held_out: a
-    file of demonstrations that nothing was fitted on. unseen: tools that nobody trained, and questions about them.
-    """
-
-    folder: str
-    learning_rate: float
-    epochs: int
-    train: str = "train.jsonl"
-    tools: int | None = None
-    questions: str | None = None
-    prompts: dict[str, str] = field(default_factory=lambda: {"": "{question}"})
-    held_out: str | None = None
-    unseen: tuple[str, str] | None = None
-
-
-BENCHMARKS = {
-    "FuncQA": Benchmark("funcqa", 1e-4, 8, held_out="dev.jsonl"),
-    "GSM8K-XL": Benchmark("gsm8k_xl", 1e-3, 4, held_out="dev.jsonl"),
-    **{
-        f"KAMEL-{n}": Benchmark(
-            "kamel",
-            1e-3,
-            5,
-            "train_synthetic.jsonl",
-            n,
-            f"test_{n}.jsonl",
-            KAMEL_PROMPTS,
-            held_out="dev_synthetic.jsonl",
-        )
-        for n in (30, 60, 100, 234)
-    },
-    "STQuestions": Benchmark(
-        "stquestions", 1e-3, 5, questions="test.jsonl", unseen=("tools_unseen.jsonl", "test_unseen.jsonl")
-    ),
-}
-
-
-@dataclass
-class Result:
-    """What one dataset gave.
-
-    Seconds are wall clock. top1: for each layout of the questions the share whose tool came out likeliest, by method.
-    by_lam: the same with the chosen prior at each λ. biases: F1 of held-out calls by bias.
-    """
-
-    tools: int
-    demonstrations: int
-    positions: int
-    prior: str
-    lam: float
-    seconds: dict[str, float] = field(default_factory=dict)
-    top1: dict[str, dict[str, float]] = field(default_factory=dict)
-    margin: dict[str, dict[str, float]] = field(default_factory=dict)
-    losses: dict[str, float] = field(default_factory=dict)
-    recipe_steps: dict[str, tuple[int, int]] = field(default_factory=dict)
-    by_lam: dict[str, dict[str, float]] = field(default_factory=dict)
-    biases: dict[str, float] = field(default_factory=dict)
-    unseen_top1: dict[str, float] = field(default_factory=dict)
 
 
 def measure(
@@ -156,11 +89,11 @@ def measure(
     data = read_dataset(folder, benchmark.train)
     if benchmark.tools is not None:
         data = data.first(benchmark.tools)
-    began = time.perf_counter()
+    began = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ToolkenFitWarning)
         fitted = fit(lm, data.tools, data.demonstrations, style="completion", calls_from="answer", progress=progress)
-    whole = time.perf_counter() - began
+    whole = time.process_time() - began
     assert fitted.selection is not None
     assert fitted.features is not None
     assert fitted.toolkens.provenance.lam is not None
@@ -245,11 +178,11 @@ def measure(
 def recipe_time(
     lm: LanguageModel, data: ToolDataset, prior: Tensor, recipe: Recipe, steps: int
 ) -> tuple[int, int, float]:
-    """Steps of the recipe with the LM in each of them: how many were taken, of how many, in how many seconds."""
+    """Steps of the recipe with the LM in each of them: how many were taken, of how many, in how many CPU seconds."""
     loaded = gather_demonstrations(data.demonstrations, list(data.tools), docstrings=False, strict=False)
     names = [spec.name for spec in data.tools]
     took = train_through_lm(lm, loaded.demonstrations, names, "completion", prior, recipe, max_steps=steps)
-    return took.steps, took.total_steps, took.seconds
+    return took.steps, took.total_steps, took.processor_seconds
 
 
 def half_interval(values: list[float]) -> float:
@@ -366,50 +299,6 @@ def main(
             with writing(out):
                 out.write_text(json.dumps(results, indent=1), encoding="utf-8")
     show(console, {name: results[name] for name in wanted})
-
-
-RECIPE_NAMES = (TOOLKENGPT.name, TOKENLEARNING.name)
-
-
-def show(console: Console, results: dict[str, Any]) -> None:
-    """The tables."""
-    times = Table("dataset", "tools", "positions", "prior", "λ", title="seconds; a recipe's are of all its steps")
-    for phase in ("LM pass", "choice", "solve", "all", *RECIPE_NAMES, "× ours"):
-        times.add_column(phase)
-    for name, r in results.items():
-        seconds = [f"{r['seconds'][phase]:.1f}" for phase in ("LM pass", "choice", "solve", "all", *RECIPE_NAMES)]
-        ratio = min(r["seconds"][recipe] for recipe in RECIPE_NAMES) / r["seconds"]["all"]
-        row = (str(r["tools"]), f"{r['positions']:,}", r["prior"], f"{r['lam']:g}", *seconds, f"{ratio:.1f}")
-        times.add_row(name, *row)
-    console.print(times)
-    chosen = {(name, layout): found for name, r in results.items() for layout, found in r["top1"].items()}
-    margins = {(name, layout): found for name, r in results.items() for layout, found in r["margin"].items()}
-    chosen |= {(name, "unseen tools"): r["unseen_top1"] for name, r in results.items() if r["unseen_top1"]}
-    methods = list(dict.fromkeys(method for found in chosen.values() for method in found))
-    firsts = Table("dataset", "questions", *methods, title="the right tool first")
-    for key, found in chosen.items():
-        margin = margins.get(key, {})
-        shown = [
-            f"{found[m]:.3f}" + (f" ±{margin[m]:.3f}" if m in margin else "") if m in found else "–" for m in methods
-        ]
-        firsts.add_row(*key, *shown)
-    console.print(firsts)
-    lams = Table("dataset", "questions", *(f"λ={lam:g}" for lam in LAMS), "best − chosen", title="by λ")
-    for name, r in results.items():
-        for layout, found in r["by_lam"].items():
-            gap = max(found.values()) - found[f"{r['lam']:g}"]
-            lams.add_row(name, layout, *(f"{found[f'{lam:g}']:.3f}" for lam in LAMS), f"{gap:.3f}")
-    console.print(lams)
-    losses = Table("dataset", "ours", *RECIPE_NAMES, title="held-out loss (words' own part left out)")
-    for name, r in results.items():
-        if r["losses"]:
-            losses.add_row(name, *(f"{r['losses'][method]:.4f}" for method in ("ours", *RECIPE_NAMES)))
-    console.print(losses)
-    biases = Table("dataset", "calibrated", *(f"{b:g}" for b in CONSTANT_BIASES), title="F1 of held-out calls, by bias")
-    for name, r in results.items():
-        if r["biases"]:
-            biases.add_row(name, *(f"{value:.3f}" for value in r["biases"].values()))
-    console.print(biases)
 
 
 if __name__ == "__main__":
