@@ -284,6 +284,9 @@ def fitted(
         with_embeddings = None if embeddings is None else prior_toolkens(given, informed)
         return result, with_embeddings, {"all": seconds[1] - seconds[0]}
     given = with_described(given, options)
+    if options.lam != "auto":
+        levelled = next(iter(given.priors))
+        given = replace(given, priors={levelled: given.priors[levelled]})
     device = solve_device(given.lm)
     chosen = choose(features, given.priors, options, device)
     seconds.append(time.process_time())
@@ -304,6 +307,7 @@ def main(
     shots: Annotated[list[int], typer.Option(help="Demonstrations a tool; can be repeated.")] = [0, 1, 3, 10, 20],  # noqa: B006
     seeds: Annotated[int, typer.Option(help="Draws of the demonstrations.")] = 1,
     encoder: Annotated[str | None, typer.Option(help="Folder of a sentence encoder, to compare with.")] = None,
+    lam: Annotated[float | None, typer.Option(help="λ, with the levelled prior: a fifth of the time.")] = None,
     with_plain: Annotated[bool, typer.Option("--plain/--no-plain", help="Use no_call_train.jsonl.")] = True,
 ) -> None:
     folder = data_dir / "metatool"
@@ -325,7 +329,8 @@ def main(
     for part in parts[1:]:
         pool = pool.join(part)
     texts = plain_pool(lm, specs, folder, cache) if with_plain else None
-    options = FitOptions(features_dir=cache / "fit", style="chat", docstring_examples=False)
+    given_lam = "auto" if lam is None else lam
+    options = FitOptions(features_dir=cache / "fit", style="chat", docstring_examples=False, lam=given_lam)
     every = priors_of(lm, specs, options, cache / "priors.safetensors")
     compared = None if encoder is None else SentenceEncoder(encoder, cache / "encoder.safetensors")
     named = None if compared is None else NamedEmbeddings.of(compared)
