@@ -9,6 +9,8 @@ without training, for BM25, and for the nearest description by the frozen LM's o
 demonstrations, the calibrated bias is compared with the papers' constants. Tools that nobody trained get their toolkens
 by the map (`toolkens.new_tools`).
 
+What a fit learns besides toolkens and the recipes do not is left out: which worked answers and which form of cards.
+
 The papers' recipes (`evaluation.methods.papers`) run the LM in every step. --recipe-steps of them are timed, in
 processor seconds, and multiplied up to the 10 epochs that the papers run: so other programs on the machine do not count
 in the ratio. Run with OMP_NUM_THREADS=1. Their right tools come from the same training on cached features (the same
@@ -62,6 +64,7 @@ from langchain_toolken.evaluation.tool_choice import (
 )
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
+from langchain_toolken.prompts.call_cards import PLAIN
 from langchain_toolken.toolkens.new_tools import add_tools
 from langchain_toolken.toolkens.priors import PriorConfig, name_words, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
@@ -92,7 +95,16 @@ def measure(
     began = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ToolkenFitWarning)
-        fitted = fit(lm, data.tools, data.demonstrations, style="completion", calls_from="answer", progress=progress)
+        fitted = fit(
+            lm,
+            data.tools,
+            data.demonstrations,
+            style="completion",
+            calls_from="answer",
+            worked_answers=0,
+            card=PLAIN,
+            progress=progress,
+        )
     whole = time.process_time() - began
     assert fitted.selection is not None
     assert fitted.features is not None
