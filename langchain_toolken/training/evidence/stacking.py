@@ -10,6 +10,9 @@ from torch import Tensor
 
 _ROUNDS = 40
 _RIDGE = 1e-4
+# With fewer calls nothing is left out, since one standard error is large, and the ridge counts as much as one call, since
+# sources that are right in all of few calls would get any weight.
+_MANY = 300
 # Nats a call that sums in another order may differ by.
 _ROUNDING = 1e-7
 
@@ -37,7 +40,7 @@ def stack(
     """Find the non-negative weights with the largest likelihood, and set those to 0 that do not help.
 
     The softmax of the weighted sum is log-concave in the weights. A source is left out if the likelihood without it is
-    within one standard error of the difference; the least useful first.
+    within one standard error of the difference; the least useful first. Not where calls are few.
 
     Args:
         scores: Each source's scores (n, K), by name, from fits that did not see the calls.
@@ -49,7 +52,7 @@ def stack(
     names = list(scores)
     counts = torch.ones(len(target)) if weight is None else weight
     found = _fitted({name: scores[name] for name in names}, target, counts, least)
-    while len(names) > 1:
+    while len(names) > 1 and len(target) >= _MANY:
         tried = []
         for name in names:
             if name not in least:
@@ -85,18 +88,21 @@ def _fitted(scores: Mapping[str, Tensor], target: Tensor, weight: Tensor, least:
         logits = torch.einsum("s,snk->nk", weights, sources)
         return logits.logsumexp(dim=1) - weights @ right
 
+    ridge = _RIDGE if len(target) >= _MANY else 1 / max(len(target), 1)
     here = loss_at(weights)
     for _ in range(_ROUNDS):
         share = torch.einsum("s,snk->nk", weights, sources).softmax(dim=1)
         mean = (sources * share).sum(dim=2)
-        gradient = (mean - right) @ counts + _RIDGE * weights
+        gradient = (mean - right) @ counts + ridge * weights
         second = torch.einsum("snk,tnk->st", sources * (counts[:, None] * share), sources) - (counts * mean) @ mean.T
-        curvature = second + _RIDGE * torch.eye(len(sources), dtype=torch.float64)
+        curvature = second + ridge * torch.eye(len(sources), dtype=torch.float64)
         step = _bounded(weights, gradient, curvature, bounds) - weights
         size = 1.0
         while size > 1e-3:
             there = loss_at(weights + size * step)
-            if float(counts @ there) <= float(counts @ here) + 1e-12:
+            # The ridge's part too: without it a step that only makes weights smaller would count as none.
+            there_all = float(counts @ there) + ridge / 2 * float((weights + size * step).square().sum())
+            if there_all <= float(counts @ here) + ridge / 2 * float(weights.square().sum()) + 1e-12:
                 break
             size /= 2
         if float(step.abs().max()) * size < 1e-6 or size <= 1e-3:

@@ -44,3 +44,12 @@ def test_a_source_keeps_its_least_weight_even_where_it_speaks_against_the_right_
     found = stack(given, TARGET, UNITS, least={"rows": 0.0, "against": 0.3})
     assert found.weights["against"] == pytest.approx(0.3)
     assert found.weights["rows"] > 0
+
+
+def test_of_few_calls_a_source_that_helps_a_little_is_kept_and_no_weight_is_large() -> None:
+    few = torch.arange(30) % 10
+    given = {"rows": scores(2, few, 0), "words": scores(1, few, 1)}
+    assert stack(given, few, torch.arange(30), least={"rows": 0.0}).weights["words"] > 0.1
+    sure = {"rows": scores(20, few, 0), "words": scores(20, few, 1)}
+    found = stack(sure, few, torch.arange(30), least={"rows": 0.0})
+    assert max(found.weights.values()) < 1.5, "right in all calls, which says little of others"
