@@ -10,7 +10,7 @@ from torch import Tensor
 
 _ROUNDS = 40
 _RIDGE = 1e-4
-# With fewer calls nothing is left out, since one standard error is large, and the ridge counts as much as one call, since
+# With fewer calls nothing is left out, since one standard error is large, and the ridge counts as much as one call:
 # sources that are right in all of few calls would get any weight.
 _MANY = 300
 # Nats a call that sums in another order may differ by.
