@@ -10,7 +10,7 @@ import pytest
 from langchain_toolken.disk.sealed_json import sealed
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.training.features.manifest import FeatureStoreError
-from tests.training.features.test_store import compute
+from tests.support.feature_stores import compute
 
 
 def edited(folder: Path, **changes: object) -> None:
