@@ -165,6 +165,9 @@ def _facts(report: FitReport) -> list[tuple[str, str]]:
         if report.arguments.copy_nats:
             copied = [f"{tool}: {', '.join(names)}" for tool, names in report.arguments.copied.items()]
             facts.append(("copied from the request", "; ".join(copied)))
+        if report.arguments.choices:
+            evened = [f"{tool}: {', '.join(names)}" for tool, names in report.arguments.choices.items()]
+            facts.append(("choices less the LM's habits", "; ".join(evened)))
     facts.append(("examples kept", str(report.examples)))
     if report.unseen:
         shown = ", ".join(report.unseen[:10]) + (

@@ -57,11 +57,10 @@ def copy_source(spec: ToolSpec, examples: Examples, asked: Asked) -> CopySource 
     if settings is None:
         return None
     slots = {} if examples.slots is None else examples.slots.of_tool.get(spec.name, {})
-    choices = settings.choices.get(spec.name, {})
-    preferred = dict.fromkeys([*settings.copied.get(spec.name, ()), *slots] if settings.copy_nats else ())
-    if not preferred and not choices:
-        return None
-    return CopySource(asked.text[-_LONGEST:], dict.fromkeys(preferred, settings.copy_nats), slots, choices)
+    nats = dict.fromkeys(examples.told_by_words(spec.name), settings.copy_nats)
+    # What the request's words tell comes first: a set may have learnt that later than what is chosen whatever is asked.
+    choices = {name: each for name, each in settings.choices.get(spec.name, {}).items() if name not in nats}
+    return CopySource(asked.text[-_LONGEST:], nats, slots if nats else {}, choices) if nats or choices else None
 
 
 def source_or_request(spec: ToolSpec, examples: Examples, asked: Asked) -> CopySource | None:

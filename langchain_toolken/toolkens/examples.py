@@ -166,6 +166,14 @@ class Examples:
             own.update(content)
         return own.hexdigest()
 
+    def told_by_words(self, tool: str) -> tuple[str, ...]:
+        """Return the tool's parameters whose values the request's own words tell: copied ones, and those with slots."""
+        settings = self.settings
+        if settings is None or not settings.copy_nats:
+            return ()
+        slots = {} if self.slots is None else self.slots.of_tool.get(tool, {})
+        return tuple(dict.fromkeys([*settings.copied.get(tool, ()), *slots]))
+
     def shows(self, tool: str) -> bool:
         """Whether a demonstration called the tool, as far as that is kept."""
         settings = self.settings

@@ -121,11 +121,12 @@ def with_examples(
         settled=settled,
         progress=options.progress,
     )
-    if learnt.settings is not None:
-        choosing = _Trial(engine, calls, style, reinjection, (), None).prompts(calls.choosing, learnt.form)
-        settings = learnt.settings.model_copy(update={"choices": choice_nats(lm, choosing)})
-        learnt = replace(learnt, settings=settings)
     learnt = with_choices(lm, learnt, read, toolkens.specs, calls.copied, options.progress)
+    if learnt.settings is not None:
+        choosing = _Trial(engine, replace(calls, held_out=calls.choosing), style, reinjection, (), None)
+        told = {name: learnt.told_by_words(name) for name in toolkens.names}
+        choices = choice_nats(lm, choosing.prompts(learnt.form), told, options.progress)
+        learnt = replace(learnt, settings=learnt.settings.model_copy(update={"choices": choices}))
     return replace(toolkens, examples=old.extended(learnt))
 
 
@@ -239,10 +240,9 @@ class _Trial:
                 break
         return tried
 
-    def prompts(self, calls: Sequence[HeldOutCall], form: CardForm) -> list[tuple[HeldOutCall, list[int]]]:
-        """Return calls with their prompts up to the arguments; those that the LM can't be given are left out."""
-        laid_out = [(one, self._before(one)) for one in calls]
-        return [(one, [*before, *self._card(one, form, len(before))]) for one, before in laid_out if before]
+    def prompts(self, form: CardForm) -> list[tuple[HeldOutCall, list[int]]]:
+        """Return the calls with their prompts up to the arguments."""
+        return [(one, [*before, *self._card(one, form, len(before))]) for one, before in self.held_out]
 
     def with_short_cards(self, ways: Sequence[Way]) -> list[Way]:
         """Return the ways but for those whose cards are long, at least the first."""

@@ -10,13 +10,14 @@ has too few calls to tell.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.lm.states import next_word_logits
+from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.call_cards import written_arguments
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.toolkens.examples import ChoiceNats
@@ -28,12 +29,19 @@ _FEWEST = 3  # calls, with fewer of which nothing is learnt
 _BATCH = 8
 
 
-def choice_nats(lm: LanguageModel, calls: Sequence[tuple[HeldOutCall, Sequence[int]]]) -> dict[str, ChoiceNats]:
+def choice_nats(
+    lm: LanguageModel,
+    calls: Sequence[tuple[HeldOutCall, Sequence[int]]],
+    known: Mapping[str, Collection[str]] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, ChoiceNats]:
     """Find what each tool's choices get, from the calls and the prompts that their arguments follow.
 
     Args:
         lm: The LM.
         calls: Calls of tools with fixed choices, each with its prompt up to the arguments.
+        known: For each tool, parameters whose choice the request's own words tell, which are left out.
+        progress: Called after each tool.
 
     Returns:
         By tool and parameter; {} where it does not help.
@@ -43,20 +51,22 @@ def choice_nats(lm: LanguageModel, calls: Sequence[tuple[HeldOutCall, Sequence[i
         of_tool.setdefault(one.spec.name, []).append((one, prompt))
     found: dict[str, ChoiceNats] = {}
     before = after = 0.0
-    for tool, own in of_tool.items():
+    for done, (tool, own) in enumerate(of_tool.items(), start=1):
         for name, choices in fixed_choices(own[0][0].spec).items():
-            known = [(one, prompt, at) for one, prompt in own if (at := _place(one, name, choices)) is not None]
-            if len(known) < _FEWEST:
+            made = [(one, prompt, at) for one, prompt in own if (at := _place(one, name, choices)) is not None]
+            places = torch.tensor([at for *_, at in made])
+            if len(made) < _FEWEST or len(places.unique()) < 2 or name in (known or {}).get(tool, ()):
                 continue
-            scores = _scores(lm, [(one, prompt) for one, prompt, _ in known], name, choices)
-            places = torch.tensor([at for *_, at in known])
-            if scores is None or len(places.unique()) < 2:
+            scores = _scores(lm, [(one, prompt) for one, prompt, _ in made], name, choices)
+            if scores is None:
                 continue
             rows = torch.arange(len(places))
             before += float(scores[rows, places].sum())
             after += float(torch.stack([_held_out(scores, places, row) for row in rows.tolist()])[rows, places].sum())
             nats = _nats(scores, places)
             found.setdefault(tool, {})[name] = dict(zip(choices, (nats - nats.min()).tolist(), strict=True))
+        if progress is not None:
+            progress(done, len(of_tool), "learn what the LM chooses whatever is asked")
     return found if after > before else {}
 
 

@@ -73,6 +73,14 @@ def test_a_tool_does_not_copy_where_demonstrations_say_otherwise(examples: Examp
     assert source_or_request(TIMER, examples, ASKED) is None
 
 
+def test_a_choice_that_is_copied_from_the_request_has_no_other_nats() -> None:
+    choices = {"weather": {"city": {'"Rome"': 2.0}, "warm": {"true": 1.0}}}
+    settings = ArgumentSettings(copied={"weather": ("city",)}, copy_nats=3.0, choices=choices)
+    source = copy_source(spec("weather"), Examples((), settings), ASKED)
+    assert source is not None
+    assert (source.nats, source.choices) == ({"city": 3.0}, {"warm": {"true": 1.0}})
+
+
 def test_the_nats_of_choices_are_taken_along_even_where_nothing_is_copied() -> None:
     settings = ArgumentSettings(choices={"weather": {"day": {"true": 2.0}}})
     source = copy_source(spec("weather"), Examples((), settings), ASKED)

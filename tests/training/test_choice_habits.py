@@ -32,8 +32,10 @@ def calls(actions: Sequence[str | None]) -> list[tuple[HeldOutCall, list[int]]]:
     return found
 
 
-def learnt(lm: LanguageModel, actions: Sequence[str | None], knows: float, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What is learnt of an LM that knows what is asked by so many nats, and has a habit besides."""
+def learnt(
+    lm: LanguageModel, actions: Sequence[str | None], knows: float, monkeypatch: pytest.MonkeyPatch, **known: Any
+) -> Any:
+    """What is learnt of an LM that favours what is asked by `knows` nats, and always "stop" by `HABIT`."""
     written = [encode_content(lm.tokenizer, f'{{"action":"{each}"', continued=True) for each in ("stop", "go")]
     stop, go = next(pair for pair in zip(*written, strict=False) if pair[0] != pair[1])
 
@@ -45,7 +47,7 @@ def learnt(lm: LanguageModel, actions: Sequence[str | None], knows: float, monke
         return scores
 
     monkeypatch.setattr(choice_habits, "next_word_logits", logits)
-    return choice_nats(lm, calls(actions))
+    return choice_nats(lm, calls(actions), **known)
 
 
 def test_the_choice_that_an_lm_always_makes_gets_less(
@@ -73,3 +75,10 @@ def test_nothing_is_learnt_of_too_few_calls_or_of_one_choice(
     actions: list[str | None], tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert learnt(tiny_llama, actions, 1.0, monkeypatch) == {}
+
+
+def test_a_choice_that_the_requests_own_words_tell_is_left_to_them(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"printer": ("action",)}
+    assert learnt(tiny_llama, ["stop", "go", "stop", "go"], 1.0, monkeypatch, known=known) == {}

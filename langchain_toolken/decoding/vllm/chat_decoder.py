@@ -69,8 +69,7 @@ class ChatDecoder:
         card = card_of(self._served.tokenizer, spec, examples, asked, room=MOST_OF_A_CARD)
         source = source_or_request(spec, examples, asked)
         # Without slots, whose text would have to be read by itself first.
-        choices = {} if source is None else {name: dict(one) for name, one in source.choices.items()}
-        copying = None if source is None else Copying(text=source.text, nats=dict(source.nats), choices=choices)
+        copying = None if source is None else Copying.of(source)
         complete = Complete(spec=spec, max_tokens=_MOST_OF_ARGUMENTS, copying=copying)
         self._completing = CompletingDecoder(self._served, self._prompt, complete)
         return Decided([token, *card, token])

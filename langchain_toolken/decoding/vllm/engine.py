@@ -297,14 +297,13 @@ class VllmEngine:
         """Describe a source to the server, which reads it first where it has slots."""
         if source is None:
             return None
-        nats, choices = dict(source.nats), {name: dict(one) for name, one in source.choices.items()}
         if not source.slots or len(source.text) > LONGEST_SLOT_TEXT:
-            return Copying(text=source.text, nats=nats, choices=choices)
+            return Copying.of(source)
         bos = [] if self._tokenizer.bos_token_id is None else [self._tokenizer.bos_token_id]
         reading = uuid.uuid4().hex
         text = [*bos, *SlotText.of(self._tokenizer, source.text).ids]
         self._client.whole(text, Read(reading=reading, lead=len(bos)), None, most=1, salt=reading)
-        return Copying(text=source.text, nats=nats, choices=choices, slots=spec.name, reading=reading)
+        return Copying.of(source, slots=spec.name, reading=reading)
 
 
 def _beyond(shown: str, text: str) -> str:

@@ -12,10 +12,11 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from langchain_toolken.decoding.copy_source import CopySource
 from langchain_toolken.decoding.engine import Sampling
 from langchain_toolken.prompts.requests import Request
 from langchain_toolken.tools.spec import ToolSpec
@@ -123,6 +124,12 @@ class Copying(Task):
     choices: dict[str, dict[str, float]] = {}
     slots: str | None = None
     reading: str | None = None
+
+    @classmethod
+    def of(cls, source: CopySource, *, slots: str | None = None, reading: str | None = None) -> Self:
+        """Describe a source to the server."""
+        choices = {name: dict(each) for name, each in source.choices.items()}
+        return cls(text=source.text, nats=dict(source.nats), choices=choices, slots=slots, reading=reading)
 
 
 class Complete(Task):

@@ -108,6 +108,7 @@ def without_copying(toolkens: ToolkenSet) -> ToolkenSet:
 
 def with_plain_cards(toolkens: ToolkenSet) -> ToolkenSet:
     """Complete arguments after a tool's signature and one line of it, without examples and without copying."""
+    # Tools that no demonstration shows copy from the request: here all count as shown, with nothing that is copied.
     return replace(toolkens, examples=Examples(settings=ArgumentSettings(copied=dict.fromkeys(toolkens.names, ()))))
 
 

@@ -256,9 +256,9 @@ def operating_point(
 ) -> tuple[float, WhenFigures]:
     """Choose above which score a call is made.
 
-    The caller's plain requests and the package's each keep to the share, if there are `LEAST_PLAIN` of them; without
-    the caller's, the package's keep to a fifth of it. Where a tool has answered is another question
-    (`Gate.after_result`).
+    The caller's plain requests and the package's each keep to a share, if there are `LEAST_PLAIN` of them. For the
+    package's it is `package_share` of the default where none was asked for, and `ASKED_SHARE` of the one that was, if
+    the caller has no plain requests. Where a tool has answered is another question (`Gate.after_result`).
 
     Args:
         positions: The requests.
