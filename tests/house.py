@@ -49,7 +49,7 @@ TESTS_OF_MORE_THAN_ONE_FILE: dict[str, str] = {
     "serve/test_page.py": "the page, from the browser to the chat model",
     "toolkens/test_hostile_folders.py": "damaged and hostile folders, from the file system to the set",
     "tools/test_schema_properties.py": "random schemas, from reading one to checking what was decoded",
-    "training/features/test_damaged_store.py": "damaged and foreign features folders, from the file system to the store",
+    "training/features/test_damaged_store.py": "damaged and foreign folders, from the file system to the store",
     "training/report/test_report.py": "the page, the model card and the files that a fit saves",
     "training/solve/test_large_solves.py": "solves too large for one pass, over several files of the solve",
 }
