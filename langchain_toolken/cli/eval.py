@@ -99,6 +99,8 @@ def evaluate(
                 max_calls=max_calls,
                 batch_size=batch_size,
             )
+            for sentence in plan.left_out():
+                console.print(sentence, highlight=False)
             engine = shared_engine(model, max_batch_size=batch_size, **parse_model_args(model_arg))
             with progress_bars(console, time_left=True) as progress:
                 run(engine, plan, out, progress)

@@ -155,9 +155,8 @@ class Comparison(BaseModel):
     """Two methods on the same questions of a task.
 
     Attributes:
-        task: The task.
-        one: A method, with what was changed.
-        other: Another one, or the same with nothing changed.
+        one: A method, and what was changed.
+        other: Another one, with the same changes, or the same one with nothing changed.
         questions: How many questions both answered.
         difference: How much more of them the first got right.
         p: Of the paired permutation test.
@@ -165,9 +164,8 @@ class Comparison(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    task: str
-    one: str
-    other: str
+    one: Setting
+    other: Setting
     questions: int
     difference: float
     p: float
@@ -200,7 +198,7 @@ class Results(BaseModel):
     Attributes:
         header: Where it was measured.
         rows: The lines.
-        comparisons: `ours` against every other method, the papers' methods against those that they build on, and each
+        comparisons: Every other method against `ours`, the papers' methods against those that they build on, and each
             method with something changed against itself with nothing changed.
     """
 
@@ -266,7 +264,7 @@ def row_of(one: Graded, task: Task) -> Row:
 
 
 def compared(every: Sequence[Graded]) -> list[Comparison]:
-    """Compare `ours` with every other method of the same task, and what `Results.comparisons` says besides."""
+    """Compare every other method of the same task with `ours`, and what `Results.comparisons` says besides."""
     found = []
     for one in every:
         for other in every:
@@ -281,9 +279,8 @@ def compared(every: Sequence[Graded]) -> list[Comparison]:
             first, second = first_of.scores(both), second_of.scores(both)
             found.append(
                 Comparison(
-                    task=place_of(other.setting),
-                    one=one.setting.label,
-                    other=other.setting.label,
+                    one=one.setting,
+                    other=other.setting,
                     questions=len(both),
                     difference=statistics.fmean(first) - statistics.fmean(second),
                     p=paired_p(first, second),
@@ -300,13 +297,7 @@ def _wanted(one: Setting, other: Setting) -> bool:
         return False
     if one.method == other.method:
         return bool(one.ablation) and not other.ablation
-    return one.ablation == other.ablation and (one.method == "ours" or (one.method, other.method) in _BUILD_ON)
-
-
-def place_of(setting: Setting) -> str:
-    """Say where methods were compared: the task, the demonstrations and what was changed."""
-    shown = "" if setting.demonstrations is None else f", {setting.shown}"
-    return f"{setting.task}{shown}{', ' + setting.ablation if setting.ablation else ''}"
+    return one.ablation == other.ablation and (other.method == "ours" or (one.method, other.method) in _BUILD_ON)
 
 
 def _share(values: Sequence[bool]) -> float | None:

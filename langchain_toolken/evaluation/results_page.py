@@ -16,14 +16,11 @@ from langchain_toolken.disk.writing import writing
 from langchain_toolken.evaluation.methods.ours import OURS, ZERO_SHOT
 from langchain_toolken.evaluation.results import Results, Row, Setting, graded, settings_in
 from langchain_toolken.evaluation.results_tables import (
-    COLUMNS,
+    DIFFERENCE,
     by_method,
-    cells_of,
-    columns_that_tell,
     heading,
     in_order,
-    said,
-    tables_of,
+    table_texts,
 )
 from langchain_toolken.evaluation.tasks import Task
 
@@ -71,6 +68,7 @@ def traces_of(out: Path, task_of: Callable[[Setting], Task]) -> dict[str, dict[s
                     "right": grade.right,
                     "seed": seed,
                     "tokens": attempt.prompt_tokens,
+                    "answer": attempt.text,
                     "steps": [[step.kind, step.text] for step in attempt.trace if step.kind != "prompt"],
                 }
     return found
@@ -96,22 +94,17 @@ def results_page(results: Results, traces: dict[str, dict[str, dict[str, object]
         script = False
     # Safe: no "<" is left that could end the script, and the page's script writes texts as text.
     embedded = Markup(json.dumps(traces, ensure_ascii=False).replace("<", "\\u003c"))
-    tables = []
-    for title, rows in tables_of(results).items():
-        cells = [cells_of(row) for row in rows]
-        told = columns_that_tell(cells)
-        tables.append((title, [COLUMNS[k] for k in told], [[each[k] for k in told] for each in cells]))
     return environment.get_template("results.html.jinja").render(
         heading=heading(results),
-        tables=tables,
-        comparisons=[(one.task, said(one)) for one in results.comparisons],
+        tables=table_texts(results),
+        worded=(DIFFERENCE,),
         figures=shown,
         traces=embedded,
     )
 
 
 def figures(rows: Sequence[Row]) -> list[tuple[str, go.Figure]]:
-    """Draw what the runs contain; a figure in which no line has two places on its axis is left out."""
+    """Draw what the runs contain; lines with one place on the axis are left out, and figures without any other."""
     found: list[tuple[str, go.Figure | None]] = []
     rows = in_order(rows)
     for family, lines in _together(rows, _family).items():
@@ -119,8 +112,9 @@ def figures(rows: Sequence[Row]) -> list[tuple[str, go.Figure]]:
         plain = [row for row in own if not row.setting.ablation]
         tools = _Axis("tools", lambda row: row.tools, ticks={row.tools: str(row.tools) for row in own}, log=True)
         found.append((f"{family}: right answers against the number of tools", _drawn(plain, tools, _RIGHT)))
+        reading = [row for row in plain if row.prompt_tokens]
         found.append(
-            (f"{family}: prompt tokens of a question against the number of tools", _drawn(plain, tools, _READ))
+            (f"{family}: prompt tokens of a question against the number of tools", _drawn(reading, tools, _READ))
         )
         changed = {row.setting.method for row in own if row.setting.ablation}
         both = [row for row in own if row.setting.method in changed]
@@ -176,6 +170,8 @@ def _by_demonstrations(rows: Sequence[Row]) -> go.Figure | None:
     """Draw a task's answers against demonstrations a tool, "all" at the end; without any, ours is `ours_zero_shot`."""
     seen = [row for row in rows if row.setting.method != ZERO_SHOT.name]
     counts = sorted({row.setting.demonstrations for row in seen}, key=lambda count: (count is None, count or 0))
+    if len(counts) < 2:
+        return None
     untrained = max((row for row in rows if row not in seen), key=lambda row: row.questions, default=None)
     places: list[int | None] = [*([] if untrained is None else [0]), *counts]
     if untrained is not None and any(row.setting.method == OURS.name for row in seen):
@@ -195,7 +191,9 @@ def _drawn(
     single: bool = False,
 ) -> go.Figure | None:
     lines = _together(rows, name)
-    if not rows or (not single and all(len({x.of(row) for row in own}) < 2 for own in lines.values())):
+    if not single:
+        lines = {label: own for label, own in lines.items() if len({x.of(row) for row in own}) > 1}
+    if not lines:
         return None
     figure = go.Figure()
     for number, (label, own) in enumerate(lines.items()):

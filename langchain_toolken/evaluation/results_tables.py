@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from langchain_toolken.evaluation.results import Comparison, Results, Row, place_of
+from langchain_toolken.evaluation.results import Comparison, Results, Row, Setting
 
-COLUMNS = (
-    "method",
-    "right (95%)",
-    "right tool first",
-    "arguments too",
-    "false calls",
-    "prompt tokens",
-    "written",
-    "passes",
-    "seconds",
-    "besides",
-)
+DIFFERENCE = "difference (paired p)"
+"""The column of how a method differs from others."""
+
 _NOTHING = ("–", "")
-_NARROW = ("method", "right (95%)", "tool", "args", "false", "prompt", "wrote", "passes", "s")
+_NARROW = {
+    "method": "method",
+    "right (95%)": "right (95%)",
+    "right tool first": "tool",
+    "arguments too": "args",
+    "false calls": "false",
+    "prompt tokens": "prompt",
+    "written": "wrote",
+    "passes": "passes",
+    "seconds": "s",
+}
+"""The columns in a terminal, and what they are called there."""
 
 
 def title_of(row: Row) -> str:
@@ -31,21 +34,51 @@ def title_of(row: Row) -> str:
     return f"{row.setting.task}: {row.tools} tools, {row.setting.shown}"
 
 
-def cells_of(row: Row) -> tuple[str, ...]:
-    """Write a line of the table."""
+@dataclass(frozen=True)
+class TableText:
+    """A table in words; columns that say nothing of any line are left out.
+
+    Attributes:
+        title: What it is about.
+        columns: The columns' names.
+        lines: Each line's cells.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+
+
+def table_texts(results: Results) -> list[TableText]:
+    """Write all tables."""
+    compared: dict[Setting, list[Comparison]] = {}
+    for one in results.comparisons:
+        compared.setdefault(one.one, []).append(one)
+    found = []
+    for title, rows in tables_of(results).items():
+        lines = [cells_of(row, compared.get(row.setting, [])) for row in rows]
+        columns = dict.fromkeys(column for line in lines for column in line)
+        told = tuple(each for each in columns if any(line.get(each, "") not in _NOTHING for line in lines))
+        found.append(TableText(title, told, tuple(tuple(line.get(each, "") for each in told) for line in lines)))
+    return found
+
+
+def cells_of(row: Row, comparisons: Sequence[Comparison] = ()) -> dict[str, str]:
+    """Write a line of the table by column, with how it differs from others, and a column for each mark."""
     spread = f", {row.seeds} seeds {min(row.by_seed):.2f} to {max(row.by_seed):.2f}" if row.seeds > 1 else ""
-    return (
-        row.setting.label,
-        f"{row.right} of {row.questions}{spread}",
-        _percent(row.right_tool),
-        _percent(row.right_arguments),
-        _percent(row.false_calls),
-        f"{row.prompt_tokens:,.0f}",
-        f"{row.generated_tokens:.0f}",
-        f"{row.lm_passes:.1f}",
-        f"{row.seconds:.1f}",
-        ", ".join(f"{name} {share:.2f}" for name, share in row.marks.items()),
-    )
+    return {
+        "method": row.setting.label,
+        "right (95%)": f"{row.right} of {row.questions}{spread}",
+        DIFFERENCE: "; ".join(_difference(one, row.questions) for one in comparisons),
+        "right tool first": _percent(row.right_tool),
+        "arguments too": _percent(row.right_arguments),
+        "false calls": _percent(row.false_calls),
+        "prompt tokens": f"{row.prompt_tokens:,.0f}",
+        "written": f"{row.generated_tokens:.0f}",
+        "passes": f"{row.lm_passes:.1f}",
+        "seconds": f"{row.seconds:.1f}",
+        **{name: _percent(share) for name, share in row.marks.items()},
+    }
 
 
 def tables_of(results: Results) -> dict[str, list[Row]]:
@@ -81,36 +114,26 @@ def by_method(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=place)
 
 
-def columns_that_tell(cells: Sequence[Sequence[str]]) -> list[int]:
-    """Return the places of the columns that say something of any line."""
-    return [place for place in range(len(COLUMNS)) if any(each[place] not in _NOTHING for each in cells)]
-
-
 def print_tables(console: Console, results: Results) -> None:
     """Print the tables, and which differences are more than chance."""
     console.print(heading(results), highlight=False)
     for title, rows in tables_of(results).items():
-        table = Table(*_NARROW, title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table = Table(*_NARROW.values(), title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.columns[0].no_wrap = table.columns[1].no_wrap = True
         for row in rows:
-            table.add_row(*cells_of(row)[: len(_NARROW)])
+            cells = cells_of(row)
+            table.add_row(*(cells[column] for column in _NARROW))
         console.print(table)
     for one in results.comparisons:
-        console.print(f"{one.task}: {said(one)}", highlight=False)
+        console.print(said(one), highlight=False)
 
 
 def as_markdown(results: Results) -> str:
-    """Write the tables as Markdown, without columns that say nothing of any method."""
+    """Write the tables as Markdown."""
     lines = [heading(results), ""]
-    comparisons = _by_task(results.comparisons)
-    for title, rows in tables_of(results).items():
-        cells = [cells_of(row) for row in rows]
-        told = columns_that_tell(cells)
-        lines += [f"**{title}**", "", _line([COLUMNS[place] for place in told]), _line(["---"] * len(told))]
-        lines += [_line([each[place] for place in told]) for each in cells]
-        places = dict.fromkeys(place_of(row.setting) for row in rows)
-        found = [said(one) for place in places for one in comparisons.get(place, [])]
-        lines += ["", *([f"{'; '.join(found)}.", ""] if found else [])]
+    for table in table_texts(results):
+        lines += [f"**{table.title}**", "", _line(table.columns), _line(["---"] * len(table.columns))]
+        lines += [*map(_line, table.lines), ""]
     return "\n".join(lines)
 
 
@@ -122,16 +145,21 @@ def heading(results: Results) -> str:
 
 
 def said(one: Comparison) -> str:
-    """Say how two methods differ."""
-    p = f"p = {one.p:.3f}" if one.p >= 0.001 else "p < 0.001"
-    return f"{one.one} against {one.other}: {one.difference:+.2f} ({p}, {one.questions} questions)"
+    """Say where two methods were compared, and how they differ."""
+    shown = "" if one.one.demonstrations is None else f", {one.one.shown}"
+    count = f"{one.questions} question{'' if one.questions == 1 else 's'}"
+    return (
+        f"{one.one.task}{shown}: {one.one.label} against {one.other.label}: {one.difference:+.2f} ({_p(one)}, {count})"
+    )
 
 
-def _by_task(comparisons: Sequence[Comparison]) -> dict[str, list[Comparison]]:
-    found: dict[str, list[Comparison]] = {}
-    for one in comparisons:
-        found.setdefault(one.task, []).append(one)
-    return found
+def _difference(one: Comparison, answered: int) -> str:
+    fewer = "" if one.questions == answered else f", {one.questions} questions"
+    return f"{one.difference:+.2f} from {one.other.method} ({_p(one)}{fewer})"
+
+
+def _p(one: Comparison) -> str:
+    return f"p = {one.p:.3f}" if one.p >= 0.001 else "p < 0.001"
 
 
 def _line(cells: Sequence[str]) -> str:

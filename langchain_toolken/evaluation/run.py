@@ -35,7 +35,7 @@ class Plan:
 
     Attributes:
         tasks: The tasks, with the questions that are asked and all demonstrations.
-        methods: The methods; one that can't be asked a task is left out there.
+        methods: The methods; one that can't be asked a task is left out there (`left_out`).
         seeds: How many seeds of what is random.
         demonstrations: Numbers of demonstrations of each tool; None for all there are.
         ablations: What is changed; each is run.
@@ -63,12 +63,26 @@ class Plan:
                     task = whole.shown(count)
                     for ablation in self.ablations:
                         for method in self.methods:
-                            if task.kind in method.kinds and (seed == 0 or method.random):
+                            if _can_be_asked(method, task) and (seed == 0 or method.random):
                                 what = ",".join(filter(None, (str(ablation), self.names)))
                                 setting = Setting(
                                     task=task.name, method=method.name, demonstrations=count, ablation=what
                                 )
                                 yield Cell(setting, task, method, ablation, seed)
+
+    def left_out(self) -> Iterator[str]:
+        """Say which methods are left out of which tasks, and why."""
+        for task in self.tasks:
+            others = [method.name for method in self.methods if task.kind not in method.kinds]
+            if others:
+                yield f"{task.name} is not asked of {', '.join(others)}: they have no form for what it asks for"
+            learning = [method.name for method in self.methods if task.kind in method.kinds and method.learns]
+            if learning and not task.demonstrations:
+                yield f"{task.name} is not asked of {', '.join(learning)}: it has no demonstrations to learn from"
+
+
+def _can_be_asked(method: Method, task: Task) -> bool:
+    return task.kind in method.kinds and bool(task.demonstrations or not method.learns)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from langchain_toolken.evaluation.results_page import figures, results_page, tra
 from langchain_toolken.evaluation.results_tables import as_markdown
 from langchain_toolken.evaluation.run import tabulate
 from langchain_toolken.evaluation.tasks import Task
+from tests.support.browser import chromium
 from tests.support.small_task import small_task
 
 HEADER = Header(model="tiny </script>", dtype="float32", machine="none", versions={"python": "3"}, day="2026-11-28")
@@ -97,22 +98,45 @@ def test_tables_are_written_as_markdown_with_machine_and_comparison(tmp_path: Pa
     text = as_markdown(answered(tmp_path))
     assert text.startswith("LM: tiny </script>, float32. 2026-11-28, none; python 3.")
     assert "**small: 2 tools, all demonstrations**" in text
-    assert "| ours | 0.50 (0.00 to 1.00) of 2 |" in text
-    assert "ours against react: +0.50 (p = 1.000, 2 questions);" in text
-    assert "ours, lam=0.1 against ours: +0.00" in text
+    assert "| ours | 0.50 (0.00 to 1.00) of 2 |  |" in text
+    assert "| react | 0.00 (0.00 to 0.66) of 2 | -0.50 from ours (p = 1.000) |" in text
+    assert re.search(r"\| ours, lam=0.1 \| [^|]+\| \+0.00 from ours \(p = 1.000\) \|", text)
     assert text.index("| ours, lam=0.01 | 0.00") < text.index("| ours, lam=0.1 | 0.50")
 
 
 def test_a_markdown_table_has_the_columns_that_say_something(tmp_path: Path) -> None:
     results = answered(tmp_path)
     assert "false calls" not in as_markdown(results)
-    assert "besides" not in as_markdown(results)
+    assert "grounded" not in as_markdown(results)
     marked = [row.model_copy(update={"marks": {"grounded": 1.0}}) for row in results.rows]
     text = as_markdown(results.model_copy(update={"rows": marked}))
-    assert text.count("| besides |") == len(re.findall(r"^\*\*", text, re.MULTILINE))
-    assert text.count("| grounded 1.00 |") == len(marked)
+    assert text.count("| grounded |") == len(re.findall(r"^\*\*", text, re.MULTILINE))
+    assert text.count("| 0.0 | 1.00 |\n") == len(marked)
 
 
 def test_traces_of_no_runs_are_empty(tmp_path: Path) -> None:
     assert traces_of(tmp_path, task_of) == {}
     assert "One question, two methods" in results_page(Results(header=HEADER, rows=(), comparisons=()), {})
+
+
+def test_on_a_phone_only_tables_are_wider_than_the_page_and_figures_keep_their_room(tmp_path: Path) -> None:
+    results = answered(tmp_path)
+    many = [
+        row.model_copy(update={"tools": tools, "setting": row.setting.model_copy(update={"method": f"method_{number}"})})
+        for number in range(9)
+        for tools in (4, 40)
+        for row in results.rows[:1]
+    ]
+    write_page(tmp_path, results.model_copy(update={"rows": (*results.rows, *many)}), task_of)
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 400, "height": 800})
+        page.goto((tmp_path / "results.html").as_uri())
+        page.wait_for_selector(".legend")
+        assert page.evaluate("document.documentElement.scrollWidth") == 400
+        for figure in page.query_selector_all(".plotly-graph-div"):
+            inner = figure.query_selector(".main-svg").bounding_box()
+            assert inner["height"] <= figure.bounding_box()["height"]
+        assert page.locator("#right").input_value() == "ours"
+        assert page.locator("#left").input_value() == "react"
+        assert "WHOLE ANSWER\n<b>13</script>" in page.locator("#left-trace").inner_text()
+        assert page.locator("#left option").all_inner_texts()[-1] == "react ✗"

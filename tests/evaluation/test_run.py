@@ -32,6 +32,7 @@ class Scripted:
     says: str = ""
     kinds: frozenset[TaskKind] = frozenset({"number"})
     random: bool = True
+    learns: bool = False
     prepared: int = 0
     asked: list[str] = field(default_factory=list)
 
@@ -99,11 +100,11 @@ def test_runs_of_other_methods_seeds_and_ablations_add_up(engine: TransformersEn
     assert (ours.seeds, ours.questions, ours.prompt_tokens) == (2, 3, 7.5)
     assert ours.right.mean == pytest.approx(2 / 3)
     assert rows["react", None, ""].right.mean == pytest.approx(1 / 3)
-    comparisons = {(each.one, each.other): each for each in table(tmp_path).comparisons}
-    assert set(comparisons) == {("ours", "react"), ("ours, lam=0.5", "ours")}
-    assert comparisons["ours", "react"].difference == pytest.approx(1 / 3)
+    comparisons = {(each.one.label, each.other.label): each for each in table(tmp_path).comparisons}
+    assert set(comparisons) == {("react", "ours"), ("ours, lam=0.5", "ours")}
+    assert comparisons["react", "ours"].difference == pytest.approx(-1 / 3)
     assert (changed := comparisons["ours, lam=0.5", "ours"]).difference == 0
-    assert (changed.task, changed.questions) == ("small", 3)
+    assert (changed.one.task, changed.questions) == ("small", 3)
 
 
 def test_a_change_is_compared_on_the_seeds_that_both_have(engine: TransformersEngine, tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_a_change_is_compared_on_the_seeds_that_both_have(engine: TransformersEn
         {"ours": 1 / 3, "ours, lam=0.5": 2 / 3}
     )
     (changed,) = found.comparisons
-    assert (changed.one, changed.difference) == ("ours, lam=0.5", 0)
+    assert (changed.one.label, changed.difference) == ("ours, lam=0.5", 0)
 
 
 def test_answers_with_renamed_tools_are_graded_by_those_names(tmp_path: Path, engine: TransformersEngine) -> None:
@@ -131,8 +132,20 @@ def test_a_method_is_asked_only_its_kinds_and_one_seed_if_nothing_is_random(
     engine: TransformersEngine, tmp_path: Path
 ) -> None:
     fixed, plans = Scripted("fixed", random=False), Scripted("plans", kinds=frozenset({"plan"}))
-    run(engine, Plan([small_task()], [fixed, plans], seeds=3), tmp_path)
+    plan = Plan([small_task()], [fixed, plans], seeds=3)
+    run(engine, plan, tmp_path)
     assert (fixed.prepared, plans.prepared) == (1, 0)
+    assert list(plan.left_out()) == ["small is not asked of plans: they have no form for what it asks for"]
+
+
+def test_a_method_that_learns_is_not_asked_a_task_without_demonstrations(
+    engine: TransformersEngine, tmp_path: Path
+) -> None:
+    learning, other = Scripted("toolkengpt", learns=True), Scripted("ours")
+    plan = Plan([small_task(demonstrations=0)], [learning, other])
+    run(engine, plan, tmp_path)
+    assert (learning.prepared, other.prepared) == (0, 1)
+    assert list(plan.left_out()) == ["small is not asked of toolkengpt: it has no demonstrations to learn from"]
 
 
 def test_another_lms_answers_are_not_mixed_in(engine: TransformersEngine, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from langchain_toolken.evaluation.methods.published import (
     TOOLKENGPT_METHOD,
 )
 from langchain_toolken.evaluation.methods.react import REACT_NEAREST, ReAct, ReActToolkens
-from langchain_toolken.evaluation.methods.retrieval import Retrieval
+from langchain_toolken.evaluation.methods.retrieval import BM25, Retrieval
 from langchain_toolken.evaluation.methods.tokmem import TokMem
 
 METHODS: dict[str, Method] = {
@@ -23,6 +23,7 @@ METHODS: dict[str, Method] = {
         Direct(),
         ChainOfThought(),
         InContext(),
+        BM25(),
         Retrieval(),
         ReAct(),
         REACT_NEAREST,

@@ -28,6 +28,7 @@ class InContext:
     says: str = "all tools and 4 worked examples in the prompt; the LM writes its calls under a grammar"
     kinds: frozenset[TaskKind] = frozenset({"number", "tool", "plan"})
     random: bool = True
+    learns: bool = False
 
     def prepare(self, bench: Bench) -> Answerer:
         """Put the tools and the examples into a prompt."""

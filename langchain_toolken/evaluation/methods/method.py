@@ -149,6 +149,11 @@ class Method(Protocol):
         """Whether another seed gives other answers."""
         ...
 
+    @property
+    def learns(self) -> bool:
+        """Whether there is nothing it could do without demonstrations."""
+        ...
+
     def prepare(self, bench: Bench) -> Answerer:
         """Get ready for a task: draw examples for the prompt, fit toolkens, and the like."""
         ...

@@ -38,6 +38,7 @@ class Ours:
     in_text: bool = False
     kinds: frozenset[TaskKind] = frozenset({"number", "tool", "plan"})
     random: bool = False
+    learns: bool = False
 
     def prepare(self, bench: Bench) -> Answerer:
         """Fit, or take the set that was fitted before, and take a part out of it."""

@@ -23,6 +23,7 @@ class Direct:
     says: str = "no tools: 4 questions with their bare answers in the prompt"
     kinds: frozenset[TaskKind] = frozenset({"number", "plan"})
     random: bool = True
+    learns: bool = False
 
     def prepare(self, bench: Bench) -> Answerer:
         """Draw the examples."""
@@ -41,6 +42,7 @@ class ChainOfThought:
     says: str = "no tools: 4 worked solutions in the prompt"
     kinds: frozenset[TaskKind] = frozenset({"number"})
     random: bool = True
+    learns: bool = False
 
     def prepare(self, bench: Bench) -> Answerer:
         """Draw the examples."""

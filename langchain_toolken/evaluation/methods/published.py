@@ -60,6 +60,7 @@ class Published:
     rerank: bool = False
     kinds: frozenset[TaskKind] = frozenset({"number", "tool", "plan"})
     random: bool = True
+    learns: bool = True
 
     def prepare(self, bench: Bench) -> Answerer:
         """Train by the recipe, or take the toolkens of a run before."""

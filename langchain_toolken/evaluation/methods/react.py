@@ -40,6 +40,7 @@ class ReAct:
     says: str = "ReAct: all tools and 4 traces in the prompt; thoughts, then calls under a grammar"
     kinds: frozenset[TaskKind] = frozenset({"number", "tool"})
     random: bool = True
+    learns: bool = False
     nearest: bool = False
 
     def prepare(self, bench: Bench) -> Answerer:
@@ -69,6 +70,7 @@ class ReActToolkens:
     says: str = "ReAct's traces without tools in the prompt; a toolken chooses each action"
     kinds: frozenset[TaskKind] = frozenset({"number", "tool"})
     random: bool = True
+    learns: bool = True
 
     def prepare(self, bench: Bench) -> Answerer:
         """Fit toolkens to the traces."""

@@ -47,6 +47,7 @@ class TokMem:
     says: str = "TokMem: a trained token a tool, at the output and at the input; no tool and no example in the prompt"
     kinds: frozenset[TaskKind] = frozenset({"number", "tool"})
     random: bool = True
+    learns: bool = True
 
     def prepare(self, bench: Bench) -> Answerer:
         """Train the tokens, or take those of a run before."""

@@ -84,8 +84,9 @@ def _attempt(question: TaskQuestion, state: dict[str, object]) -> Attempt:
             trace += [TraceStep(kind="text", text=step["text"])] if step["text"].strip() else []
             trace.append(TraceStep(kind="tool", text=text))
         elif kind is not None:
-            text = step.get("result") or step.get("text") or json.dumps(step.get("arguments", {}))
-            trace.append(TraceStep(kind=kind, text=str(text)))
+            words = step.get("result", step.get("text"))
+            text = json.dumps(step.get("arguments", {})) if words is None else str(words)
+            trace += [TraceStep(kind=kind, text=text)] if text.strip() else []
     return Attempt(
         question=question.id,
         text=str(state["text"]).strip(),

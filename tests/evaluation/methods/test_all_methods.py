@@ -25,6 +25,7 @@ from tests.support.small_task import DESCRIPTIONS, prompts_of, small_bench, smal
 TOOLS_IN_PROMPT = {"in_context", "retrieval", "react", "react_nearest"}
 THOUGHTS = {"react", "react_nearest", "react_toolkens"}
 NOTHING_BUT_THE_QUESTION = {name for name in METHODS if name.startswith("ours")}
+WITHOUT_LM = "bm25"
 OUTSIDE_THE_ENGINE = "tokmem"  # its tokens are inputs too, which engines don't take
 
 pytestmark = pytest.mark.filterwarnings("ignore::langchain_toolken.training.fit_warnings.ToolkenFitWarning")
@@ -47,7 +48,11 @@ def test_a_method_reads_what_its_paper_says_and_answers_every_question(
     prompts = prompts_of(bench.engine, monkeypatch)
     attempts = answer(bench.task.questions)
     assert [attempt.question for attempt in attempts] == ["0", "1", "2"]
+    if name == WITHOUT_LM:
+        assert (prompts, {attempt.prompt_tokens for attempt in attempts}) == ([], {0})
+        return
     assert all(attempt.prompt_tokens > 0 and attempt.trace for attempt in attempts)
+    assert all(step.text.strip() for attempt in attempts for step in attempt.trace if name not in TOOLS_IN_PROMPT)
     if name == OUTSIDE_THE_ENGINE:
         assert prompts == []
         return
