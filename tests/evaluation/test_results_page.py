@@ -122,7 +122,7 @@ def test_traces_of_no_runs_are_empty(tmp_path: Path) -> None:
 def test_on_a_phone_only_tables_are_wider_than_the_page_and_figures_keep_their_room(tmp_path: Path) -> None:
     results = answered(tmp_path)
     many = [
-        row.model_copy(update={"tools": tools, "setting": row.setting.model_copy(update={"method": f"method_{number}"})})
+        row.model_copy(update={"tools": tools, "setting": row.setting.model_copy(update={"method": f"no_{number}"})})
         for number in range(9)
         for tools in (4, 40)
         for row in results.rows[:1]
