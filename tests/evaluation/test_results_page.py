@@ -135,7 +135,7 @@ def test_on_a_phone_only_tables_are_wider_than_the_page_and_figures_keep_their_r
         assert page.evaluate("document.documentElement.scrollWidth") == 400
         for figure in page.query_selector_all(".plotly-graph-div"):
             inner = figure.query_selector(".main-svg").bounding_box()
-            assert inner["height"] <= figure.bounding_box()["height"]
+            assert inner["height"] <= figure.query_selector("xpath=..").bounding_box()["height"]
         assert page.locator("#right").input_value() == "ours"
         assert page.locator("#left").input_value() == "react"
         assert "WHOLE ANSWER\n<b>13</script>" in page.locator("#left-trace").inner_text()
