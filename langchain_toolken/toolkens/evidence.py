@@ -206,7 +206,8 @@ class Evidence:
         matches: list[_SavedMatch | _SavedClassifier | _SavedEmbeddings] = []
         for match in self.lexical:
             if isinstance(match, LexicalMatch):
-                matches.append(_SavedMatch(kind=match.kind, weight=match.weight, documents=list(match.documents)))
+                texts = list(match.documents)
+                matches.append(_SavedMatch(kind=match.kind, weight=match.weight, documents=texts, parts=match.parts))
             elif isinstance(match, EmbeddingMatch):
                 matches.append(_SavedEmbeddings(kind="embeddings", weight=match.weight, name=match.name))
                 tensors["embeddings.sums"] = match.sums
@@ -251,7 +252,7 @@ class Evidence:
         lexical: list[TextEvidence] = []
         for match in content.lexical:
             if isinstance(match, _SavedMatch):
-                lexical.append(LexicalMatch(match.kind, match.weight, tuple(match.documents)))
+                lexical.append(LexicalMatch(match.kind, match.weight, tuple(match.documents), match.parts))
             elif isinstance(match, _SavedEmbeddings):
                 lexical.append(EmbeddingMatch(match.weight, match.name, take("embeddings.sums"), embeddings))
             else:
@@ -351,6 +352,7 @@ class _SavedMatch(BaseModel):
     kind: Literal["description", "demonstrations"]
     weight: float
     documents: list[str]
+    parts: bool = False  # as in sets that were saved before parts of words counted
 
 
 class _SavedClassifier(BaseModel):

@@ -29,12 +29,27 @@ if TYPE_CHECKING:
 
 # Chinese and Japanese are written without spaces: each of their characters counts as a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+# Letters of a part of a word.
+_PART = 5
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 
 
 def words_of(text: str) -> list[str]:
     """Split a text into words, without case and punctuation: "What's 3+4?" is what, s, 3, 4."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def terms_of(text: str) -> list[str]:
+    """Split a text into its words and the parts of five letters that these have, their ends marked.
+
+    "Booked" and "booking" have no word in common, and three parts: _book, which is one of them, counts in any language
+    that forms words by endings.
+    """
+    terms = []
+    for word in words_of(text):
+        marked = f"_{word}_"
+        terms += [f"|{word}", *(marked[at : at + _PART] for at in range(max(1, len(marked) - _PART + 1)))]
+    return terms
 
 
 def description_document(spec: ToolSpec) -> str:
@@ -60,6 +75,7 @@ class LexicalMatch:
         kind: What the texts are made of: `description_document` or `demonstrations_document`.
         weight: What a point of BM25 adds to a tool's score.
         documents: K texts, in the order of the tools.
+        parts: Whether parts of words count beside the words (`terms_of`).
 
     Raises:
         ToolkenSetError: The weight is not finite.
@@ -68,6 +84,7 @@ class LexicalMatch:
     kind: Literal["description", "demonstrations"]
     weight: float
     documents: tuple[str, ...]
+    parts: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "documents", tuple(self.documents))
@@ -83,17 +100,20 @@ class LexicalMatch:
 
         # The library sets its logger to DEBUG, which reaches the application's log whatever level that is set to.
         logging.getLogger("bm25s").setLevel(logging.WARNING)
-        tokens = [words_of(document) for document in self.documents]
+        tokens = [self._terms(document) for document in self.documents]
         if not any(tokens):
             return None
         index = BM25()
         index.index(tokens, show_progress=False)
         return index
 
+    def _terms(self, text: str) -> list[str]:
+        return terms_of(text) if self.parts else words_of(text)
+
     def scores(self, request: str) -> Tensor:
         """Return each tool's BM25 score for a request, without the weight: (K,) float32."""
         index = self._index
-        known = [] if index is None else [word for word in words_of(request) if word in index.vocab_dict]
+        known = [] if index is None else [term for term in self._terms(request) if term in index.vocab_dict]
         if index is None or not known:
             return torch.zeros(len(self))
         return torch.from_numpy(index.get_scores(known)).float()

@@ -93,7 +93,7 @@ def untrained_set(read: RequestStates, specs: Sequence[ToolSpec], progress: Prog
     count = len(tool)
     described = Described(states[:count], requests[:count], tool).means(len(numbers))
     several = len(specs) > 1  # one tool has no other to differ from
-    words = LexicalMatch("description", ASSUMED["description"], tuple(map(description_document, specs)))
+    words = LexicalMatch("description", ASSUMED["description"], tuple(map(description_document, specs)), parts=True)
     evidence = Evidence(scale=0.0, lexical=(words,))
     prior = _LEVELLED if gated and several else _RAW
     rows = prior_rows(lm, specs, prior)

@@ -35,7 +35,7 @@ def make_evidence(
         scale=0.5,
         request_rows=torch.randn(tools, size, generator=generator) / size**0.5,
         lexical=(
-            LexicalMatch("description", 0.7, tuple(map(description_document, toolkens.specs))),
+            LexicalMatch("description", 0.7, tuple(map(description_document, toolkens.specs)), parts=True),
             LexicalMatch(
                 "demonstrations",
                 0.4,

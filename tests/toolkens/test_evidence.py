@@ -50,6 +50,17 @@ def test_a_set_is_saved_with_its_evidence_and_without_any_file_where_it_has_none
         toolkens.save(tmp_path / "set", {EVIDENCE_FILE: "{}"})
 
 
+def test_matches_that_were_saved_before_parts_of_words_counted_still_count_words_alone() -> None:
+    match = LexicalMatch("description", 1.0, ("books a table",), parts=True)
+    text, tensors = Evidence(lexical=(match,)).saved()
+    content = json.loads(text)
+    assert content["lexical"][0].pop("parts") is True
+    read, old = (Evidence.of_saved(each, tensors).lexical[0] for each in (text, json.dumps(content)))
+    assert isinstance(read, LexicalMatch)
+    assert isinstance(old, LexicalMatch)
+    assert (read.parts, old.parts) == (True, False)
+
+
 def test_evidence_counts_for_the_fingerprint() -> None:
     toolkens = informed(["a", "b"])
     evidence = evidence_of(toolkens)

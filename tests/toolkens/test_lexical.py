@@ -14,6 +14,7 @@ from langchain_toolken.toolkens.lexical import (
     WordClassifier,
     demonstrations_document,
     description_document,
+    terms_of,
     words_of,
 )
 from langchain_toolken.tools.spec import ToolSpec
@@ -68,6 +69,24 @@ def test_scores_are_bm25_of_the_known_words() -> None:
     expected = bm25([words_of(each) for each in documents], words_of("The lamp, the lamp on!"))
     assert match.scores("The lamp, the lamp on! unheard").tolist() == pytest.approx(expected, rel=1e-5)
     assert match.scores("unheard").tolist() == match.scores("").tolist() == [0.0] * 4
+
+
+def test_parts_of_words_are_five_letters_with_the_ends_marked() -> None:
+    assert terms_of("a Booking") == ["|a", "_a_", "|booking", "_book", "booki", "ookin", "oking", "king_"]
+    assert terms_of("北") == ["|北", "_北_"]
+    assert terms_of("?!") == []
+
+
+def test_with_parts_a_request_matches_a_word_in_another_form() -> None:
+    documents = ("books a table", "plays music")
+    words, parts = (LexicalMatch("description", 1.0, documents, parts=each) for each in (False, True))
+    assert words.scores("booking").tolist() == [0.0, 0.0]
+    booking = parts.scores("booking").tolist()
+    assert booking[0] > booking[1] == 0.0
+    expected = bm25([terms_of(each) for each in documents], terms_of("book table"))
+    assert parts.scores("book table").tolist() == pytest.approx(expected, rel=1e-5)
+    kept = (parts.select([0, 1]), parts.join(parts.untrained([LAMP]), 1.0), parts.untrained([LAMP]))
+    assert [each.parts for each in kept] == [True] * 3
 
 
 def test_documents_without_words_and_no_documents_score_nothing() -> None:

@@ -219,7 +219,7 @@ Source = Tensor | TextEvidence
 def _sources(calls: Calls, specs: Sequence[ToolSpec], ridge: float | None) -> dict[str, Source]:
     """Fit every source but the toolkens to these calls."""
     described = tuple(map(description_document, specs))
-    found: dict[str, Source] = {DESCRIPTION: LexicalMatch("description", 1.0, described)}
+    found: dict[str, Source] = {DESCRIPTION: LexicalMatch("description", 1.0, described, parts=True)}
     if calls.request is not None and (len(calls) or calls.described is not None):
         rows = request_rows(calls.request, calls.tool, len(specs), ridge or 1.0, calls.described, calls.plain)
         found[REQUEST] = rows
