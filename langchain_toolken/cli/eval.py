@@ -12,7 +12,8 @@ import typer
 from langchain_toolken.cli.errors import reported
 from langchain_toolken.cli.options import AsJson, ModelArg, parse_model_args
 from langchain_toolken.cli.progress_bars import progress_bars
-from langchain_toolken.cli.terminal import terminal
+from langchain_toolken.cli.terminal import shown, terminal
+from langchain_toolken.disk.writing import writing
 
 if TYPE_CHECKING:
     from langchain_toolken.evaluation.methods.method import Ablation
@@ -87,11 +88,11 @@ def evaluate(
             from langchain_toolken.evaluation.methods.all_methods import methods_named
 
             plan = Plan(
-                tasks=[task_named(name, names).sampled(questions) for name in tasks.split(",")],
+                tasks=[task_named(name, names).sampled(questions) for name in dict.fromkeys(_parts(tasks))],
                 methods=methods_named(methods),
                 seeds=seeds,
                 demonstrations=[
-                    None if one == "all" else _number(one, "--demonstrations") for one in demonstrations.split(",")
+                    None if one == "all" else _number(one, "--demonstrations") for one in _parts(demonstrations)
                 ],
                 ablations=_ablations(lam, prior),
                 names="" if names == "own" else f"names={names}",
@@ -102,10 +103,16 @@ def evaluate(
             for sentence in plan.left_out():
                 console.print(sentence, highlight=False)
             engine = shared_engine(model, max_batch_size=batch_size, **parse_model_args(model_arg))
-            with progress_bars(console, time_left=True) as progress:
-                run(engine, plan, out, progress)
+            try:
+                with progress_bars(console, time_left=True) as progress:
+                    run(engine, plan, out, progress)
+            except KeyboardInterrupt:
+                said = f"stopped: the answers are in {out}; the same command goes on, and --table tabulates them"
+                console.print(shown(said, style="yellow"), soft_wrap=True)
+                raise
         results = tabulate(out, task_of)
-        (out / "results.json").write_text(results.model_dump_json(indent=1), encoding="utf-8")
+        with writing(out / "results.json"):
+            (out / "results.json").write_text(results.model_dump_json(indent=1), encoding="utf-8")
         write_page(out, results, task_of)
         if as_json:
             print(results.model_dump_json(indent=1))
@@ -114,6 +121,10 @@ def evaluate(
         else:
             print_tables(console, results)
             console.print(f"{out / 'results.html'}", highlight=False)
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
 
 
 def _number(text: str, option: str) -> int:
@@ -127,8 +138,8 @@ def _ablations(lam: str, prior: str) -> Sequence[Ablation]:
     from langchain_toolken.toolkens.priors import PriorConfig
 
     try:
-        lams = [None if one == "auto" else float(one) for one in lam.split(",")]
-        priors = [one if one in _WORDS else PriorConfig.parse(one) for one in prior.split(",")]
+        lams = [None if one == "auto" else float(one) for one in _parts(lam)]
+        priors = [one if one in _WORDS else PriorConfig.parse(one) for one in _parts(prior)]
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     return [

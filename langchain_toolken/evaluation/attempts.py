@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from langchain_toolken.disk.writing import writing
+from langchain_toolken.errors import ToolkenError
+
 StepKind = Literal["prompt", "text", "thought", "tool", "arguments", "result", "stop"]
 
 
@@ -78,6 +81,10 @@ class Attempt(BaseModel):
         return self.ranked[0] if self.ranked else None
 
 
+class AttemptsError(ToolkenError, ValueError):
+    """A file of attempts can't be read; the message names the file and the line."""
+
+
 class AttemptFile:
     """A JSONL file with an attempt a line, which grows as questions are answered.
 
@@ -100,6 +107,10 @@ class AttemptFile:
 
     def append(self, attempts: list[Attempt]) -> None:
         """Add attempts, after the last whole line."""
+        with writing(self.path):
+            self._append(attempts)
+
+    def _append(self, attempts: list[Attempt]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         content = self.path.read_bytes() if self.path.exists() else b""
         with self.path.open("r+b" if self.path.exists() else "wb") as file:
@@ -117,7 +128,7 @@ class AttemptFile:
             try:
                 yield Attempt.model_validate_json(line)
             except ValidationError as error:
-                raise ValueError(
+                raise AttemptsError(
                     f"{self.path}, line {number} is no attempt of this version ({error.errors()[0]['msg']}): delete "
                     "the file to answer its questions again"
                 ) from error

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from langchain_toolken.disk.writing import writing
 from langchain_toolken.evaluation.attempts import Attempt, AttemptFile
 from langchain_toolken.evaluation.other_names import Naming
 from langchain_toolken.evaluation.statistics import Interval, bootstrap, paired_p
 from langchain_toolken.evaluation.tasks import Grade, Task, TaskQuestion
 
 PREDICTIONS = "predictions"
+_HEADER = "header.json"
 
 
 class Setting(BaseModel):
@@ -190,6 +192,22 @@ class Header(BaseModel):
         machine = f"{platform.machine()}, {platform.system()}, {threads} thread{'' if threads == 1 else 's'}"
         versions = {"python": platform.python_version(), **{name: version(name) for name in names}}
         return cls(model=model, dtype=dtype, machine=machine, versions=versions, day=date.today().isoformat())
+
+    @classmethod
+    def kept(cls, out: Path) -> Header | None:
+        """Read the header of a folder of answers; None if it has none, or what is there is none."""
+        try:
+            return cls.model_validate_json((out / _HEADER).read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def keep(self, out: Path) -> None:
+        """Write the header into a folder of answers, as a whole or not at all."""
+        file, made = out / _HEADER, out / f".{_HEADER}.new"
+        with writing(file):
+            out.mkdir(parents=True, exist_ok=True)
+            made.write_text(self.model_dump_json(indent=1), encoding="utf-8")
+            made.replace(file)
 
 
 class Results(BaseModel):

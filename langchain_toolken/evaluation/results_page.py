@@ -1,9 +1,8 @@
-"""`results.html`: a comparison as one page without outside assets, and the same question's traces of two methods."""
+"""`results.html`: a comparison as one page without outside assets."""
 
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from markupsafe import Markup
 
 from langchain_toolken.disk.writing import writing
 from langchain_toolken.evaluation.methods.ours import OURS, ZERO_SHOT
-from langchain_toolken.evaluation.results import Results, Row, Setting, graded, settings_in
+from langchain_toolken.evaluation.results import Results, Row, Setting
 from langchain_toolken.evaluation.results_tables import (
     DIFFERENCE,
     by_method,
@@ -23,6 +22,7 @@ from langchain_toolken.evaluation.results_tables import (
     table_texts,
 )
 from langchain_toolken.evaluation.tasks import Task
+from langchain_toolken.evaluation.traces import Traces, as_json, traces_of
 
 # Told apart without colour: each method has a mark of its own, and the dashes and dark inks take turns.
 _SHAPES = ("circle", "square", "diamond", "cross", "x", "triangle-up", "triangle-down", "star", "hexagon", "bowtie")
@@ -30,7 +30,6 @@ _MARKS = (*_SHAPES, *(f"{shape}-open" for shape in _SHAPES), *(f"{shape}-dot" fo
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _INKS = ("#000000", "#1f4e8c", "#8c2d04", "#0b6e4f", "#5e3c99")
 _APART = 0.15  # of the way to the next place, for all lines together
-_TRACED = 12  # questions of each task whose traces are in the page
 
 
 def write_page(out: Path, results: Results, task_of: Callable[[Setting], Task]) -> None:
@@ -41,40 +40,7 @@ def write_page(out: Path, results: Results, task_of: Callable[[Setting], Task]) 
         file.write_text(text, encoding="utf-8")
 
 
-def traces_of(out: Path, task_of: Callable[[Setting], Task]) -> dict[str, dict[str, dict[str, object]]]:
-    """Gather traces: by task and question, what was asked and each method's steps."""
-    found: dict[str, dict[str, dict[str, object]]] = {}
-    for setting in settings_in(out):
-        task = task_of(setting)
-        one = graded(out, setting, task)
-        name = setting.method + (f" ({setting.ablation})" if setting.ablation else "")
-        shown = "" if setting.demonstrations is None else f", {setting.shown}"
-        asked = {each.id: each for each in task.questions}
-        for seed, run in list(one.runs.items())[:1]:
-            for question in list(run)[:_TRACED]:
-                attempt, grade = run[question]
-                of_task = found.setdefault(setting.task + shown, {})
-                entry = of_task.setdefault(
-                    question,
-                    {
-                        "text": asked[question].text[-600:],
-                        "answer": "; ".join(asked[question].answers[:3]) or (asked[question].tool or "no tool"),
-                        "methods": {},
-                    },
-                )
-                methods = entry["methods"]
-                assert isinstance(methods, dict)
-                methods[name] = {
-                    "right": grade.right,
-                    "seed": seed,
-                    "tokens": attempt.prompt_tokens,
-                    "answer": attempt.text,
-                    "steps": [[step.kind, step.text] for step in attempt.trace if step.kind != "prompt"],
-                }
-    return found
-
-
-def results_page(results: Results, traces: dict[str, dict[str, dict[str, object]]]) -> str:
+def results_page(results: Results, traces: Traces) -> str:
     """Render the page. Everything that comes from files is escaped."""
     environment = Environment(
         loader=PackageLoader("langchain_toolken.evaluation", "templates"),
@@ -93,7 +59,7 @@ def results_page(results: Results, traces: dict[str, dict[str, dict[str, object]
         shown.append((title, Markup(text)))
         script = False
     # Safe: no "<" is left that could end the script, and the page's script writes texts as text.
-    embedded = Markup(json.dumps(traces, ensure_ascii=False).replace("<", "\\u003c"))
+    embedded = Markup(as_json(traces).replace("<", "\\u003c"))
     return environment.get_template("results.html.jinja").render(
         heading=heading(results),
         tables=table_texts(results),

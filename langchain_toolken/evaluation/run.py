@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 from langchain_toolken.decoding.local.engine import LocalEngine
@@ -21,8 +22,6 @@ from langchain_toolken.evaluation.results import Header, Results, Setting, compa
 from langchain_toolken.evaluation.tasks import Task
 from langchain_toolken.lm.transformers_model import TransformersModel
 from langchain_toolken.progress import Progress
-
-_HEADER = "header.json"
 
 
 class EvaluationError(ToolkenError, ValueError):
@@ -63,7 +62,7 @@ class Plan:
                     task = whole.shown(count)
                     for ablation in self.ablations:
                         for method in self.methods:
-                            if _can_be_asked(method, task) and (seed == 0 or method.random):
+                            if why_left_out(method, task, ablation) is None and (seed == 0 or method.random):
                                 what = ",".join(filter(None, (str(ablation), self.names)))
                                 setting = Setting(
                                     task=task.name, method=method.name, demonstrations=count, ablation=what
@@ -72,17 +71,25 @@ class Plan:
 
     def left_out(self) -> Iterator[str]:
         """Say which methods are left out of which tasks, and why."""
-        for task in self.tasks:
-            others = [method.name for method in self.methods if task.kind not in method.kinds]
-            if others:
-                yield f"{task.name} is not asked of {', '.join(others)}: they have no form for what it asks for"
-            learning = [method.name for method in self.methods if task.kind in method.kinds and method.learns]
-            if learning and not task.demonstrations:
-                yield f"{task.name} is not asked of {', '.join(learning)}: it has no demonstrations to learn from"
+        found: dict[tuple[str, str], dict[str, None]] = {}
+        for task, count, ablation, method in product(self.tasks, self.demonstrations, self.ablations, self.methods):
+            why = why_left_out(method, task.shown(count), ablation)
+            if why is not None:
+                place = ", ".join(filter(None, (task.name, str(ablation))))
+                found.setdefault((place, why), {})[method.name] = None
+        for (place, why), names in found.items():
+            yield f"{place}: without {', '.join(names)}, {why}"
 
 
-def _can_be_asked(method: Method, task: Task) -> bool:
-    return task.kind in method.kinds and bool(task.demonstrations or not method.learns)
+def why_left_out(method: Method, task: Task, ablation: Ablation) -> str | None:
+    """Say why a method is not asked a task; None if it is."""
+    if task.kind not in method.kinds:
+        return "which can't give what is asked for"
+    if method.learns and not task.demonstrations:
+        return "which need demonstrations"
+    if not ablation.changes <= method.changed_by:
+        return "which this does not change"
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,16 +124,13 @@ def run(engine: LocalEngine, plan: Plan, out: Path, progress: Progress | None = 
         EvaluationError: The folder holds another LM's answers.
     """
     header = Header.here(engine.model_id, str(engine.lm.head.weight.dtype).removeprefix("torch."))
-    file = out / _HEADER
-    if file.exists():
-        old = Header.model_validate_json(file.read_text(encoding="utf-8"))
-        if (old.model, old.dtype) != (header.model, header.dtype):
-            raise EvaluationError(
-                f"{out} holds answers of {old.model} in {old.dtype}, not of {header.model} in {header.dtype}: give "
-                "another folder with --out"
-            )
-    out.mkdir(parents=True, exist_ok=True)
-    file.write_text(header.model_dump_json(indent=1), encoding="utf-8")
+    old = Header.kept(out)
+    if old is not None and (old.model, old.dtype) != (header.model, header.dtype):
+        raise EvaluationError(
+            f"{out} holds answers of {old.model} in {old.dtype}, not of {header.model} in {header.dtype}: give "
+            "another folder with --out"
+        )
+    header.keep(out)
     cells = list(plan.cells())
     open_questions = {}
     for cell in cells:
@@ -194,10 +198,9 @@ def tabulate(out: Path, task_of: Callable[[Setting], Task]) -> Results:
     Raises:
         EvaluationError: There is nothing in it.
     """
-    settings = settings_in(out)
-    if not settings or not (out / _HEADER).exists():
-        raise EvaluationError(f"{out} holds no answers: run `toolken eval` into it first")
-    header = Header.model_validate_json((out / _HEADER).read_text(encoding="utf-8"))
+    settings, header = settings_in(out), Header.kept(out)
+    if not settings or header is None:
+        raise EvaluationError(f"{out} holds no answers, or no header.json: run `toolken eval` into it first")
     every = [graded(out, setting, task_of(setting)) for setting in settings]
     every = [one for one in every if one.runs]
     rows = tuple(row_of(one, task_of(one.setting)) for one in every)

@@ -17,6 +17,7 @@ from langchain_toolken.evaluation.nano_demonstrations import nano_demonstrations
 from langchain_toolken.evaluation.questions import (
     ExpectedCall,
     Question,
+    QuestionsError,
     nano_questions,
     read_funcqa_multi_hop,
     read_funcqa_one_hop,
@@ -28,7 +29,7 @@ from langchain_toolken.evaluation.worlds.arithmetic import GSM8K_XL_TOOLS
 from langchain_toolken.evaluation.worlds.knowledge import KnowledgeWorld, read_kamel, read_simple_tool_questions
 from langchain_toolken.nano.tools import MATH_TOOLS
 from langchain_toolken.tools.spec import ToolSpec, tool_specs
-from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
+from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration, DemonstrationError
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
 
 _TOOLKENGPT = "https://github.com/Ber666/ToolkenGPT (its data archive)"
@@ -41,6 +42,10 @@ SOURCES = {
     "metatool": "https://github.com/HowieHwong/MetaTool",
 }
 """Where the authors of each dataset publish it."""
+
+_PUBLISHED_AT = (
+    "Its authors publish them at {}; bring them into the JSONL form of langchain_toolken/evaluation/datasets.py"
+)
 
 QUESTION = "Q: {question}\nA:"
 _PAPERS_TOLERANCE = "0.001"
@@ -65,11 +70,13 @@ def load_task(name: str, data_dir: Path | None) -> Task:
         return TASKS[name](Path())
     if data_dir is None or not (data_dir / dataset).is_dir():
         where = "give --data-dir, a folder with" if data_dir is None else f"{data_dir} has no folder"
+        raise DatasetError(f"{name} needs its data: {where} {dataset!r}. {_PUBLISHED_AT.format(SOURCES[dataset])}")
+    try:
+        return TASKS[name](data_dir / dataset)
+    except (DatasetError, DemonstrationError, QuestionsError, OSError) as error:
         raise DatasetError(
-            f"{name} needs its data: {where} {dataset!r}. Its authors publish them at {SOURCES[dataset]}; "
-            "bring them into the JSONL form of langchain_toolken/evaluation/datasets.py"
-        )
-    return TASKS[name](data_dir / dataset)
+            f"{name} can't be read from {data_dir / dataset}: {error}. {_PUBLISHED_AT.format(SOURCES[dataset])}"
+        ) from error
 
 
 def grade_number(question: TaskQuestion, attempt: Attempt, *, tools: Mapping[str, ToolSpec], tolerance: str) -> Grade:

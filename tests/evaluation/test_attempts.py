@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from langchain_toolken.disk.writing import WriteError
 from langchain_toolken.evaluation.attempts import Attempt, AttemptedCall, AttemptFile
 
 
@@ -44,6 +45,12 @@ def test_a_line_of_another_version_is_named(tmp_path: Path) -> None:
     file.path.write_bytes(file.path.read_bytes() + b'{"asked": 1}\n')
     with pytest.raises(ValueError, match=r"run\.jsonl, line 2 .* delete the file"):
         file.read()
+
+
+def test_a_write_that_fails_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    with pytest.raises(WriteError, match=r"run\.jsonl can't be written"):
+        AttemptFile(tmp_path / "taken" / "run.jsonl").append([attempt("0")])
 
 
 def test_the_first_tool_is_the_one_called_or_else_the_one_ranked_first() -> None:

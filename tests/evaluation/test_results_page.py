@@ -8,7 +8,7 @@ from pathlib import Path
 
 from langchain_toolken.evaluation.attempts import Attempt, TraceStep
 from langchain_toolken.evaluation.results import Header, Results, Setting
-from langchain_toolken.evaluation.results_page import figures, results_page, traces_of, write_page
+from langchain_toolken.evaluation.results_page import figures, results_page, write_page
 from langchain_toolken.evaluation.results_tables import as_markdown
 from langchain_toolken.evaluation.run import tabulate
 from langchain_toolken.evaluation.tasks import Task
@@ -49,7 +49,9 @@ def test_the_page_needs_nothing_from_outside_and_no_text_ends_its_scripts(tmp_pa
     shown = re.search(r'<script type="application/json" id="traces">(.*?)</script>', page, re.DOTALL)
     assert shown is not None
     traces = json.loads(shown[1])
-    assert traces["small"]["0"]["methods"]["react"]["steps"] == [["thought", "</script> <b>13</script>"]]
+    assert traces["small"]["0"]["methods"]["react"]["steps"] == [
+        {"kind": "thought", "text": "</script> <b>13</script>"}
+    ]
     assert set(traces["small"]["0"]["methods"]) == {"ours", "ours (lam=0.1)", "ours (lam=0.01)", "react"}
 
 
@@ -114,8 +116,7 @@ def test_a_markdown_table_has_the_columns_that_say_something(tmp_path: Path) -> 
     assert text.count("| 0.0 | 1.00 |\n") == len(marked)
 
 
-def test_traces_of_no_runs_are_empty(tmp_path: Path) -> None:
-    assert traces_of(tmp_path, task_of) == {}
+def test_a_page_of_no_runs_has_its_places() -> None:
     assert "One question, two methods" in results_page(Results(header=HEADER, rows=(), comparisons=()), {})
 
 

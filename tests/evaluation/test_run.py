@@ -15,7 +15,7 @@ import pytest
 
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.evaluation.attempts import Attempt
-from langchain_toolken.evaluation.methods.method import Ablation, Answerer, Bench
+from langchain_toolken.evaluation.methods.method import Ablation, Answerer, Bench, Change
 from langchain_toolken.evaluation.other_names import renamed
 from langchain_toolken.evaluation.results import Results, Setting
 from langchain_toolken.evaluation.run import EvaluationError, Plan, metered, run, tabulate
@@ -33,6 +33,7 @@ class Scripted:
     kinds: frozenset[TaskKind] = frozenset({"number"})
     random: bool = True
     learns: bool = False
+    changed_by: frozenset[Change] = frozenset({"lam"})
     prepared: int = 0
     asked: list[str] = field(default_factory=list)
 
@@ -135,17 +136,25 @@ def test_a_method_is_asked_only_its_kinds_and_one_seed_if_nothing_is_random(
     plan = Plan([small_task()], [fixed, plans], seeds=3)
     run(engine, plan, tmp_path)
     assert (fixed.prepared, plans.prepared) == (1, 0)
-    assert list(plan.left_out()) == ["small is not asked of plans: they have no form for what it asks for"]
+    assert list(plan.left_out()) == ["small: without plans, which can't give what is asked for"]
 
 
 def test_a_method_that_learns_is_not_asked_a_task_without_demonstrations(
     engine: TransformersEngine, tmp_path: Path
 ) -> None:
     learning, other = Scripted("toolkengpt", learns=True), Scripted("ours")
-    plan = Plan([small_task(demonstrations=0)], [learning, other])
+    plan = Plan([small_task()], [learning, other], demonstrations=(0, 1))
     run(engine, plan, tmp_path)
-    assert (learning.prepared, other.prepared) == (0, 1)
-    assert list(plan.left_out()) == ["small is not asked of toolkengpt: it has no demonstrations to learn from"]
+    assert (learning.prepared, other.prepared) == (1, 2)
+    assert list(plan.left_out()) == ["small: without toolkengpt, which need demonstrations"]
+
+
+def test_a_change_is_made_to_the_methods_that_it_changes(engine: TransformersEngine, tmp_path: Path) -> None:
+    fitted, prompted = Scripted(), Scripted("react", changed_by=frozenset())
+    plan = Plan([small_task()], [fitted, prompted], ablations=[Ablation(), Ablation(lam=0.1)])
+    run(engine, plan, tmp_path)
+    assert (fitted.prepared, prompted.prepared) == (2, 1)
+    assert list(plan.left_out()) == ["small, lam=0.1: without react, which this does not change"]
 
 
 def test_another_lms_answers_are_not_mixed_in(engine: TransformersEngine, tmp_path: Path) -> None:

@@ -52,11 +52,8 @@ def methods_named(names: str) -> list[Method]:
     Raises:
         UnknownMethodError: There is no such method.
     """
-    if names == "all":
-        return list(METHODS.values())
-    found = []
-    for name in filter(None, names.split(",")):
+    wanted = list(METHODS) if names == "all" else list(dict.fromkeys(name.strip() for name in names.split(",")))
+    for name in wanted:
         if name not in METHODS:
             raise UnknownMethodError(f"there is no method {name!r}; choose among {', '.join(METHODS)}, or all")
-        found.append(METHODS[name])
-    return found
+    return [METHODS[name] for name in wanted]

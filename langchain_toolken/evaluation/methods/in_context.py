@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from langchain_toolken.decoding.local.engine import LocalEngine
-from langchain_toolken.evaluation.methods.method import Answerer, Bench
+from langchain_toolken.evaluation.methods.method import Answerer, Bench, Change
 from langchain_toolken.evaluation.methods.plans import in_context_plans
 from langchain_toolken.evaluation.methods.text_agent import Shown, TextAgent, list_of_tools
 from langchain_toolken.evaluation.methods.worked_examples import Worked, few
@@ -29,6 +29,7 @@ class InContext:
     kinds: frozenset[TaskKind] = frozenset({"number", "tool", "plan"})
     random: bool = True
     learns: bool = False
+    changed_by: frozenset[Change] = frozenset()
 
     def prepare(self, bench: Bench) -> Answerer:
         """Put the tools and the examples into a prompt."""

@@ -23,6 +23,10 @@ Answerer = Callable[[Sequence[TaskQuestion]], list[Attempt]]
 """Answers some questions, which may run through the LM together. It fills in no seconds and no passes."""
 
 
+Change = Literal["lam", "prior", "random prior"]
+"""What an ablation changes."""
+
+
 @dataclass(frozen=True)
 class Ablation:
     """What a run changes about the methods that fit toolkens; None or False leaves it as it is.
@@ -34,6 +38,12 @@ class Ablation:
 
     lam: float | None = None
     prior: PriorConfig | Literal["random"] | None = None
+
+    @property
+    def changes(self) -> frozenset[Change]:
+        """What of a method it is about."""
+        prior: Change = "random prior" if self.prior == "random" else "prior"
+        return frozenset({*(("lam",) if self.lam is not None else ()), *((prior,) if self.prior is not None else ())})
 
     def __str__(self) -> str:
         prior = None if self.prior is None else str(self.prior).replace("/", "-")
@@ -69,13 +79,8 @@ class Bench:
 
     @property
     def prior(self) -> PriorConfig | Literal["auto"]:
-        """The prior that `fit` is asked for.
-
-        Raises:
-            ValueError: The ablation asks for random rows.
-        """
-        if self.ablation.prior == "random":
-            raise ValueError("only the papers' recipes (tokenlearning) take random rows for a prior; `fit` has none")
+        """The prior that `fit` is asked for, which has no random rows."""
+        assert self.ablation.prior != "random"
         return self.ablation.prior or "auto"
 
     @property
@@ -152,6 +157,11 @@ class Method(Protocol):
     @property
     def learns(self) -> bool:
         """Whether there is nothing it could do without demonstrations."""
+        ...
+
+    @property
+    def changed_by(self) -> frozenset[Change]:
+        """What an ablation can change about it."""
         ...
 
     def prepare(self, bench: Bench) -> Answerer:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from langchain_toolken.evaluation.methods.method import Answerer, Bench
+from langchain_toolken.evaluation.methods.method import Answerer, Bench, Change
 from langchain_toolken.evaluation.methods.toolken_chat import with_toolkens
 from langchain_toolken.evaluation.tasks import TaskKind
 from langchain_toolken.prompts.call_cards import PLAIN
@@ -17,7 +17,7 @@ from langchain_toolken.training.demonstrations.demonstration import Demonstratio
 from langchain_toolken.training.demonstrations.request_calls import CallsFrom
 from langchain_toolken.training.fit import fit
 
-Change = Callable[[ToolkenSet], ToolkenSet]
+TakesOut = Callable[[ToolkenSet], ToolkenSet]
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,13 @@ class Ours:
 
     name: str = "ours"
     says: str = "this package, everything on auto: no tool and no example in the prompt"
-    change: Change | None = None
+    change: TakesOut | None = None
     demonstrated: bool = True
     in_text: bool = False
     kinds: frozenset[TaskKind] = frozenset({"number", "tool", "plan"})
     random: bool = False
     learns: bool = False
+    changed_by: frozenset[Change] = frozenset({"lam", "prior"})
 
     def prepare(self, bench: Bench) -> Answerer:
         """Fit, or take the set that was fitted before, and take a part out of it."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from langchain_toolken.decoding.engine import DecodingRequest, Sampling
 from langchain_toolken.evaluation.attempts import Attempt, TraceStep
 from langchain_toolken.evaluation.methods.in_context import EXAMPLES, as_far_as_they_fit
-from langchain_toolken.evaluation.methods.method import Answerer, Bench
+from langchain_toolken.evaluation.methods.method import Answerer, Bench, Change
 from langchain_toolken.evaluation.methods.plans import plain_plans
 from langchain_toolken.evaluation.methods.text_agent import prompt_ids
 from langchain_toolken.evaluation.methods.worked_examples import ANSWERED, QUESTION, few
@@ -24,6 +24,7 @@ class Direct:
     kinds: frozenset[TaskKind] = frozenset({"number", "plan"})
     random: bool = True
     learns: bool = False
+    changed_by: frozenset[Change] = frozenset()
 
     def prepare(self, bench: Bench) -> Answerer:
         """Draw the examples."""
@@ -43,6 +44,7 @@ class ChainOfThought:
     kinds: frozenset[TaskKind] = frozenset({"number"})
     random: bool = True
     learns: bool = False
+    changed_by: frozenset[Change] = frozenset()
 
     def prepare(self, bench: Bench) -> Answerer:
         """Draw the examples."""

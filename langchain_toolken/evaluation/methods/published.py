@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from langchain_toolken.evaluation.methods.in_context import EXAMPLES, as_far_as_they_fit
-from langchain_toolken.evaluation.methods.method import Answerer, Bench
+from langchain_toolken.evaluation.methods.method import Answerer, Bench, Change
 from langchain_toolken.evaluation.methods.papers import (
     TOKENLEARNING,
     TOKENLEARNING_CODE,
@@ -62,10 +62,15 @@ class Published:
     random: bool = True
     learns: bool = True
 
+    @property
+    def changed_by(self) -> frozenset[Change]:
+        """A λ and a prior change nothing about random rows that nothing pulls."""
+        return frozenset({"lam", "prior", "random prior"} if self.recipe.start == "prior" else ())
+
     def prepare(self, bench: Bench) -> Answerer:
         """Train by the recipe, or take the toolkens of a run before."""
         recipe = recipe_for(self.recipe, bench.task)
-        if bench.ablation.lam is not None and recipe.start == "prior":
+        if bench.ablation.lam is not None:
             recipe = replace(recipe, lam=bench.ablation.lam)
         prior = bench.ablation.prior or self.prior
 

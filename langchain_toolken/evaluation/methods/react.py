@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 
 from langchain_toolken.evaluation.methods.in_context import EXAMPLES, as_far_as_they_fit, examples_of, shown_tools
-from langchain_toolken.evaluation.methods.method import Answerer, Bench
+from langchain_toolken.evaluation.methods.method import Answerer, Bench, Change
 from langchain_toolken.evaluation.methods.text_agent import Chosen, Shown, TextAgent
 from langchain_toolken.evaluation.methods.worked_examples import ACTION, Worked, action_of, nearest
 from langchain_toolken.evaluation.tasks import TaskKind, TaskQuestion
@@ -41,6 +41,7 @@ class ReAct:
     kinds: frozenset[TaskKind] = frozenset({"number", "tool"})
     random: bool = True
     learns: bool = False
+    changed_by: frozenset[Change] = frozenset()
     nearest: bool = False
 
     def prepare(self, bench: Bench) -> Answerer:
@@ -71,6 +72,7 @@ class ReActToolkens:
     kinds: frozenset[TaskKind] = frozenset({"number", "tool"})
     random: bool = True
     learns: bool = True
+    changed_by: frozenset[Change] = frozenset({"lam", "prior"})
 
     def prepare(self, bench: Bench) -> Answerer:
         """Fit toolkens to the traces."""

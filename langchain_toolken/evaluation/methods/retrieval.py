@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from langchain_toolken.evaluation.attempts import Attempt, TraceStep
 from langchain_toolken.evaluation.methods.in_context import EXAMPLES, examples_of
-from langchain_toolken.evaluation.methods.method import Answerer, Bench
+from langchain_toolken.evaluation.methods.method import Answerer, Bench, Change
 from langchain_toolken.evaluation.methods.text_agent import Shown, TextAgent, list_of_tools
 from langchain_toolken.evaluation.methods.worked_examples import nearest
 from langchain_toolken.evaluation.tasks import TaskKind, TaskQuestion
@@ -29,6 +29,7 @@ class BM25:
     kinds: frozenset[TaskKind] = frozenset({"tool"})
     random: bool = False
     learns: bool = False
+    changed_by: frozenset[Change] = frozenset()
 
     def prepare(self, bench: Bench) -> Answerer:
         """Index the tools' descriptions."""
@@ -57,6 +58,7 @@ class Retrieval:
     kinds: frozenset[TaskKind] = frozenset({"number", "tool"})
     random: bool = False
     learns: bool = False
+    changed_by: frozenset[Change] = frozenset()
 
     def prepare(self, bench: Bench) -> Answerer:
         """Index the tools' descriptions."""

@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy
 from transformers import DynamicCache
 
 from langchain_toolken.evaluation.attempts import Attempt, AttemptedCall, TraceStep
-from langchain_toolken.evaluation.methods.method import Answerer, Bench
+from langchain_toolken.evaluation.methods.method import Answerer, Bench, Change
 from langchain_toolken.evaluation.methods.text_agent import asked_text, prompt_ids, run_tool
 from langchain_toolken.evaluation.methods.worked_examples import ANSWERED, QUESTION, Worked
 from langchain_toolken.evaluation.tasks import TaskKind, TaskQuestion
@@ -48,6 +48,7 @@ class TokMem:
     kinds: frozenset[TaskKind] = frozenset({"number", "tool"})
     random: bool = True
     learns: bool = True
+    changed_by: frozenset[Change] = frozenset()
 
     def prepare(self, bench: Bench) -> Answerer:
         """Train the tokens, or take those of a run before."""

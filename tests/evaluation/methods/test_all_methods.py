@@ -116,10 +116,17 @@ def test_fewer_demonstrations_are_gone_through_more_often(tiny_llama: Transforme
 
 
 def test_random_rows_in_place_of_the_prior_are_for_recipes_only(tiny_llama: TransformersModel, tmp_path: Path) -> None:
-    bench = small_bench(tiny_llama, tmp_path, ablation=Ablation(prior="random"))
-    METHODS["tokenlearning"].prepare(bench)
-    with pytest.raises(ValueError, match="only the papers' recipes"):
-        METHODS["ours"].prepare(bench)
+    random = Ablation(prior="random")
+    METHODS["tokenlearning"].prepare(small_bench(tiny_llama, tmp_path, ablation=random))
+    taking = {name for name, method in METHODS.items() if random.changes <= method.changed_by}
+    assert taking == {"tokenlearning", "tokenlearning_code"}
+
+
+def test_each_method_knows_what_changes_it() -> None:
+    pulled = {name for name, method in METHODS.items() if Ablation(lam=0.1).changes <= method.changed_by}
+    fitted = {name for name in METHODS if name.startswith("ours")} | {"react_toolkens"}
+    assert pulled == fitted | {"tokenlearning", "tokenlearning_code"}
+    assert all(Ablation().changes <= method.changed_by for method in METHODS.values())
 
 
 def test_a_fitted_set_is_kept_and_not_fitted_again(
@@ -134,7 +141,7 @@ def test_a_fitted_set_is_kept_and_not_fitted_again(
 
 
 def test_an_unknown_method_is_named_with_those_that_there_are() -> None:
-    assert [method.name for method in methods_named("ours,direct")] == ["ours", "direct"]
+    assert [method.name for method in methods_named("ours, direct,ours")] == ["ours", "direct"]
     assert [method.name for method in methods_named("all")] == list(METHODS)
     with pytest.raises(UnknownMethodError, match="no method 'reakt'; choose among direct"):
         methods_named("reakt")
