@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from langchain_toolken.tools.schemas import fields_of, resolve
+from langchain_toolken.tools.schemas import fields_of
+from langchain_toolken.tools.value_kinds import value_kinds
 
 if TYPE_CHECKING:
     from langchain_toolken.prompts.call_cards import Asked
@@ -77,16 +78,7 @@ def source_or_request(spec: ToolSpec, examples: Examples, asked: Asked) -> CopyS
 
 
 def _read_parameters(spec: ToolSpec) -> list[str]:
-    """Return the parameters of a tool that take text, numbers or lists of them, and no fixed choice."""
-    fields = fields_of(spec.json_schema, spec.json_schema).schemas
-    return [name for name, field in fields.items() if _is_read(field, spec.json_schema, 0)]
-
-
-def _is_read(schema: Any, root: Mapping[str, Any], depth: int) -> bool:
-    schema = resolve(schema, root)
-    if not isinstance(schema, Mapping) or depth > 8 or "enum" in schema or "const" in schema:
-        return False
-    if schema.get("type") == "array":
-        return _is_read(schema.get("items"), root, depth + 1)
-    others = schema.get("anyOf") or schema.get("oneOf") or ()
-    return schema.get("type") in ("string", "number", "integer") or any(_is_read(s, root, depth + 1) for s in others)
+    """Return the parameters of a tool that take text, numbers or lists of them, and not only fixed choices."""
+    root = spec.json_schema
+    fields = fields_of(root, root).schemas
+    return [name for name, field in fields.items() if value_kinds(field, root) & {"text", "number"}]

@@ -21,6 +21,7 @@ from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.prompts.tool_cards import tool_card
 from langchain_toolken.prompts.turns import turns_of
 from langchain_toolken.tools.schemas import fields_of, resolve
+from langchain_toolken.tools.value_kinds import value_kinds
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -219,26 +220,8 @@ def only_numbers(spec: ToolSpec) -> bool:
     """
     root = spec.json_schema
     fields = fields_of(root, root)
-    kinds = [kind for field in fields.schemas.values() for kind in _kinds(field, root, 0)]
-    return not fields.open_ended and "text" not in kinds and "number" in kinds
-
-
-def _kinds(schema: Any, root: Mapping[str, Any], depth: int) -> Iterator[str]:
-    """Yield what a field's values can be: "number", "choice" or, for everything else, "text"."""
-    schema = resolve(schema, root)
-    if not isinstance(schema, Mapping) or depth > 8:
-        yield "text"
-    elif "enum" in schema or "const" in schema or schema.get("type") in ("boolean", "null"):
-        yield "choice"
-    elif schema.get("type") in ("number", "integer"):
-        yield "number"
-    elif schema.get("type") == "array":
-        yield from _kinds(schema.get("items"), root, depth + 1)
-    elif alternatives := schema.get("anyOf") or schema.get("oneOf"):
-        for alternative in alternatives:
-            yield from _kinds(alternative, root, depth + 1)
-    else:
-        yield "text"
+    kinds = {kind for field in fields.schemas.values() for kind in value_kinds(field, root)}
+    return not fields.open_ended and "number" in kinds and kinds <= {"number", "choice"}
 
 
 def _parameters(spec: ToolSpec) -> Iterator[str]:

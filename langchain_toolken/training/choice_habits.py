@@ -21,8 +21,8 @@ from langchain_toolken.progress import Progress
 from langchain_toolken.prompts.call_cards import written_arguments
 from langchain_toolken.prompts.content import encode_content
 from langchain_toolken.toolkens.examples import ChoiceNats
-from langchain_toolken.tools.fixed_choices import fixed_choices
 from langchain_toolken.tools.schemas import fields_of
+from langchain_toolken.tools.value_kinds import fixed_choices
 from langchain_toolken.training.held_out_calls import HeldOutCall
 
 _FEWEST = 3  # calls, with fewer of which nothing is learnt

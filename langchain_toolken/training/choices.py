@@ -24,8 +24,8 @@ from langchain_toolken.toolkens.examples import Examples
 from langchain_toolken.toolkens.lexical import words_of
 from langchain_toolken.toolkens.lexicon import Lexicon
 from langchain_toolken.toolkens.slots import Slot, Slots
-from langchain_toolken.tools.fixed_choices import fixed_choices
 from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.tools.value_kinds import fixed_choices
 from langchain_toolken.training.negatives import plain_requests
 from langchain_toolken.training.slot_rows import SpannedText, fit_rows
 from langchain_toolken.training.slots import Common, SlotExample, common_of, raw_slot, value_words, with_constant

@@ -11,8 +11,8 @@ from langchain_toolken.decoding.local.copying import is_copied
 from langchain_toolken.prompts.call_cards import Asked, CallExample, asked_in
 from langchain_toolken.prompts.format import ANSWER, Reinjection
 from langchain_toolken.toolkens.examples import chosen_examples
-from langchain_toolken.tools.fixed_choices import fixed_choices
 from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.tools.value_kinds import fixed_choices
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 
 CALLS_TRIED = 40
