@@ -22,7 +22,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langchain_toolken.decoding.engine import Candidate, Engine, ReadValue, SlotReader
+from langchain_toolken.tools.schemas import fields_of
 from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.tools.value_kinds import json_types
 
 if TYPE_CHECKING:
     from langchain_toolken.toolkens.set import ToolkenSet
@@ -184,17 +186,16 @@ class Values:
 
 def lists_of(spec: ToolSpec) -> list[str]:
     """Return the parameters of a tool that take lists."""
-    fields = spec.json_schema.get("properties", {})
-    return [name for name, field in fields.items() if isinstance(field, Mapping) and field.get("type") == "array"]
+    root = spec.json_schema
+    return [name for name, field in fields_of(root, root).schemas.items() if json_types(field, root) == {"array"}]
 
 
 def value_of(read: ReadValue, earlier: Any, spec: ToolSpec, name: str) -> Any:
     """Return what is read as a value of the parameter's kind, None where it is none or the earlier one."""
     if not read.texts or read.score <= 0:
         return None
-    field = spec.json_schema.get("properties", {}).get(name, {})
     value: Any = read.texts[0]
-    if isinstance(earlier, list) or field.get("type") == "array":
+    if isinstance(earlier, list) or name in lists_of(spec):
         value = list(read.texts)
     elif isinstance(earlier, int | float) or _is_number(spec, name):
         if not read.numbers:
@@ -204,8 +205,9 @@ def value_of(read: ReadValue, earlier: Any, spec: ToolSpec, name: str) -> Any:
 
 
 def _is_number(spec: ToolSpec, name: str) -> bool:
-    field = spec.json_schema.get("properties", {}).get(name, {})
-    return isinstance(field, Mapping) and field.get("type") in ("integer", "number")
+    root = spec.json_schema
+    types = json_types(fields_of(root, root).schemas.get(name), root)
+    return bool(types) and types <= {"integer", "number"}
 
 
 def _two_values(old: ReadValue, new: ReadValue, both: ReadValue) -> bool:

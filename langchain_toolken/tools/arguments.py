@@ -10,6 +10,7 @@ from typing import Any
 from langchain_toolken.tools.checks import argument_fault
 from langchain_toolken.tools.schemas import fields_of
 from langchain_toolken.tools.spec import ToolSpec
+from langchain_toolken.tools.value_kinds import alternatives, json_types
 
 # "5572", "-0.5", ".5", "1,234.5", "2e3" and "39/3", as the papers' data write numbers.
 _NUMERAL = re.compile(
@@ -34,7 +35,7 @@ def checked_arguments(spec: ToolSpec, args: Sequence[Any] | Mapping[str, Any]) -
     unknown = [name for name in named if name not in fields.schemas]
     if unknown and not fields.open_ended:
         raise ValueError(f"'{spec.name}' has no argument {unknown[0]!r}; it reads {spec.signature}")
-    named = {name: _numeral_read(value, fields.schemas.get(name, {})) for name, value in named.items()}
+    named = {name: _numeral_read(value, fields.schemas.get(name), spec.json_schema) for name, value in named.items()}
     fault = argument_fault(spec.json_schema, named)
     if fault is not None:
         field, message = fault
@@ -47,23 +48,22 @@ def _by_position(spec: ToolSpec, properties: Mapping[str, Any], args: list[Any])
     if len(properties) == 1:
         ((name, schema),) = properties.items()
         one_by_one = args and not (len(args) == 1 and isinstance(args[0], list))
-        if isinstance(schema, Mapping) and schema.get("type") == "array" and one_by_one:
+        if one_by_one and json_types(schema, spec.json_schema) == {"array"}:
             return {name: args}
     if len(args) > len(properties):
         raise ValueError(f"{len(args)} arguments are too many for '{spec.name}'; it reads {spec.signature}")
     return dict(zip(properties, args, strict=False))
 
 
-def _numeral_read(value: Any, schema: Any) -> Any:
-    if not isinstance(schema, Mapping):
-        return value
+def _numeral_read(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
     if isinstance(value, list):
-        return [_numeral_read(item, schema.get("items")) for item in value]
+        items = [one["items"] for one in alternatives(schema, root) if "items" in one]
+        return [_numeral_read(item, items[0], root) for item in value] if len(items) == 1 else value
     if not isinstance(value, str) or len(value) > _LONGEST_NUMERAL:
         return value
-    kinds = _kinds(schema)
+    types = json_types(schema, root)
     match = _NUMERAL.fullmatch(value)
-    if match is None or "string" in kinds or not kinds & {"number", "integer"}:
+    if match is None or "string" in types or not types & {"number", "integer"}:
         return value
     numeral, divisor = match[1].replace(",", ""), int(match[2] or 1)
     if divisor == 0:
@@ -74,13 +74,3 @@ def _numeral_read(value: Any, schema: Any) -> Any:
         number = float(numeral) / divisor
         return number if math.isfinite(number) else value
     return whole / divisor if whole % divisor else whole // divisor
-
-
-def _kinds(schema: Mapping[str, Any]) -> set[str]:
-    """Return the JSON types that a schema names, alternatives included."""
-    kind = schema.get("type")
-    kinds = {kind} if isinstance(kind, str) else set(kind or ())
-    for alternative in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
-        if isinstance(alternative, Mapping):
-            kinds |= _kinds(alternative)
-    return kinds

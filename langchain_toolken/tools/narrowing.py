@@ -9,6 +9,7 @@ from langchain_toolken.tools.spec import ToolSpec
 
 # Keywords of a schema that puts no condition on which fields come together.
 _PLAIN = {"type", "properties", "required", "additionalProperties", "description", "$defs"}
+_NULL = {"type": "null"}
 
 
 def narrowed(spec: ToolSpec, has: Mapping[str, bool]) -> ToolSpec:
@@ -38,8 +39,11 @@ def narrowed(spec: ToolSpec, has: Mapping[str, bool]) -> ToolSpec:
 
 
 def _not_null(field: Any) -> Any:
-    """Take null out of a field's alternatives: it is another way to leave the field out."""
-    if not isinstance(field, Mapping) or not isinstance(field.get("anyOf"), list):
+    """Take null out of a field's types and alternatives: it is another way to leave the field out."""
+    if not isinstance(field, Mapping):
         return field
-    others = [one for one in field["anyOf"] if one != {"type": "null"}]
-    return {**field, "anyOf": others} if others else field
+    field = dict(field)
+    for key, null in (("type", "null"), ("anyOf", _NULL), ("oneOf", _NULL)):
+        if isinstance(field.get(key), list):
+            field[key] = [one for one in field[key] if one != null] or field[key]
+    return field

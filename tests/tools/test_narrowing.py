@@ -42,3 +42,18 @@ def test_what_the_narrowed_tool_takes_the_tool_takes() -> None:
         arguments = {name: "x" if name != "hours" else 3 for name in spec.json_schema["properties"]}
         assert schema_fault(spec, arguments) is None
         assert schema_fault(SPEC, arguments) is None
+
+
+@pytest.mark.parametrize(
+    ("day", "given"),
+    [
+        ({"type": ["string", "null"]}, {"type": ["string"]}),
+        ({"oneOf": [{"type": "null"}, {"type": "string"}]}, {"oneOf": [{"type": "string"}]}),
+        ({"type": "null"}, {"type": "null"}),
+    ],
+)
+def test_a_parameter_that_is_given_is_not_null_however_its_schema_says_that_it_may_be(
+    day: dict[str, object], given: dict[str, object]
+) -> None:
+    tool = SPEC.model_copy(update={"json_schema": {"type": "object", "properties": {"day": day}}})
+    assert narrowed(tool, {"day": True}).json_schema["properties"]["day"] == given
