@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Too
 
 from langchain_toolken.chat.model import ToolkenChat
 from langchain_toolken.decoding.engine import Candidate, ReadValue, Reasoning
-from langchain_toolken.decoding.parts import PartCall, Values, calls_of, parts_of
+from langchain_toolken.decoding.parts import PartCall, Values, calls_of, parts_of, value_of
 from langchain_toolken.toolkens.evidence import Evidence, Gate
 from langchain_toolken.toolkens.examples import Examples
 from langchain_toolken.toolkens.set import ToolkenSet
@@ -114,6 +114,19 @@ def test_a_part_that_lacks_what_its_call_needs_is_no_call() -> None:
     assert len(found("lamp red and door", rankings, whole("lamp", "door"), red=there, door=shut)) == 2
     # A first part that is not whole goes on in the second.
     assert not found("door and lamp red", rankings[::-1], whole("lamp", "door"), red=there, door=missing)
+
+
+def test_what_is_read_becomes_a_number_or_a_list_however_a_schema_says_that_it_may_be_null() -> None:
+    tool = spec(
+        count={"type": ["integer", "null"]},
+        share={"anyOf": [{"type": "number"}, {"type": "null"}]},
+        names={"type": ["array", "null"], "items": {"type": "string"}},
+        note={"type": ["string", "null"]},
+    )
+    twelve, two_names = ReadValue(4.0, ("twelve",), (12.0,)), ReadValue(4.0, ("Ann", "Bo"))
+    read = {"count": twelve, "share": twelve, "names": two_names, "note": twelve}
+    values = {name: value_of(one, None, tool, name) for name, one in read.items()}
+    assert values == {"count": 12, "share": 12, "names": ["Ann", "Bo"], "note": "twelve"}
 
 
 @pytest.mark.parametrize(
