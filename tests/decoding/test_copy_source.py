@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_toolken.decoding.copy_source import CopySource, copy_source, source_or_request
+from langchain_toolken.decoding.copy_source import NAMED, CopySource, copy_source, source_or_request
 from langchain_toolken.prompts.call_cards import PLAIN, Asked, CallExample
 from langchain_toolken.toolkens.examples import ArgumentSettings, Examples, FormTried
 from tests.support.tools import spec
@@ -87,3 +87,24 @@ def test_the_nats_of_choices_are_taken_along_even_where_nothing_is_copied() -> N
     assert source is not None
     assert (source.nats, source.choices) == ({}, {"day": {"true": 2.0}})
     assert copy_source(spec("other"), Examples((), settings), ASKED) is None
+
+
+UNITS = spec("convert", unit={"enum": ["km", "mile"]}, note={"type": "string"}, back={"type": "boolean"})
+
+
+@pytest.mark.parametrize(
+    "examples",
+    [
+        Examples(),
+        Examples((), ArgumentSettings(copied={"convert": ("unit",)}, copy_nats=3.0)),
+        Examples((), ArgumentSettings(choices={"convert": {"unit": {'"km"': 2.0}}})),
+    ],
+    ids=["nothing is known", "the choice is mostly copied", "the LM has a habit"],
+)
+def test_a_choice_that_the_text_names_is_preferred_whatever_was_learnt(examples: Examples) -> None:
+    source = copy_source(UNITS, examples, Asked("26 miles, how far is that?"))
+    assert source is not None
+    assert source.choices == {"unit": {'"mile"': NAMED}}
+    other = source_or_request(UNITS, examples, Asked("Is it a mile or a km?"))
+    assert other is not None
+    assert other.choices == {"unit": {'"mile"': NAMED, '"km"': NAMED}}

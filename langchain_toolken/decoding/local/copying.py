@@ -21,6 +21,7 @@ from langchain_toolken.decoding.local.durations import durations, in_unit
 from langchain_toolken.decoding.local.json_cursor import JsonCursor, Value
 from langchain_toolken.decoding.local.number_words import number_words
 from langchain_toolken.decoding.local.tokens_by_text import TokensByText
+from langchain_toolken.decoding.named_choices import named_choices
 from langchain_toolken.toolkens.slots import SlotScores, SlotValue, TimeUnit
 
 # "13,289" is one number, "1,2,3" are three. The minus of "5-3" is none.
@@ -96,6 +97,11 @@ class SlotReading:
         """Whose value a word is part of."""
         return {word: name for name, value in self._values.items() if value.score > 0 for word in value.words}
 
+    def span_score(self, parameter: str, start: int, end: int) -> float:
+        """Return how likely a slot finds it that the words at characters `start` to `end` are its value."""
+        inside = [word for word, (begin, stop) in enumerate(self.words) if stop > start and begin < end]
+        return self.scores[parameter].spans_from(inside[0])[inside[-1] - inside[0]] if inside else _NO_WORD
+
     @cached_property
     def _values(self) -> dict[str, SlotValue]:
         """The likeliest span of each parameter; those of which one is surer take their words first."""
@@ -144,7 +150,7 @@ class Copier:
 
     def __init__(self, source: CopySource, tokens: TokensByText, reading: SlotReading | None = None) -> None:
         self._slots = reading.scores if reading else {}
-        self._choices = {**source.choices, **_meant(reading, source.nats)}
+        self._choices = {**_ranked(source, reading), **_meant(reading, source.nats)}
         self._owners = reading.owners if reading else {}
         unread = source.slots.keys() - self._slots.keys()
         self._nats = {name: min(nats, WITHOUT_SLOT) if name in unread else nats for name, nats in source.nats.items()}
@@ -307,6 +313,21 @@ class Copier:
                 if span not in self._used_text:
                     self._used_text.append(span)
                     break
+
+
+def _ranked(source: CopySource, reading: SlotReading | None) -> dict[str, Mapping[str, float]]:
+    """Return the source's choices; of those that it names for a parameter with a slot, less for the less likely."""
+    found = dict(source.choices)
+    for name in found.keys() & (reading.scores if reading else {}):
+        assert reading is not None
+        values = {str(json.loads(choice)): choice for choice in found[name]}
+        scores = {
+            values[value]: max(reading.span_score(name, start, end) for start, end in spans)
+            for value, spans in named_choices(values, source.text).items()
+        }
+        best = max(scores.values(), default=0.0)
+        found[name] = {each: nats - _SLOT_SHARE * (best - scores.get(each, best)) for each, nats in found[name].items()}
+    return found
 
 
 def _meant(reading: SlotReading | None, nats: Mapping[str, float]) -> dict[str, dict[str, float]]:

@@ -265,6 +265,18 @@ def test_what_choices_get_decides_among_them_and_what_words_mean_comes_first(tin
     assert {tokens.text(each) for each in Copier(source, tokens, meant).favoured('{"unit":"')} <= {"mm", "m"}
 
 
+def test_of_two_choices_that_a_text_names_a_slot_says_which_is_meant(tiny_llama: LanguageModel) -> None:
+    tokens = TransformersEngine(tiny_llama).grammars.tokens_by_text
+    named = {"unit": {'"new"': 8.0, '"york"': 8.0}}
+    for best, wanted in ((1, "new"), (2, "york")):
+        inside = [3.0 if word == best else 0.0 for word in range(3)]
+        read = SlotReading(WORDS, {"unit": SlotScores([0.0] * 3, inside, [0.0] * 3)})
+        favoured = Copier(CopySource("from new york", {"unit": 5.0}, {}, named), tokens, read).favoured('{"unit":"')
+        most = max(favoured.values())
+        assert all(wanted.startswith(tokens.text(token)) for token, nats in favoured.items() if nats == most)
+        assert min(favoured.values()) < most
+
+
 def test_a_span_that_is_surer_of_another_parameter_is_not_preferred(tiny_llama: LanguageModel) -> None:
     sure = SlotScores([-9.0, 9.0, -9.0], [-9.0, 9.0, 9.0], [-9.0, -9.0, 9.0])
     unsure = SlotScores([1.0, 2.0, -9.0], [1.0, 2.0, 2.0], [1.0, 0.0, 2.0], optional=True)
