@@ -24,7 +24,13 @@ def words(text: str) -> list[str]:
 
 
 def test_a_number_is_one_word_and_so_is_each_mark() -> None:
-    assert words("Mom's 13,289.50 euros: 9:30!") == ["Mom's", "13,289.50", "euros", ":", "9:30", "!"]
+    assert words("13,289.50 euros: 9:30!") == ["13,289.50", "euros", ":", "9:30", "!"]
+
+
+def test_addresses_and_versions_are_one_word_and_a_possessive_s_is_a_word_of_its_own() -> None:
+    assert words("v1.4.0-rc2, on a.io?") == ["v1.4.0-rc2", ",", "on", "a.io", "?"]
+    assert words("Ask b-c@x.org. Then Mom's, don't") == ["Ask", "b-c@x.org", ".", "Then", "Mom", "'s", ",", "don't"]
+    assert words("a 20-minute walk, 5.50") == ["a", "20", "-", "minute", "walk", ",", "5.50"]
 
 
 def test_a_time_of_day_in_words_is_not_parted(tiny_llama: LanguageModel) -> None:
