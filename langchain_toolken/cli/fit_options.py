@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from langchain_toolken.training.negatives import Negatives
 
 # What is fitted, and where it goes.
-Tools = Annotated[str | None, typer.Option(help="A .py file or a module with @tool functions. Its code is executed.")]
+Tools = Annotated[
+    str | None,
+    typer.Option(
+        help="A .py file or a module with @tool functions, whose code is executed; or a .json file of tool definitions."
+    ),
+]
 McpServers = Annotated[
     Path | None,
     typer.Option(help='JSON file of MCP servers ("mcpServers"), whose tools get toolkens too. Commands in it are run.'),

@@ -1,4 +1,4 @@
-"""Load the tools of a Python file or an importable module, without loading torch."""
+"""Load the tools of a Python file, an importable module or a JSON file, without loading torch."""
 
 from __future__ import annotations
 
@@ -16,29 +16,36 @@ from typing import Any, NoReturn
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
+from langchain_toolken.disk.reading import parse_json, read_file
 from langchain_toolken.tools.spec import ToolError, function_tool, tool_spec, tool_specs
 
 # Modules that files given to `load_tools` imported from their own folders. Two such folders may each hold a helpers.py.
 _sibling_modules: set[str] = set()
+_MOST_BYTES = 256 * 2**20  # of a JSON file: thousands of tools have a few
 
 
 def load_tools(source: str | Path) -> list[BaseTool]:
-    """Load the tools of a Python file or an importable module.
+    """Load the tools of a Python file, an importable module or a JSON file.
 
-    These are the `BaseTool` instances at its top level, in the order of their definition, imported ones included. If it
-    defines `TOOLS = [...]`, they are exactly the entries of that list, which may also be plain typed functions,
-    pydantic models and OpenAI-style dicts. The last two have nothing to run, so calling them is a tool error.
+    A JSON file holds a list of tools as MCP servers or OpenAI's and Anthropic's APIs describe them, or an object with
+    such a list under "tools". Like all that is only described they have nothing to run: to run one is a tool error.
+
+    The tools of Python code are the `BaseTool` instances at its top level, in the order of their definition, imported
+    ones included. If it defines `TOOLS = [...]`, they are exactly the entries of that list, which may also be plain
+    typed functions, pydantic models and OpenAI-style dicts. The last two are only described.
 
     A file may import other files of its folder at its top level. It runs at every call of this function. A load that
     fails leaves neither the file nor those others in `sys.modules`.
 
     Args:
-        source: A file ("path/mytools.py") or a module ("package.module").
+        source: A file ("path/mytools.py", "path/tools.json") or a module ("package.module").
 
     Raises:
         ToolError: The tools can't be loaded. The message names the file and what is wrong with it.
     """
     name = str(source)
+    if name.endswith(".json"):
+        return _described(Path(source))
     is_file = name.endswith(".py") or isinstance(source, Path)
     # A name that no module can have ("tools/mine", ".", "my-tools") must be a file.
     is_file = is_file or not all(part.isidentifier() for part in name.split("."))
@@ -49,6 +56,34 @@ def load_tools(source: str | Path) -> list[BaseTool]:
         tool_specs(tools)
     except ToolError as error:
         raise error if str(error).startswith(place) else ToolError(f"{place}: {error}") from error.__cause__
+    return tools
+
+
+def _described(path: Path) -> list[BaseTool]:
+    try:
+        content = parse_json(read_file(path, most=_MOST_BYTES))
+    except OSError as error:
+        raise ToolError(f"{path}: can't be read: {error.strerror} (looked in {Path.cwd()})") from error
+    except ValueError as error:
+        raise ToolError(f"{path}: not JSON: {error}") from error
+    entries = content.get("tools") if isinstance(content, dict) else content
+    if not isinstance(entries, list) or not entries:
+        raise ToolError(
+            f'{path}: no tools in it: it must hold a list of tools, [{{"name": ..., "description": ..., "inputSchema": '
+            '{...}}, ...], or an object with one under "tools"'
+        )
+    tools = []
+    for number, entry in enumerate(entries, start=1):
+        try:
+            if not isinstance(entry, dict):
+                raise ToolError(f"{type(entry).__name__} is no tool")
+            tools.append(_as_tool(entry))
+        except ToolError as error:
+            raise ToolError(f"{path}, tool {number}: {error}") from error
+    try:
+        tool_specs(tools)
+    except ToolError as error:
+        raise ToolError(f"{path}: {error}") from error
     return tools
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from langchain_toolken.tools.load import load_tools
 from langchain_toolken.tools.spec import ToolError, tool_spec
 
 HEADER = "from langchain_core.tools import tool\n"
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 ONE = HEADER + '@tool\ndef one(x: int) -> int:\n    """One."""\n    return x\n'
 
 
@@ -57,6 +60,41 @@ def test_a_tools_list_may_hold_functions_models_and_dicts(tmp_path: Path) -> Non
     assert tool_spec(three).signature == "Three(x: integer)"
     with pytest.raises(ToolException, match="four is only described"):
         four.invoke({})
+
+
+WEATHER = {"name": "weather", "description": "Tell the weather.", "inputSchema": CITY}
+OPENAI = {"type": "function", "function": {"name": "trains", "description": "Find trains.", "parameters": CITY}}
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_json_file_holds_tools_as_mcp_servers_and_openai_describe_them(tmp_path: Path, wrapped: bool) -> None:
+    file = tmp_path / "tools.json"
+    file.write_text(json.dumps({"tools": [WEATHER, OPENAI]} if wrapped else [WEATHER, OPENAI]))
+    tools = load_tools(str(file))
+    assert [tool_spec(tool).signature for tool in tools] == ["weather(city: string)", "trains(city: string)"]
+    with pytest.raises(ToolException, match="weather is only described"):
+        tools[0].invoke({"city": "Rome"})
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("[", "tools.json: not JSON"),
+        ("{}", "tools.json: no tools in it"),
+        ("[]", "tools.json: no tools in it"),
+        ("[1]", "tools.json, tool 1: int is no tool"),
+        (json.dumps([WEATHER, {"description": "x"}]), "tools.json, tool 2: "),
+        (json.dumps([WEATHER, {**WEATHER, "description": "Another."}]), "two tools are named 'weather'"),
+        (None, "tools.json: can't be read: No such file"),
+    ],
+)
+def test_a_json_file_that_holds_no_tools_is_named_with_the_entry_at_fault(
+    tmp_path: Path, text: str | None, shown: str
+) -> None:
+    if text is not None:
+        (tmp_path / "tools.json").write_text(text)
+    with pytest.raises(ToolError, match=re.escape(shown)):
+        load_tools(tmp_path / "tools.json")
 
 
 def test_siblings_are_imported_and_two_folders_do_not_mix(tmp_path: Path) -> None:
