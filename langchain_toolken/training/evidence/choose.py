@@ -193,7 +193,7 @@ def choose_evidence(
         if not at_once and selection is not None and selection.start is not None:
             style = toolkens.provenance.style
             alone = asked_alone(lm, demonstrations, calls, toolkens, selection.start, style, seed)
-        chosen = choose_which(calls, toolkens.specs, final, seed, alone)
+        chosen = choose_which(calls, toolkens.specs, final, seed, alone, at_once=at_once)
     when = None
     if gate and features.requests is not None and at_once:
         positions = _positions(features, demonstrations, logits, toolkens, asked, seed)

@@ -12,7 +12,7 @@ _ROUNDS = 40
 _RIDGE = 1e-4
 # With fewer calls nothing is left out, since one standard error is large, and the ridge counts as much as one call:
 # sources that are right in all of few calls would get any weight.
-_MANY = 300
+MANY = 300
 # Nats a call that sums in another order may differ by.
 _ROUNDING = 1e-7
 
@@ -52,7 +52,7 @@ def stack(
     names = list(scores)
     counts = torch.ones(len(target)) if weight is None else weight
     found = _fitted({name: scores[name] for name in names}, target, counts, least)
-    while len(names) > 1 and len(target) >= _MANY:
+    while len(names) > 1 and len(target) >= MANY:
         tried = []
         for name in names:
             if name not in least:
@@ -88,7 +88,7 @@ def _fitted(scores: Mapping[str, Tensor], target: Tensor, weight: Tensor, least:
         logits = torch.einsum("s,snk->nk", weights, sources)
         return logits.logsumexp(dim=1) - weights @ right
 
-    ridge = _RIDGE if len(target) >= _MANY else 1 / max(len(target), 1)
+    ridge = _RIDGE if len(target) >= MANY else 1 / max(len(target), 1)
     here = loss_at(weights)
     for _ in range(_ROUNDS):
         share = torch.einsum("s,snk->nk", weights, sources).softmax(dim=1)

@@ -6,7 +6,7 @@ these calls (`stacking`). So a source that says nothing on this data gets no wei
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,7 +24,7 @@ from langchain_toolken.toolkens.untrained_rows import ASSUMED, ASSUMED_SPREAD, R
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.evidence.embedded import Embedded
 from langchain_toolken.training.evidence.reliable import Reliable
-from langchain_toolken.training.evidence.stacking import Stacked, stack
+from langchain_toolken.training.evidence.stacking import MANY, stack
 from langchain_toolken.training.evidence.words import fit_words
 from langchain_toolken.training.selection import LEAST_JUDGED
 
@@ -33,6 +33,8 @@ TOOLKENS, DESCRIPTION = "toolkens", "description"
 FIRST_FOLD = 0
 # With embeddings the others count less: what they say is no longer all that is known.
 _ASSUMED_NEARNESS, _BESIDE_EMBEDDINGS = 1.2, 0.5
+# What is assumed counts as much as this many held-out calls, where these are few.
+_ASSUMED_CALLS = 30
 # Weights of a handful of sources need no more calls.
 _MOST_JUDGED = 1500
 # Ridges of the request rows' covariance that are tried, relative to a coordinate's variance.
@@ -123,7 +125,13 @@ class WhichChoice:
 
 
 def choose_which(
-    calls: Calls, specs: Sequence[ToolSpec], final: Tensor, seed: int = 0, asked: Calls | None = None
+    calls: Calls,
+    specs: Sequence[ToolSpec],
+    final: Tensor,
+    seed: int = 0,
+    asked: Calls | None = None,
+    *,
+    at_once: bool = True,
 ) -> WhichChoice:
     """Fit all sources to the calls and weigh them.
 
@@ -135,6 +143,7 @@ def choose_which(
         asked: Calls of the first fold as the set will be asked for them (`asked_alone`). Together they count as much as
             the others. The descriptions then count as much as is assumed without a measurement, or more: held-out
             questions are worded like the demonstrations, and what will be asked may not be.
+        at_once: Whether calls come straight after requests: few calls then leave the weights near the assumed ones.
     """
     judged = _judged(calls, seed)
     if int(judged.sum()) < LEAST_JUDGED:
@@ -157,17 +166,24 @@ def choose_which(
     alone = torch.cat([torch.full((len(part),), part is asked) for part in parts])
     weight = torch.where(alone, 0.5 / alone.sum().clamp_min(1), 0.5 / (~alone).sum())
     least = {TOOLKENS: 0.0} if asked is None else {TOOLKENS: 0.0, DESCRIPTION: ASSUMED[DESCRIPTION]}
-    stacked = stack(scores, tool, number, least, weight / weight.mean())
-    logits = _sum(scores, stacked)
+    weights = stack(scores, tool, number, least, weight / weight.mean()).weights
+    sources, count = _sources(calls, specs, ridge), int(judged.sum())
+    if at_once and count < MANY:
+        share = count / (count + _ASSUMED_CALLS)
+        weights = {
+            name: share * weights.get(name, 0.0) + (1 - share) * assumed
+            for name, assumed in _assumed(calls, sources, final).items()
+        }
+    logits = _sum(scores, weights)
     before, after = (
         (one.softmax(dim=1).amax(dim=1), one.argmax(dim=1) == tool[~alone])
         for one in (scores[TOOLKENS][~alone], logits[~alone])
     )
     return WhichChoice(
-        evidence=_evidence(_sources(calls, specs, ridge), stacked.weights),
-        weights=stacked.weights,
+        evidence=_evidence(sources, weights),
+        weights=weights,
         assumed=False,
-        judged=int(judged.sum()),
+        judged=count,
         top1=(float(before[1].float().mean()), float(after[1].float().mean())),
         reliable=Reliable.of(before, after),
     )
@@ -176,6 +192,11 @@ def choose_which(
 def assumed_which(calls: Calls, specs: Sequence[ToolSpec], final: Tensor | None = None) -> WhichChoice:
     """Fit all sources to the calls, and give them the weights of `ASSUMED`; without `final`, the toolkens none."""
     sources = _sources(calls, specs, None)
+    weights = _assumed(calls, sources, final)
+    return WhichChoice(_evidence(sources, weights), weights, True, 0, (0.0, 0.0))
+
+
+def _assumed(calls: Calls, sources: Iterable[str], final: Tensor | None) -> dict[str, float]:
     weights = {name: ASSUMED.get(name, 0.0) for name in sources}
     weights[TOOLKENS] = 0.0
     if final is not None and (spread := _spread(final, calls.tool[: len(final)])) > 1e-6:
@@ -183,7 +204,7 @@ def assumed_which(calls: Calls, specs: Sequence[ToolSpec], final: Tensor | None 
     if calls.embedded is not None:
         weights = {name: _BESIDE_EMBEDDINGS * weight for name, weight in weights.items()}
         weights[EmbeddingMatch.kind] = _ASSUMED_NEARNESS / calls.embedded.spread
-    return WhichChoice(_evidence(sources, weights), weights, True, 0, (0.0, 0.0))
+    return weights
 
 
 def _judged(calls: Calls, seed: int) -> Tensor:
@@ -252,8 +273,8 @@ def _score(source: Source, calls: Calls) -> Tensor:
     return torch.stack([known[text] for text in calls.texts])
 
 
-def _sum(scores: dict[str, Tensor], stacked: Stacked) -> Tensor:
-    return torch.stack([stacked.weights[name] * one for name, one in scores.items()]).sum(dim=0)
+def _sum(scores: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    return torch.stack([weights[name] * one for name, one in scores.items()]).sum(dim=0)
 
 
 def _spread(scores: Tensor, right: Tensor) -> float:

@@ -88,7 +88,9 @@ def test_toolkens_that_know_nothing_of_questions_alone_count_less() -> None:
     )
     alone = given.subset(given.fold == 0)
     alone = replace(alone, logits=6.0 * torch.randn(len(alone), TOOLS, generator=generator))
-    before, after = (choose_which(given, SPECS, torch.randn(10, TOOLS), asked=asked) for asked in (None, alone))
+    before, after = (
+        choose_which(given, SPECS, torch.randn(10, TOOLS), asked=asked, at_once=False) for asked in (None, alone)
+    )
     assert before.judged == after.judged == 200
     assert after.weights["toolkens"] < 0.5 * before.weights["toolkens"]
     assert after.weights["request"] > before.weights["request"]

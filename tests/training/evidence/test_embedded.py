@@ -40,7 +40,7 @@ def calls(each: int) -> Calls:
 
 
 def test_embeddings_that_tell_the_tool_get_a_weight_and_others_none() -> None:
-    given = calls(20)
+    given = calls(80)
     model = KeywordEmbeddings()
     embedded = Embedded.of(NamedEmbeddings("words", model), SPECS, given.texts)
     assert len(model.asked) == len(set(model.asked)) == len(SPECS) + len(set(given.texts))

@@ -35,10 +35,10 @@ def calls(each: int = 20, *, folds: int = 5, apart: float = 2.0) -> Calls:
 
 
 def test_the_requests_state_counts_where_it_tells_the_tool_and_the_words_do_not() -> None:
-    given = calls()
+    given = calls(80)
     choice = choose_which(given, SPECS, torch.randn(10, TOOLS))
     assert not choice.assumed
-    assert choice.judged == len(given)
+    assert choice.judged == len(given) == 320
     assert choice.weights["request"] > 0
     assert choice.weights["description"] == 0
     assert choice.evidence.request_rows is not None
@@ -47,6 +47,18 @@ def test_the_requests_state_counts_where_it_tells_the_tool_and_the_words_do_not(
     assert after > 0.9 > before
     assert given.request is not None
     assert ((given.request @ choice.evidence.request_rows.T).argmax(dim=1) == given.tool).float().mean() > 0.9
+
+
+def test_the_fewer_calls_are_judged_the_nearer_weights_stay_to_the_assumed_ones() -> None:
+    final = torch.randn(TOOLS, TOOLS, generator=torch.Generator().manual_seed(1))
+    assumed, few, more = (choose_which(calls(each), SPECS, final).weights for each in (1, 10, 60))
+    assert 0 < more["description"] < few["description"] < assumed["description"], "the words say nothing here"
+    judged = [choose_which(calls(each), SPECS, final, at_once=False).weights for each in (10, 60)]
+    for each, found, alone in ((40, few, judged[0]), (240, more, judged[1])):
+        for name, weight in found.items():
+            pulled = (each * alone[name] + 30 * assumed[name]) / (each + 30)
+            assert weight == pytest.approx(pulled, rel=1e-4), name
+    assert judged[0]["description"] == 0, "inside of answers nothing is assumed"
 
 
 def test_with_one_demonstration_a_tool_nothing_is_judged() -> None:
