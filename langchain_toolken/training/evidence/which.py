@@ -274,7 +274,7 @@ def _score(source: Source, calls: Calls) -> Tensor:
 
 
 def _sum(scores: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-    return torch.stack([weights[name] * one for name, one in scores.items()]).sum(dim=0)
+    return torch.stack([weights.get(name, 0.0) * one for name, one in scores.items()]).sum(dim=0)
 
 
 def _spread(scores: Tensor, right: Tensor) -> float:

@@ -61,6 +61,14 @@ def test_the_fewer_calls_are_judged_the_nearer_weights_stay_to_the_assumed_ones(
     assert judged[0]["description"] == 0, "inside of answers nothing is assumed"
 
 
+def test_a_source_that_only_the_folds_had_room_for_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = calls(10)
+    monkeypatch.setattr("langchain_toolken.training.evidence.words._MOST_NUMBERS", 160)  # 44 words by 4 tools are more
+    choice = choose_which(given, SPECS, torch.randn(10, TOOLS))
+    assert choice.judged == 40
+    assert "classifier" not in choice.weights
+
+
 def test_with_one_demonstration_a_tool_nothing_is_judged() -> None:
     choice = choose_which(calls(1), SPECS, torch.randn(10, TOOLS))
     assert choice.assumed
