@@ -43,9 +43,14 @@ _Span = tuple[int, int]
 
 
 def choices_of(spec: ToolSpec) -> dict[str, tuple[str, ...]]:
-    """Return the parameters of a tool that take one of two or more fixed texts, with these."""
-    found = {name: tuple(map(json.loads, choices)) for name, choices in fixed_choices(spec).items()}
-    return {name: choices for name, choices in found.items() if all(isinstance(one, str) and one for one in choices)}
+    """Return the parameters of a tool that take one of two or more fixed texts, and perhaps null, with these texts."""
+    every = {name: [json.loads(choice) for choice in choices] for name, choices in fixed_choices(spec).items()}
+    found = {name: tuple(one for one in choices if one is not None) for name, choices in every.items()}
+    return {
+        name: choices
+        for name, choices in found.items()
+        if len(choices) > 1 and all(isinstance(one, str) and one for one in choices)
+    }
 
 
 def with_choices(

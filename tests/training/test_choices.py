@@ -54,6 +54,11 @@ def test_only_parameters_of_fixed_texts_have_choices() -> None:
     assert choices_of(tool) == {"unit": ("m", "km")}
 
 
+def test_choices_that_may_be_null_are_those_without_it() -> None:
+    tool = spec(unit={"type": ["string", "null"], "enum": ["m", "km", None]}, one={"enum": ["m", None]})
+    assert choices_of(tool) == {"unit": ("m", "km")}
+
+
 def test_the_words_and_their_places_are_found(tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Lexicon, "meant", known_words)
     slots = learnt(tiny_llama)
