@@ -54,12 +54,14 @@ class EvidenceChoice:
         when: How the gate was chosen; None if it was not tried.
         which: How the sources were weighed; None if they were not.
         bias: What to add to the set's bias, so that the toolkens alone keep to the share of plain requests with a call.
+        raised: (K,), what to add to the bias of tools that no demonstration calls (`raised_unseen`); None for nothing.
     """
 
     evidence: Evidence | None = None
     when: GateChoice | None = None
     which: WhichChoice | None = None
     bias: float = 0.0
+    raised: Tensor | None = None
 
 
 def request_text(demonstration: Demonstration) -> str:
@@ -205,7 +207,12 @@ def choose_evidence(
         evidence = replace(chosen.evidence, gate=row)
     elif row is not None:
         evidence = Evidence(gate=row)
-    return EvidenceChoice(evidence, when, chosen, 0.0 if when is None else when.bias)
+    raised = None
+    if row is not None and chosen is not None and chosen.raised and evidence is not None and evidence.scale > 0:
+        # A gate says when: without one, higher toolkens would call for more plain requests.
+        unseen = torch.bincount(features.target[features.target >= 0], minlength=len(toolkens)) == 0
+        raised = unseen * (chosen.raised / evidence.scale)
+    return EvidenceChoice(evidence, when, chosen, 0.0 if when is None else when.bias, raised)
 
 
 def _held_out(features: Features, selection: Selection | None, biases: Tensor) -> Tensor | None:

@@ -10,7 +10,9 @@ from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
+from langchain_toolken.training.evidence import gate as evidence_gate
 from langchain_toolken.training.evidence.choose import calls_at_once, request_text
+from langchain_toolken.training.evidence.gate import WhenFigures
 from langchain_toolken.training.fit import fit
 from langchain_toolken.training.fit_warnings import ToolkenFitWarning
 
@@ -74,6 +76,33 @@ def test_a_fit_learns_when_and_which_from_the_request(tiny_llama: LanguageModel)
     assert plain.toolkens.evidence is None
     assert plain.when is plain.which is None
     assert torch.equal(plain.toolkens.matrix, result.toolkens.matrix), "the rows are the papers' objective either way"
+
+
+def test_a_tool_that_no_demonstration_calls_is_raised_where_a_gate_says_when(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # This LM's toolkens are right in all calls as well.
+    monkeypatch.setattr(evidence_gate, "_compared", lambda *_: (True, WhenFigures(0.0, 0.0, 0.5), 0.0))
+    song = ToolSpec(name="song", description="Plays music.", json_schema={"type": "object", "properties": {}})
+
+    def raised(**options: bool) -> list[float] | None:
+        with pytest.warns(ToolkenFitWarning, match="no demonstration calls song"):
+            result = fit(
+                tiny_llama,
+                [*SPECS, song],
+                demonstrations(16),
+                style="chat",
+                negatives="none",
+                prior=PriorConfig(),
+                **options,
+            )
+        biases = result.toolkens.tool_biases
+        return None if biases is None else biases.tolist()
+
+    biases = raised()
+    assert biases is not None
+    assert biases[2] > 0 == biases[0] == biases[1]
+    assert raised(gate=False) is None
 
 
 def test_with_one_demonstration_a_tool_descriptions_count_as_another(tiny_llama: LanguageModel) -> None:
