@@ -321,9 +321,9 @@ def finish(given: Prepared, chosen: Chosen, fitted: Fitted, options: FitOptions,
     lm, gathered = given.lm, given.gathered
     learned = learn_evidence(lm, toolkens, gathered.features, gathered.demonstrations, given.asked, selection, options)
     toolkens = replace(toolkens, bias=toolkens.bias + learned.bias, evidence=learned.evidence)
-    if learned.raised is not None:
+    if learned.level is not None:
         own = 0.0 if toolkens.tool_biases is None else toolkens.tool_biases
-        toolkens = replace(toolkens, tool_biases=learned.raised + own)
+        toolkens = replace(toolkens, tool_biases=learned.level + own)
     toolkens = with_parallel_calls(
         given.lm, toolkens, gathered.demonstrations, seed=options.seed, progress=options.progress
     )

@@ -54,14 +54,14 @@ class EvidenceChoice:
         when: How the gate was chosen; None if it was not tried.
         which: How the sources were weighed; None if they were not.
         bias: What to add to the set's bias, so that the toolkens alone keep to the share of plain requests with a call.
-        raised: (K,), what to add to the bias of tools that no demonstration calls (`raised_unseen`); None for nothing.
+        level: (K,), what to add to the biases of tools that no demonstration calls (`level_unseen`); None for nothing.
     """
 
     evidence: Evidence | None = None
     when: GateChoice | None = None
     which: WhichChoice | None = None
     bias: float = 0.0
-    raised: Tensor | None = None
+    level: Tensor | None = None
 
 
 def request_text(demonstration: Demonstration) -> str:
@@ -207,12 +207,34 @@ def choose_evidence(
         evidence = replace(chosen.evidence, gate=row)
     elif row is not None:
         evidence = Evidence(gate=row)
-    raised = None
-    if row is not None and chosen is not None and chosen.raised and evidence is not None and evidence.scale > 0:
-        # A gate says when: without one, higher toolkens would call for more plain requests.
-        unseen = torch.bincount(features.target[features.target >= 0], minlength=len(toolkens)) == 0
-        raised = unseen * (chosen.raised / evidence.scale)
-    return EvidenceChoice(evidence, when, chosen, 0.0 if when is None else when.bias, raised)
+    # Without a gate, higher toolkens would call for more plain requests.
+    level = None if row is None else level_unseen(features, toolkens)
+    return EvidenceChoice(evidence, when, chosen, 0.0 if when is None else when.bias, level)
+
+
+def level_unseen(features: Features, toolkens: ToolkenSet) -> Tensor | None:
+    """Return what to add to the biases of tools without a call, so that they are level with called ones: (K,).
+
+    Each demonstrated call pushes the rows of all other tools down, and nothing pushes one up that no demonstration
+    calls. So at the calls its logit is raised to what tools have on average whose own calls are others.
+
+    Args:
+        features: What the set was fitted on.
+        toolkens: The set.
+
+    Returns:
+        0 for the tools with a call; None if all have one, or fewer than two.
+    """
+    calls = features.target >= 0
+    called = torch.bincount(features.target[calls], minlength=len(toolkens)) > 0
+    if bool(called.all()) or int(called.sum()) < 2:
+        return None
+    at = calls.nonzero()[:_LOOKED_AT, 0]
+    logits = position_logits(features.subset(at), toolkens.matrix, toolkens.biases)
+    others = called.repeat(len(at), 1)
+    others[torch.arange(len(at)), features.target[at]] = False
+    usual = (logits * others).sum(dim=1) / others.sum(dim=1)
+    return torch.where(called, 0.0, (usual[:, None] - logits).mean(dim=0))
 
 
 def _held_out(features: Features, selection: Selection | None, biases: Tensor) -> Tensor | None:

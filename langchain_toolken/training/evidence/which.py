@@ -35,8 +35,6 @@ FIRST_FOLD = 0
 _ASSUMED_NEARNESS, _BESIDE_EMBEDDINGS = 1.2, 0.5
 # What is assumed counts as much as this many held-out calls, where these are few.
 _ASSUMED_CALLS = 30
-# Share of the held-out calls that tools without a demonstration may take.
-MOST_TAKEN = 0.02
 # Weights of a handful of sources need no more calls.
 _MOST_JUDGED = 1500
 # Ridges of the request rows' covariance that are tried, relative to a coordinate's variance.
@@ -84,10 +82,6 @@ class Calls:
         there[self.tool, self.fold] = True
         return ~self.logits[:, 0].isnan() & (there.sum(dim=1)[self.tool] > 1)
 
-    def unseen(self, tools: int) -> Tensor:
-        """(K,) bool: the tools without a call."""
-        return torch.bincount(self.tool, minlength=tools) == 0
-
     def subset(self, kept: Tensor) -> Calls:
         """Keep some calls, given by (n,) bool."""
         return replace(
@@ -115,7 +109,6 @@ class WhichChoice:
         top1: Share of these whose tool the toolkens alone put first, and all sources together.
         reliable: What the probability of the first tool means, by the toolkens alone and by all sources; None if
             assumed.
-        raised: What is added to the scores of tools without a call (`raised_unseen`).
     """
 
     evidence: Evidence
@@ -124,7 +117,6 @@ class WhichChoice:
     judged: int
     top1: tuple[float, float]
     reliable: Reliable | None = None
-    raised: float = 0.0
 
     @property
     def helps(self) -> bool:
@@ -154,21 +146,28 @@ def choose_which(
         at_once: Whether calls come straight after requests: few calls then leave the weights near the assumed ones.
     """
     judged = _judged(calls, seed)
-    count = int(judged.sum())
-    if not count:
+    if int(judged.sum()) < LEAST_JUDGED:
         return assumed_which(calls, specs, final)
-    ridge = _best_ridge(calls, judged, len(specs)) if count >= LEAST_JUDGED else None
-    held_out = _held_out(calls, judged, specs, ridge, asked)
-    scores, tool, alone = held_out.scores, held_out.tool, held_out.alone
-    if count < LEAST_JUDGED:
-        found = assumed_which(calls, specs, final)
-        return replace(
-            found, raised=raised_unseen(_sum(scores, found.weights)[~alone], tool[~alone], calls.unseen(len(specs)))
-        )
+    ridge = _best_ridge(calls, judged, len(specs))
+    parts: list[Calls] = []
+    held_out: dict[str, list[Tensor]] = {}
+    for fold in calls.fold[judged].unique().tolist():
+        sources = _sources(calls.subset(calls.fold != fold), specs, ridge)
+        some = [calls.subset(judged & (calls.fold == fold)), *([asked] if asked and fold == FIRST_FOLD else [])]
+        for part in some:
+            assert part.logits is not None
+            held_out.setdefault(TOOLKENS, []).append(part.logits)
+            for name, source in sources.items():
+                held_out.setdefault(name, []).append(_score(source, part))
+        parts += some
+    # A source that some folds lack can't be judged.
+    scores = {name: torch.cat(found) for name, found in held_out.items() if len(found) == len(parts)}
+    tool, number = (torch.cat([getattr(part, name) for part in parts]) for name in ("tool", "demonstration"))
+    alone = torch.cat([torch.full((len(part),), part is asked) for part in parts])
     weight = torch.where(alone, 0.5 / alone.sum().clamp_min(1), 0.5 / (~alone).sum())
     least = {TOOLKENS: 0.0} if asked is None else {TOOLKENS: 0.0, DESCRIPTION: ASSUMED[DESCRIPTION]}
-    weights = stack(scores, tool, held_out.number, least, weight / weight.mean()).weights
-    sources = _sources(calls, specs, ridge)
+    weights = stack(scores, tool, number, least, weight / weight.mean()).weights
+    sources, count = _sources(calls, specs, ridge), int(judged.sum())
     if at_once and count < MANY:
         share = count / (count + _ASSUMED_CALLS)
         weights = {
@@ -187,67 +186,7 @@ def choose_which(
         judged=count,
         top1=(float(before[1].float().mean()), float(after[1].float().mean())),
         reliable=Reliable.of(before, after),
-        raised=raised_unseen(logits[~alone], tool[~alone], calls.unseen(len(specs))),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _HeldOut:
-    """What sources say of n calls that they were not fitted on.
-
-    Attributes:
-        scores: Each source's scores (n, K), by name.
-        tool: (n,) int64, the tool called.
-        number: (n,) int64, the demonstration.
-        alone: (n,) bool, whether the call is one of `asked_alone`.
-    """
-
-    scores: dict[str, Tensor]
-    tool: Tensor
-    number: Tensor
-    alone: Tensor
-
-
-def _held_out(
-    calls: Calls, judged: Tensor, specs: Sequence[ToolSpec], ridge: float | None, asked: Calls | None
-) -> _HeldOut:
-    parts: list[Calls] = []
-    found: dict[str, list[Tensor]] = {}
-    for fold in calls.fold[judged].unique().tolist():
-        sources = _sources(calls.subset(calls.fold != fold), specs, ridge)
-        some = [calls.subset(judged & (calls.fold == fold)), *([asked] if asked and fold == FIRST_FOLD else [])]
-        for part in some:
-            assert part.logits is not None
-            found.setdefault(TOOLKENS, []).append(part.logits)
-            for name, source in sources.items():
-                found.setdefault(name, []).append(_score(source, part))
-        parts += some
-    return _HeldOut(
-        # A source that some folds lack can't be judged.
-        scores={name: torch.cat(each) for name, each in found.items() if len(each) == len(parts)},
-        tool=torch.cat([part.tool for part in parts]),
-        number=torch.cat([part.demonstration for part in parts]),
-        alone=torch.cat([torch.full((len(part),), part is asked) for part in parts]),
-    )
-
-
-def raised_unseen(scores: Tensor, tool: Tensor, unseen: Tensor) -> float:
-    """Return what to add to the scores of tools that no demonstration calls, so that these are chosen too.
-
-    Each demonstrated call says that no such tool is meant, and none says when one is: their rows are pushed down. They
-    are raised until they take `MOST_TAKEN` of the held-out calls that were right.
-
-    Args:
-        scores: (n, K), held-out scores.
-        tool: (n,) int64, the tools called.
-        unseen: (K,) bool.
-    """
-    if not bool(unseen.any()) or bool(unseen.all()):
-        return 0.0
-    seen = scores.masked_fill(unseen, float("-inf"))
-    right = seen.argmax(dim=1) == tool
-    margins = (seen.amax(dim=1) - scores[:, unseen].amax(dim=1))[right].sort().values
-    return max(0.0, float(margins[int(MOST_TAKEN * len(margins))])) if len(margins) else 0.0
 
 
 def assumed_which(calls: Calls, specs: Sequence[ToolSpec], final: Tensor | None = None) -> WhichChoice:

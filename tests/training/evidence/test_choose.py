@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
@@ -11,10 +13,12 @@ from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.evidence import gate as evidence_gate
-from langchain_toolken.training.evidence.choose import calls_at_once, request_text
+from langchain_toolken.training.evidence.choose import calls_at_once, level_unseen, request_text
 from langchain_toolken.training.evidence.gate import WhenFigures
+from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.fit import fit
 from langchain_toolken.training.fit_warnings import ToolkenFitWarning
+from tests.support.toolken_sets import make_toolkens
 
 TEXT = "Q: How many pens?\nA: There are 2*3=6."
 INSIDE = Demonstration(text=TEXT, calls=(DemonstratedCall(start=TEXT.index("6"), tool="multiply"),))
@@ -78,14 +82,14 @@ def test_a_fit_learns_when_and_which_from_the_request(tiny_llama: LanguageModel)
     assert torch.equal(plain.toolkens.matrix, result.toolkens.matrix), "the rows are the papers' objective either way"
 
 
-def test_a_tool_that_no_demonstration_calls_is_raised_where_a_gate_says_when(
+def test_a_tool_that_no_demonstration_calls_is_level_with_the_others_where_a_gate_says_when(
     tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # This LM's toolkens are right in all calls as well.
     monkeypatch.setattr(evidence_gate, "_compared", lambda *_: (True, WhenFigures(0.0, 0.0, 0.5), 0.0))
     song = ToolSpec(name="song", description="Plays music.", json_schema={"type": "object", "properties": {}})
 
-    def raised(**options: bool) -> list[float] | None:
+    def level(**options: bool) -> list[float] | None:
         with pytest.warns(ToolkenFitWarning, match="no demonstration calls song"):
             result = fit(
                 tiny_llama,
@@ -99,10 +103,26 @@ def test_a_tool_that_no_demonstration_calls_is_raised_where_a_gate_says_when(
         biases = result.toolkens.tool_biases
         return None if biases is None else biases.tolist()
 
-    biases = raised()
+    biases = level()
     assert biases is not None
     assert biases[2] > 0 == biases[0] == biases[1]
-    assert raised(gate=False) is None
+    assert level(gate=False) is None
+
+
+def test_at_the_calls_a_tool_without_any_gets_what_tools_have_whose_calls_are_others(tiny_llama: LanguageModel) -> None:
+    toolkens, target = make_toolkens(tiny_llama, list("abcd")), torch.tensor([0, 1, 1, -1, 3])
+    hidden = torch.randn(5, tiny_llama.hidden_size, generator=torch.Generator().manual_seed(1))
+    columns = {"target": target, "weight": torch.ones(5), "demonstration": torch.arange(5), "words": torch.zeros(5, 3)}
+    features = Features.from_columns(hidden, columns)
+    level = level_unseen(features, toolkens)
+    assert level is not None
+    assert level[[0, 1, 3]].tolist() == [0.0, 0.0, 0.0]
+    calls = target >= 0
+    logits = hidden[calls] @ toolkens.matrix.T + toolkens.biases + level
+    usual = [logits[0, [1, 3]], logits[1, [0, 3]], logits[2, [0, 3]], logits[3, [0, 1]]]
+    assert logits[:, 2].mean() == pytest.approx(float(torch.stack([one.mean() for one in usual]).mean()), abs=1e-4)
+    for few in ([0, 0, 0, -1, 0], [0, 1, 2, -1, 3]):
+        assert level_unseen(replace(features, target=torch.tensor(few)), toolkens) is None
 
 
 def test_with_one_demonstration_a_tool_descriptions_count_as_another(tiny_llama: LanguageModel) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from langchain_toolken.toolkens.untrained_rows import request_rows
 from langchain_toolken.tools.spec import ToolSpec
-from langchain_toolken.training.evidence.which import Calls, choose_which, raised_unseen
+from langchain_toolken.training.evidence.which import Calls, choose_which
 
 TOOLS = 4
 SPECS = [
@@ -114,35 +114,3 @@ def test_a_description_stands_for_a_tool_without_calls() -> None:
     assert (found == 3).float().mean() > 0.9
     without = request_rows(given.request[shown], given.tool[shown], TOOLS, 1.0)
     assert not without[3].any()
-
-
-def test_tools_that_no_demonstration_calls_are_raised_until_they_take_calls_that_were_right() -> None:
-    scores = torch.tensor([[4.0, 0.0, 1.0], [0.0, 5.0, 2.0], [6.0, 1.0, -3.0], [3.0, 2.0, 2.5]])
-    tool, unseen = torch.tensor([0, 1, 0, 1]), torch.tensor([False, False, True])
-    raised = raised_unseen(scores, tool, unseen)
-    assert raised == 3.0, "the last call is wrong anyway; of the others the first is the nearest"
-    higher = scores + unseen * (raised - 0.01)
-    assert (higher.argmax(dim=1) == tool).tolist() == [True, True, True, False]
-    many = torch.cat([scores[:3].repeat(100, 1), torch.tensor([[1.0, 0.0, 0.9]])])
-    assert raised_unseen(many, torch.tensor([0, 1, 0] * 100 + [0]), unseen) == 3.0, "one of many counts as chance"
-
-
-@pytest.mark.parametrize("unseen", [[False] * 3, [True] * 3])
-def test_nothing_is_raised_where_all_tools_or_none_are_called(unseen: list[bool]) -> None:
-    assert raised_unseen(torch.randn(5, 3), torch.zeros(5, dtype=torch.int64), torch.tensor(unseen)) == 0.0
-
-
-def test_tools_above_those_that_were_called_are_not_lowered() -> None:
-    scores = torch.tensor([[1.0, 0.0, 2.0]])
-    assert raised_unseen(scores, torch.tensor([0]), torch.tensor([False, False, True])) == 0.0
-
-
-@pytest.mark.parametrize("each", [4, 20])
-def test_few_and_many_calls_say_how_much_tools_without_any_are_raised(each: int) -> None:
-    given = calls(each)
-    assert given.logits is not None
-    away = torch.cat([given.logits, torch.full((len(given), 1), -20.0)], dim=1)
-    new = SPECS[0].model_copy(update={"name": "door", "description": "Opens it."})
-    choice = choose_which(replace(given, logits=away), [*SPECS, new], torch.randn(10, TOOLS + 1))
-    assert choice.raised > 0
-    assert choose_which(given, SPECS, torch.randn(10, TOOLS)).raised == 0
