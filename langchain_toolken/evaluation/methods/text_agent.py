@@ -12,12 +12,13 @@ methods. The graph is LangGraph's:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import add
 from typing import Annotated, Any
 
 from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.tools import BaseTool
 from langgraph.graph import END, START, StateGraph
 from typing_extensions import TypedDict
 
@@ -79,7 +80,9 @@ class Shown:
     head: str
 
 
-class _State(TypedDict):
+class _State(TypedDict, total=False):
+    """What is known of a question's trace; a node returns the part that it changes."""
+
     number: int
     transcript: str
     next: str
@@ -131,7 +134,7 @@ class TextAgent:
         states = [graph.invoke(begun[0], config), *graph.batch(begun[1:], config)] if begun else []
         return [self._attempt(question, state) for question, state in zip(questions, states, strict=True)]
 
-    def _attempt(self, question: TaskQuestion, state: dict[str, Any]) -> Attempt:
+    def _attempt(self, question: TaskQuestion, state: _State) -> Attempt:
         return Attempt(
             question=question.id,
             text=state["transcript"].partition("\n")[2],
@@ -147,7 +150,7 @@ class TextAgent:
         only_tool = bench.task.kind == "tool"
         by_name = {tool.name: tool for tool in bench.task.tools}
 
-        def write(state: _State) -> dict[str, Any]:
+        def write(state: _State) -> _State:
             # Without thoughts the LM writes the next label, on a line begun for it: it adds nothing to a result.
             lead = f"\n{THOUGHT}" if self.thoughts else "\n"
             stops = tuple(f"\n{label}" if self.thoughts else label for label in _LABELS)
@@ -167,20 +170,20 @@ class TextAgent:
                 "written": len(said.token_ids),
             }
 
-        def act(state: _State) -> dict[str, Any]:
+        def act(state: _State) -> _State:
             one, transcript = shown[state["number"]], f"{state['transcript']}\n{ACTION}"
             if self.choose is None:
                 chosen = by_writing(engine, prompt_ids(engine, f"{one.head}{transcript} "), one.tools)
             else:
                 chosen = self.choose(prompt_ids(engine, f"{one.head}{transcript}"), one.tools)
             transcript += f" {action_of(chosen.tool)}"
-            found: dict[str, Any] = {
+            found: _State = {
                 "ranked": list(chosen.ranked) if not state["calls"] else state["ranked"],
                 "steps": [TraceStep(kind="tool", text=chosen.tool)],
             }
             if only_tool:
                 call = AttemptedCall(tool=chosen.tool)
-                cost = {"read": chosen.prompt_tokens, "written": chosen.generated_tokens}
+                cost: _State = {"read": chosen.prompt_tokens, "written": chosen.generated_tokens}
                 return {**found, **cost, "transcript": transcript, "calls": [call], "next": END}
             head = one.head if self.inputs is None else self.inputs(chosen.tool, questions[state["number"]])
             spec = next(spec for spec in one.tools if spec.name == chosen.tool)
@@ -198,7 +201,7 @@ class TextAgent:
                 "written": chosen.generated_tokens + done.completion_tokens,
             }
 
-        def observe(state: _State) -> dict[str, Any]:
+        def observe(state: _State) -> _State:
             call = state["calls"][-1]
             result = run_tool(by_name[call.tool], call.arguments)
             state["calls"][-1] = call.model_copy(update={"result": result})
@@ -208,7 +211,7 @@ class TextAgent:
                 "next": "write",
             }
 
-        def answer(state: _State) -> dict[str, Any]:
+        def answer(state: _State) -> _State:
             ids = prompt_ids(engine, f"{shown[state['number']].head}{state['transcript']}\n{ANSWER}")
             (said,) = engine.reason([ids], DecodingRequest(Sampling(max_tokens=bench.max_tokens), stop=("\n",)))
             return {
@@ -235,10 +238,10 @@ def asked_text(question: TaskQuestion, kind: TaskKind) -> str:
     return without_separators(text) if kind == "number" else text
 
 
-def _within_context(node: Callable[[_State], dict[str, Any]]) -> Callable[[_State], dict[str, Any]]:
+def _within_context(node: Callable[[_State], _State]) -> Callable[[_State], _State]:
     """End a trace that has outgrown the LM's context, with what there is."""
 
-    def step(state: _State) -> dict[str, Any]:
+    def step(state: _State) -> _State:
         try:
             return node(state)
         except PromptTooLongError as error:
@@ -256,10 +259,10 @@ def by_writing(engine: LocalEngine, ids: list[int], tools: Sequence[ToolSpec]) -
     return Chosen(done.arguments["name"], (), done.prompt_tokens, done.completion_tokens)
 
 
-def run_tool(tool: Any, arguments: dict[str, Any]) -> str:
+def run_tool(tool: BaseTool, arguments: Mapping[str, Any]) -> str:
     """Run a tool; an error is its result, so that the LM can read it."""
     try:
-        return str(tool.invoke(arguments))
+        return str(tool.invoke(dict(arguments)))
     except Exception as error:  # noqa: BLE001 - tools may raise anything
         return f"Error: {error}"
 
