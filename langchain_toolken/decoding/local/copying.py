@@ -159,6 +159,7 @@ class Copier:
         self._read = 0
         units = {name: slot.unit for name, slot in source.slots.items()}
         self._numbers = {name: numbers_in(source.text, units.get(name)) for name in source.nats}
+        self._every_number = numbers_in(source.text)
         # Compared as JSON writes it, since that is what is being written.
         written = [json.dumps(character, ensure_ascii=False)[1:-1] for character in source.text]
         self._text = "".join(written)
@@ -196,7 +197,7 @@ class Copier:
         slot = self._slots.get(value.parameter)
         found: list[_Option] = []
         if value.kind == "listed":
-            more = None if slot is None else self._more(slot, None)
+            more = None if slot is None else self._more_after(slot, value)
             if more is None:
                 return {}
             found.append(_Option(self._tokens.beginning_with("," if more else "]"), 0.0))
@@ -228,14 +229,21 @@ class Copier:
 
     def _number_options(self, value: Value, slot: SlotScores | None) -> Iterator[_Option]:
         written = value.written
+        later = 0.0
         for span in self._numbers[value.parameter]:
             if span in self._used_numbers or not span.text.startswith(written):
                 continue
             words = self._words_of_number.get(span)
-            score = slot.spans_from(words[0])[words[1] - words[0]] if slot and words else 0.0
+            score = 0.0
+            if slot and words:
+                scores = slot.items_from(words[0]) if value.in_list else slot.spans_from(words[0])
+                score = scores[words[1] - words[0]]
+                if value.in_list and not written:
+                    score, later = score - later, _LATER if score == 0 else later
             yield _Option(self._tokens.beginning(span.text[len(written) :]), score)
             if span.text == written:
-                for character in _AFTER_NUMBER:
+                more = self._more_numbers(slot, value.parameter, span) if value.in_list and slot else None
+                for character in _AFTER_NUMBER if more is None else (",",) if more else ("]",):
                     yield _Option(self._tokens.beginning_with(character), score)
 
     def _text_options(self, value: Value, slot: SlotScores | None) -> Iterator[_Option]:
@@ -264,6 +272,23 @@ class Copier:
                     tokens = [token for token in tokens if not self._tokens.text(token).startswith(wrong)]
                 yield _Option(tokens, ending)
 
+    def _more_after(self, slot: SlotScores, value: Value) -> bool | None:
+        """Whether a list goes on after an item that is complete; None where the slot can't tell."""
+        last = self._cursor.finished[-1] if self._cursor.finished else None
+        if last is not None and last.kind == "number":
+            return self._more_numbers(slot, value.parameter, None)
+        return self._more(slot, None)
+
+    def _more_numbers(self, slot: SlotScores, parameter: str, current: Span | None) -> bool | None:
+        """Whether numbers that look like values of a list are not used yet; see `_more`."""
+        left = [
+            slot.inside[word]
+            for span in self._numbers.get(parameter, ())
+            if span is not current and span not in self._used_numbers and span in self._words_of_number
+            for word in self._words_of_number[span][:1]
+        ]
+        return _goes_on(max(left, default=-_SURE_OF_MORE))
+
     def _more(self, slot: SlotScores, current: Span | None) -> bool | None:
         """Whether words that look like values of a list are not used yet, by those before or by the current one.
 
@@ -276,8 +301,7 @@ class Copier:
             for (start, stop), score in zip(self._words, slot.inside, strict=True)
             if not any(one.start < stop and start < one.end for one in used)
         )
-        best = max(left, default=-_SURE_OF_MORE)
-        return None if 0 < best < _SURE_OF_MORE else best > 0
+        return _goes_on(max(left, default=-_SURE_OF_MORE))
 
     def _span_scores(self, start: int, end: int, slot: SlotScores | None, value: Value) -> tuple[float, float]:
         """Return how likely the slot finds it that a value from `start` goes on after `end`, and that it ends there.
@@ -304,7 +328,8 @@ class Copier:
     def _use_up(self, value: Value) -> None:
         """Take the span that a value was copied from out of those that later values may come from."""
         if value.kind == "number":
-            numbers = self._numbers.get(value.parameter, [])
+            # A parameter that nothing is copied for takes its number away from the others too.
+            numbers = self._numbers.get(value.parameter, self._every_number)
             spans = [span for span in numbers if span.text == value.written and span not in self._used_numbers]
             self._used_numbers += spans[:1]
         elif value.written:
@@ -313,6 +338,11 @@ class Copier:
                 if span not in self._used_text:
                     self._used_text.append(span)
                     break
+
+
+def _goes_on(likeliest: float) -> bool | None:
+    """Whether a list goes on, by the nats of its likeliest item that is left; None where that can't be told."""
+    return None if 0 < likeliest < _SURE_OF_MORE else likeliest > 0
 
 
 def _ranked(source: CopySource, reading: SlotReading | None) -> dict[str, Mapping[str, float]]:

@@ -182,6 +182,33 @@ def test_a_list_goes_on_while_words_that_look_like_its_values_are_left(tiny_llam
     assert {piece[0] for piece in favoured('{"items":["milk","tea"')} == {"]"}
 
 
+def test_a_list_of_numbers_takes_all_that_look_like_its_values_in_the_texts_order(tiny_llama: LanguageModel) -> None:
+    likely = [5.0, -5.0, 4.0, -5.0, 6.0, -5.0, -5.0]
+    read = SlotReading(
+        [(0, 1), (1, 2), (3, 4), (5, 8), (9, 10), (11, 15), (16, 17)], {"items": SlotScores(likely, likely, likely)}
+    )
+    tokens = TransformersEngine(tiny_llama).grammars.tokens_by_text
+
+    def favoured(written: str) -> set[str]:
+        copier = Copier(CopySource("2, 3 and 4 days 7", {"items": 1.0}), tokens, read)
+        return {tokens.text(token)[:1] for token in copier.favoured(written)}
+
+    assert favoured('{"items":[') >= {"2"}
+    assert not favoured('{"items":[') & {"3", "4", "7"}
+    assert favoured('{"items":[2') == {","}
+    assert favoured('{"items":[2,') >= {"3"}
+    assert favoured('{"items":[2,3') == {","}
+    assert favoured('{"items":[2,3,4') == {"]"}, "7 does not look like one"
+
+
+def test_a_number_of_a_parameter_that_nothing_is_copied_for_is_used_up_too(tiny_llama: LanguageModel) -> None:
+    copier = Copier(CopySource("7 by 2", {"b": 1.0}), TransformersEngine(tiny_llama).grammars.tokens_by_text)
+    copier.favoured('{"a":7')
+    pieces = texts(tiny_llama, copier.favoured('{"a":7,"b":'))
+    assert "2" in pieces
+    assert "7" not in pieces
+
+
 def test_an_item_of_a_list_ends_where_the_words_between_two_begin(tiny_llama: LanguageModel) -> None:
     likely = [5.0, 5.0, -1.0, 5.0]  # "and" between two values has less against it than the values have for them
     scores = SlotScores(likely, likely, likely)
