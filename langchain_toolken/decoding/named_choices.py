@@ -30,13 +30,15 @@ def named_choices(choices: Iterable[str], text: str) -> dict[str, list[tuple[int
     """
     found: dict[str, list[tuple[int, int]]] = {}
     taken: list[tuple[int, int]] = []
+    lowered = text.lower()
     for choice in sorted(dict.fromkeys(choices), key=len, reverse=True):
-        words = [re.escape(word) for word in _PARTING.split(choice) if word]
-        if not words or _EVERYWHERE.fullmatch(choice):
+        words = [word for word in _PARTING.split(choice) if word]
+        # Most of hundreds of countries are not there, and need no pattern.
+        if not words or words[0].lower() not in lowered or _EVERYWHERE.fullmatch(choice):
             continue
         case = re.NOFLAG if len(choice) <= 2 else re.IGNORECASE
         ending = _ENDING if choice[-1].isalpha() and len(choice) > 2 else ""
-        pattern = r"(?<![\w'’])" + r"[\s_-]*".join(words) + ending + r"(?!\w)"
+        pattern = r"(?<![\w'’])" + r"[\s_-]*".join(map(re.escape, words)) + ending + r"(?!\w)"
         spans = [match.span() for match in re.finditer(pattern, text, case)]
         spans = [(start, end) for start, end in spans if not any(a <= start and end <= b for a, b in taken)]
         if spans:

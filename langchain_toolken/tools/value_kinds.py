@@ -35,7 +35,8 @@ def value_kinds(schema: Any, root: Mapping[str, Any]) -> set[ValueKind]:
 
 def json_types(schema: Any, root: Mapping[str, Any]) -> set[str]:
     """Return the JSON types that a value can have, but for null; "" where the schema names none."""
-    return {str(one.get("type", "")) for one in alternatives(schema, root)} - {"null"}
+    types = [one.get("type", "") for one in alternatives(schema, root)]
+    return {str(kind) for each in types for kind in (each if isinstance(each, list) else [each])} - {"null"}
 
 
 def fixed_choices(spec: ToolSpec) -> dict[str, tuple[str, ...]]:

@@ -85,3 +85,4 @@ def test_types_are_those_of_all_alternatives_and_unnamed_where_a_schema_names_no
     assert json_types({"anyOf": [{"type": "string"}, {"type": "array"}]}, {}) == {"string", "array"}
     assert json_types({"type": "null"}, {}) == set()
     assert json_types({}, {}) == json_types(None, {}) == {""}
+    assert json_types({"type": ["string", "null"], "enum": ["a", None]}, {}) == {"string"}

@@ -100,7 +100,8 @@ class SlotReading:
     def span_score(self, parameter: str, start: int, end: int) -> float:
         """Return how likely a slot finds it that the words at characters `start` to `end` are its value."""
         inside = [word for word, (begin, stop) in enumerate(self.words) if stop > start and begin < end]
-        return self.scores[parameter].spans_from(inside[0])[inside[-1] - inside[0]] if inside else _NO_WORD
+        scores = self.scores[parameter].spans_from(inside[0])[inside[-1] - inside[0] :] if inside else []
+        return scores[0] if scores else _NO_WORD  # a value has at most so many words
 
     @cached_property
     def _values(self) -> dict[str, SlotValue]:

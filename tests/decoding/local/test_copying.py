@@ -304,6 +304,14 @@ def test_of_two_choices_that_a_text_names_a_slot_says_which_is_meant(tiny_llama:
         assert min(favoured.values()) < most
 
 
+def test_a_choice_of_more_words_than_any_value_is_no_likely_span() -> None:
+    flat = [0.0] * 60
+    words = [(2 * place, 2 * place + 1) for place in range(60)]
+    read = SlotReading(words, {"unit": SlotScores(flat, flat, flat)})
+    assert read.span_score("unit", 0, 9) == 0.0
+    assert read.span_score("unit", 0, 119) < -1e6
+
+
 def test_a_span_that_is_surer_of_another_parameter_is_not_preferred(tiny_llama: LanguageModel) -> None:
     sure = SlotScores([-9.0, 9.0, -9.0], [-9.0, 9.0, 9.0], [-9.0, -9.0, 9.0])
     unsure = SlotScores([1.0, 2.0, -9.0], [1.0, 2.0, 2.0], [1.0, 0.0, 2.0], optional=True)
