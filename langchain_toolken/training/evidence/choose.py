@@ -180,9 +180,9 @@ def choose_evidence(
     logits = _held_out(features, selection, toolkens.biases - fitted_bias)
     at_once = calls_at_once(demonstrations)
     chosen = None
+    at = (features.target >= 0).nonzero()[:_LOOKED_AT, 0]
+    final = position_logits(features.subset(at), toolkens.matrix, toolkens.biases)
     if which and features.tool_positions and len(toolkens) > 1:
-        at = (features.target >= 0).nonzero()[:_LOOKED_AT, 0]
-        final = position_logits(features.subset(at), toolkens.matrix, toolkens.biases)
         calls = _calls(features, demonstrations, logits, seed)
         calls = replace(
             calls,
@@ -208,31 +208,29 @@ def choose_evidence(
     elif row is not None:
         evidence = Evidence(gate=row)
     # Without a gate, higher toolkens would call for more plain requests.
-    level = None if row is None else level_unseen(features, toolkens)
+    called = torch.bincount(features.target[features.target >= 0], minlength=len(toolkens)) > 0
+    level = None if row is None else level_unseen(final, features.target[at], called)
     return EvidenceChoice(evidence, when, chosen, 0.0 if when is None else when.bias, level)
 
 
-def level_unseen(features: Features, toolkens: ToolkenSet) -> Tensor | None:
+def level_unseen(logits: Tensor, tool: Tensor, called: Tensor) -> Tensor | None:
     """Return what to add to the biases of tools without a call, so that they are level with called ones: (K,).
 
     Each demonstrated call pushes the rows of all other tools down, and nothing pushes one up that no demonstration
     calls. So at the calls its logit is raised to what tools have on average whose own calls are others.
 
     Args:
-        features: What the set was fitted on.
-        toolkens: The set.
+        logits: (n, K), the toolkens' logits at some calls.
+        tool: (n,) int64, the tools called there.
+        called: (K,) bool, the tools with a call, there or elsewhere.
 
     Returns:
         0 for the tools with a call; None if all have one, or fewer than two.
     """
-    calls = features.target >= 0
-    called = torch.bincount(features.target[calls], minlength=len(toolkens)) > 0
     if bool(called.all()) or int(called.sum()) < 2:
         return None
-    at = calls.nonzero()[:_LOOKED_AT, 0]
-    logits = position_logits(features.subset(at), toolkens.matrix, toolkens.biases)
-    others = called.repeat(len(at), 1)
-    others[torch.arange(len(at)), features.target[at]] = False
+    others = called.repeat(len(tool), 1)
+    others[torch.arange(len(tool)), tool] = False
     usual = (logits * others).sum(dim=1) / others.sum(dim=1)
     return torch.where(called, 0.0, (usual[:, None] - logits).mean(dim=0))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
@@ -15,10 +13,8 @@ from langchain_toolken.training.demonstrations.demonstration import Demonstrated
 from langchain_toolken.training.evidence import gate as evidence_gate
 from langchain_toolken.training.evidence.choose import calls_at_once, level_unseen, request_text
 from langchain_toolken.training.evidence.gate import WhenFigures
-from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.fit import fit
 from langchain_toolken.training.fit_warnings import ToolkenFitWarning
-from tests.support.toolken_sets import make_toolkens
 
 TEXT = "Q: How many pens?\nA: There are 2*3=6."
 INSIDE = Demonstration(text=TEXT, calls=(DemonstratedCall(start=TEXT.index("6"), tool="multiply"),))
@@ -109,20 +105,20 @@ def test_a_tool_that_no_demonstration_calls_is_level_with_the_others_where_a_gat
     assert level(gate=False) is None
 
 
-def test_at_the_calls_a_tool_without_any_gets_what_tools_have_whose_calls_are_others(tiny_llama: LanguageModel) -> None:
-    toolkens, target = make_toolkens(tiny_llama, list("abcd")), torch.tensor([0, 1, 1, -1, 3])
-    hidden = torch.randn(5, tiny_llama.hidden_size, generator=torch.Generator().manual_seed(1))
-    columns = {"target": target, "weight": torch.ones(5), "demonstration": torch.arange(5), "words": torch.zeros(5, 3)}
-    features = Features.from_columns(hidden, columns)
-    level = level_unseen(features, toolkens)
+def test_at_the_calls_a_tool_without_any_gets_what_tools_have_whose_calls_are_others() -> None:
+    logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(1))
+    tool, called = torch.tensor([0, 1, 1, 3]), torch.tensor([True, True, False, True])
+    level = level_unseen(logits, tool, called)
     assert level is not None
-    assert level[[0, 1, 3]].tolist() == [0.0, 0.0, 0.0]
-    calls = target >= 0
-    logits = hidden[calls] @ toolkens.matrix.T + toolkens.biases + level
+    assert level[called].tolist() == [0.0, 0.0, 0.0]
     usual = [logits[0, [1, 3]], logits[1, [0, 3]], logits[2, [0, 3]], logits[3, [0, 1]]]
-    assert logits[:, 2].mean() == pytest.approx(float(torch.stack([one.mean() for one in usual]).mean()), abs=1e-4)
-    for few in ([0, 0, 0, -1, 0], [0, 1, 2, -1, 3]):
-        assert level_unseen(replace(features, target=torch.tensor(few)), toolkens) is None
+    raised = (logits + level)[:, 2].mean()
+    assert raised == pytest.approx(float(torch.stack([one.mean() for one in usual]).mean()), abs=1e-4)
+
+
+@pytest.mark.parametrize("called", [[True, False, False], [True, True, True]])
+def test_nothing_is_levelled_where_one_tool_is_called_or_all_are(called: list[bool]) -> None:
+    assert level_unseen(torch.randn(2, 3), torch.tensor([0, 0]), torch.tensor(called)) is None
 
 
 def test_with_one_demonstration_a_tool_descriptions_count_as_another(tiny_llama: LanguageModel) -> None:
