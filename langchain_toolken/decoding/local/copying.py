@@ -100,8 +100,9 @@ class SlotReading:
     def span_score(self, parameter: str, start: int, end: int) -> float:
         """Return how likely a slot finds it that the words at characters `start` to `end` are its value."""
         inside = [word for word, (begin, stop) in enumerate(self.words) if stop > start and begin < end]
+        # Spans longer than any value have no score.
         scores = self.scores[parameter].spans_from(inside[0])[inside[-1] - inside[0] :] if inside else []
-        return scores[0] if scores else _NO_WORD  # a value has at most so many words
+        return scores[0] if scores else _NO_WORD
 
     @cached_property
     def _values(self) -> dict[str, SlotValue]:
@@ -243,8 +244,11 @@ class Copier:
                     score, later = score - later, _LATER if score == 0 else later
             yield _Option(self._tokens.beginning(span.text[len(written) :]), score)
             if span.text == written:
-                more = self._more_numbers(slot, value.parameter, span) if value.in_list and slot else None
-                for character in _AFTER_NUMBER if more is None else (",",) if more else ("]",):
+                following: Sequence[str] = _AFTER_NUMBER
+                if value.in_list and slot:
+                    more = self._more_numbers(slot, value.parameter, span)
+                    following = _AFTER_NUMBER if more is None else "," if more else "]"
+                for character in following:
                     yield _Option(self._tokens.beginning_with(character), score)
 
     def _text_options(self, value: Value, slot: SlotScores | None) -> Iterator[_Option]:
@@ -282,12 +286,11 @@ class Copier:
 
     def _more_numbers(self, slot: SlotScores, parameter: str, current: Span | None) -> bool | None:
         """Whether numbers that look like values of a list are not used yet; see `_more`."""
-        left = [
-            slot.inside[word]
+        left = (
+            slot.inside[self._words_of_number[span][0]]
             for span in self._numbers.get(parameter, ())
             if span is not current and span not in self._used_numbers and span in self._words_of_number
-            for word in self._words_of_number[span][:1]
-        ]
+        )
         return _goes_on(max(left, default=-_SURE_OF_MORE))
 
     def _more(self, slot: SlotScores, current: Span | None) -> bool | None:
@@ -349,8 +352,9 @@ def _goes_on(likeliest: float) -> bool | None:
 def _ranked(source: CopySource, reading: SlotReading | None) -> dict[str, Mapping[str, float]]:
     """Return the source's choices; of those that it names for a parameter with a slot, less for the less likely."""
     found = dict(source.choices)
-    for name in found.keys() & (reading.scores if reading else {}):
-        assert reading is not None
+    if reading is None:
+        return found
+    for name in found.keys() & reading.scores.keys():
         values = {str(json.loads(choice)): choice for choice in found[name]}
         scores = {
             values[value]: max(reading.span_score(name, start, end) for start, end in spans)
