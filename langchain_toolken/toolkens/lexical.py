@@ -42,8 +42,8 @@ def words_of(text: str) -> list[str]:
 def terms_of(text: str) -> list[str]:
     """Split a text into its words and the parts of five letters that these have, their ends marked.
 
-    "Booked" and "booking" have no word in common, and three parts: _book, which is one of them, counts in any language
-    that forms words by endings.
+    "Booked" and "booking" are different words, and both have the part "_book". So it works for any language that forms
+    words by endings.
     """
     terms = []
     for word in words_of(text):

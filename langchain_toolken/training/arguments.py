@@ -62,10 +62,11 @@ demonstrations at 10.
 """
 
 FEWER_WITH_SLOTS = 0.1
-"""Share of the held-out calls that slots may have wrong and plain copying right: they are fitted to fewer calls there.
+"""By what share of the held-out calls slots may be worse than plain copying and still be taken.
 
-SmolLM2, a doctor's front desk, 3 demonstrations a tool: of 36 held-out calls slots that were fitted to two of them have
-24 right, plain copying 27; of 36 other requests slots that were fitted to all three have 30 right, plain copying 25.
+For a held-out call they are fitted to the other calls alone, and the set's slots to all. SmolLM2, a doctor's front
+desk, 3 demonstrations a tool: of 36 held-out calls 24 are right with slots and 27 with plain copying; of 36 other
+requests, with the set's slots, 30 and 25.
 """
 
 BATCH = 12
