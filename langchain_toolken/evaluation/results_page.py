@@ -16,6 +16,7 @@ from langchain_toolken.evaluation.methods.ours import OURS, ZERO_SHOT
 from langchain_toolken.evaluation.results import Results, Row, Setting
 from langchain_toolken.evaluation.results_tables import (
     DIFFERENCE,
+    by_family,
     by_method,
     heading,
     in_order,
@@ -73,7 +74,7 @@ def figures(rows: Sequence[Row]) -> list[tuple[str, go.Figure]]:
     """Draw what the runs contain; lines with one place on the axis are left out, and figures without any other."""
     found: list[tuple[str, go.Figure | None]] = []
     rows = in_order(rows)
-    for family, lines in _together(rows, _family).items():
+    for family, lines in by_family(rows).items():
         own = by_method(lines)
         plain = [row for row in own if not row.setting.ablation]
         tools = _Axis("tools", lambda row: row.tools, ticks={row.tools: str(row.tools) for row in own}, log=True)
@@ -213,12 +214,6 @@ _READ = _Axis("prompt tokens", lambda row: row.prompt_tokens, log=True)
 
 def _lam(row: Row) -> float:
     return float(row.setting.ablation.partition("lam=")[2].partition(",")[0])
-
-
-def _family(row: Row) -> str:
-    """Name tasks that differ only in their tools, with the demonstrations that they show."""
-    family = row.setting.task.rstrip("0123456789").rstrip("_")
-    return family if row.setting.demonstrations is None else f"{family}, {row.setting.shown}"
 
 
 def _together(rows: Sequence[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:

@@ -54,21 +54,54 @@ def table_texts(results: Results) -> list[TableText]:
     compared: dict[Setting, list[Comparison]] = {}
     for one in results.comparisons:
         compared.setdefault(one.one, []).append(one)
-    found = []
+    found, families = [], by_family(results.rows)
     for title, rows in tables_of(results).items():
+        # The first table of tasks that differ in their tools alone comes after one of all of them.
+        found += _by_tools(families.pop(family_of(rows[0]), ()))
         lines = [cells_of(row, compared.get(row.setting, [])) for row in rows]
-        columns = dict.fromkeys(column for line in lines for column in line)
-        told = tuple(each for each in columns if any(line.get(each, "") not in _NOTHING for line in lines))
-        found.append(TableText(title, told, tuple(tuple(line.get(each, "") for each in told) for line in lines)))
+        found.append(_table(title, lines))
+    return found
+
+
+def _by_tools(rows: Sequence[Row]) -> list[TableText]:
+    """Write one table of a family's tasks, a column for each; none if they all have as many tools."""
+    if len({row.tools for row in rows}) < 2:
+        return []
+    lines: dict[str, dict[str, str]] = {}
+    for row in rows:
+        line = lines.setdefault(row.setting.label, {"method": row.setting.label})
+        line[f"{row.tools} tools"] = _right(row)
+    order = list(dict.fromkeys(row.setting.label for row in by_method(rows)))
+    columns = {"method": "", **{f"{count} tools": "" for count in sorted({row.tools for row in rows})}}
+    title = f"{family_of(rows[0])}: right answers by the number of tools"
+    return [_table(title, [columns | lines[label] for label in order])]
+
+
+def _table(title: str, lines: Sequence[dict[str, str]]) -> TableText:
+    columns = dict.fromkeys(column for line in lines for column in line)
+    told = tuple(each for each in columns if any(line.get(each, "") not in _NOTHING for line in lines))
+    return TableText(title, told, tuple(tuple(line.get(each, "") for each in told) for line in lines))
+
+
+def family_of(row: Row) -> str:
+    """Name tasks that differ only in their tools, with the demonstrations that they show."""
+    family = row.setting.task.rstrip("0123456789").rstrip("_")
+    return family if row.setting.demonstrations is None else f"{family}, {row.setting.shown}"
+
+
+def by_family(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Return the lines of each family, the families and the lines in the tables' order."""
+    found: dict[str, list[Row]] = {}
+    for row in in_order(rows):
+        found.setdefault(family_of(row), []).append(row)
     return found
 
 
 def cells_of(row: Row, comparisons: Sequence[Comparison] = ()) -> dict[str, str]:
     """Write a line of the table by column, with how it differs from others, and a column for each mark."""
-    spread = f", {row.seeds} seeds {min(row.by_seed):.2f} to {max(row.by_seed):.2f}" if row.seeds > 1 else ""
     return {
         "method": row.setting.label,
-        "right (95%)": f"{row.right} of {row.questions}{spread}",
+        "right (95%)": _right(row),
         DIFFERENCE: "; ".join(_difference(one, row.questions) for one in comparisons),
         "right tool first": _percent(row.right_tool),
         "arguments too": _percent(row.right_arguments),
@@ -151,6 +184,11 @@ def said(one: Comparison) -> str:
     return (
         f"{one.one.task}{shown}: {one.one.label} against {one.other.label}: {one.difference:+.2f} ({_p(one)}, {count})"
     )
+
+
+def _right(row: Row) -> str:
+    spread = f", {row.seeds} seeds {min(row.by_seed):.2f} to {max(row.by_seed):.2f}" if row.seeds > 1 else ""
+    return f"{row.right} of {row.questions}{spread}"
 
 
 def _difference(one: Comparison, answered: int) -> str:

@@ -116,6 +116,23 @@ def test_a_markdown_table_has_the_columns_that_say_something(tmp_path: Path) -> 
     assert text.count("| 0.0 | 1.00 |\n") == len(marked)
 
 
+def test_tasks_that_differ_in_their_tools_alone_come_in_one_table_first(tmp_path: Path) -> None:
+    results = answered(tmp_path)
+    sizes = [
+        row.model_copy(update={"tools": tools, "setting": row.setting.model_copy(update={"task": f"small_{tools}"})})
+        for tools in (40, 4)
+        for row in results.rows
+        if row.setting.demonstrations is None and (tools == 4 or row.setting.method == "ours")
+    ]
+    text = as_markdown(results.model_copy(update={"rows": sizes, "comparisons": ()}))
+    titles = re.findall(r"^\*\*(.*)\*\*$", text, re.MULTILINE)
+    assert titles[0] == "small: right answers by the number of tools"
+    assert [title.partition(",")[0] for title in titles[1:]] == ["small_4: 4 tools", "small_40: 40 tools"]
+    assert "| method | 4 tools | 40 tools |" in text
+    assert "| ours, lam=0.1 | 0.50 (0.00 to 1.00) of 2 | 0.50 (0.00 to 1.00) of 2 |" in text
+    assert "| react | 0.00 (0.00 to 0.66) of 2 |  |" in text
+
+
 def test_a_page_of_no_runs_has_its_places() -> None:
     assert "One question, two methods" in results_page(Results(header=HEADER, rows=(), comparisons=()), {})
 
