@@ -250,14 +250,14 @@ def graded(out: Path, setting: Setting, task: Task) -> Graded:
 
 def row_of(one: Graded, task: Task) -> Row:
     """Return a setting's line."""
-    every = [pair for run in one.runs.values() for pair in run.values()]
-    grades, attempts = [grade for _, grade in every], [attempt for attempt, _ in every]
-    due = [grade for grade in grades if grade.right_tool is not None]
-    plain = [grade for grade in grades if grade.right_tool is None]
-    marks: dict[str, list[bool]] = {}
-    for grade in grades:
+    grades = [(name, grade) for run in one.runs.values() for name, (_, grade) in run.items()]
+    attempts = [attempt for run in one.runs.values() for attempt, _ in run.values()]
+    due = [(name, grade) for name, grade in grades if grade.right_tool is not None]
+    plain = [(name, grade) for name, grade in grades if grade.right_tool is None]
+    marks: dict[str, list[tuple[str, bool]]] = {}
+    for question, grade in grades:
         for name, mark in grade.marks:
-            marks.setdefault(name, []).append(mark)
+            marks.setdefault(name, []).append((question, mark))
     scores = one.scores(one.questions)
     tools = any(attempt.first_tool for attempt in attempts)
     return Row(
@@ -267,13 +267,13 @@ def row_of(one: Graded, task: Task) -> Row:
         seeds=len(one.runs),
         right=bootstrap(scores),
         by_seed=tuple(statistics.fmean(grade.right for _, grade in run.values()) for run in one.runs.values()),
-        right_tool=_share([bool(grade.right_tool) for grade in due]) if tools else None,
-        right_arguments=_share([bool(g.right_arguments) for g in due if g.right_arguments is not None])
+        right_tool=_share([(name, bool(grade.right_tool)) for name, grade in due]) if tools else None,
+        right_arguments=_share([(name, bool(g.right_arguments)) for name, g in due if g.right_arguments is not None])
         if tools
         else None,
-        called=_share([grade.called for grade in due]) if tools else None,
-        false_calls=_share([grade.called for grade in plain]) if task.kind == "tool" else None,
-        marks={name: statistics.fmean(values) for name, values in marks.items()},
+        called=_share([(name, grade.called) for name, grade in due]) if tools else None,
+        false_calls=_share([(name, grade.called) for name, grade in plain]) if task.kind == "tool" else None,
+        marks={name: _share(values) or 0.0 for name, values in marks.items()},
         prompt_tokens=statistics.fmean(attempt.prompt_tokens for attempt in attempts),
         generated_tokens=statistics.fmean(attempt.generated_tokens for attempt in attempts),
         lm_passes=statistics.fmean(attempt.lm_passes for attempt in attempts),
@@ -318,5 +318,9 @@ def _wanted(one: Setting, other: Setting) -> bool:
     return one.ablation == other.ablation and (other.method == "ours" or (one.method, other.method) in _BUILD_ON)
 
 
-def _share(values: Sequence[bool]) -> float | None:
-    return statistics.fmean(values) if values else None
+def _share(values: Sequence[tuple[str, bool]]) -> float | None:
+    """Return the share that is so; a question that several seeds answered counts once, as in `right`."""
+    found: dict[str, list[bool]] = {}
+    for question, value in values:
+        found.setdefault(question, []).append(value)
+    return statistics.fmean(map(statistics.fmean, found.values())) if found else None

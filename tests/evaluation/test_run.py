@@ -17,7 +17,7 @@ from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.evaluation.attempts import Attempt
 from langchain_toolken.evaluation.methods.method import Ablation, Answerer, Bench, Change
 from langchain_toolken.evaluation.other_names import renamed
-from langchain_toolken.evaluation.results import Results, Setting
+from langchain_toolken.evaluation.results import Header, Results, Setting
 from langchain_toolken.evaluation.run import EvaluationError, Plan, metered, run, tabulate
 from langchain_toolken.evaluation.tasks import Task, TaskKind, TaskQuestion
 from langchain_toolken.lm.transformers_model import TransformersModel
@@ -224,3 +224,13 @@ def test_a_run_that_is_killed_twice_ends_in_the_same_table(tmp_path: Path, tiny_
     assert same(tmp_path / "killed") == same(tmp_path / "whole")
     for file in (tmp_path / "killed").glob("predictions/*/*/*/*.jsonl"):
         assert file.read_bytes().count(b"\n") == 3
+
+
+def test_a_question_of_several_seeds_counts_once_in_every_share(tmp_path: Path) -> None:
+    Setting(task="small", method="ours").file(tmp_path, 0).append(
+        [Attempt(question="0", ranked=("plus",)), Attempt(question="1", ranked=("plus",))]
+    )
+    Setting(task="small", method="ours").file(tmp_path, 1).append([Attempt(question="0", ranked=("plus",))])
+    (tmp_path / "header.json").write_text(Header.here("tiny", "float32").model_dump_json())
+    (row,) = table(tmp_path).rows
+    assert (row.right_tool, row.marks) == (0.5, {"among five": 0.5}), "not two of three: question 0 counts once"
