@@ -36,7 +36,7 @@ from langchain_toolken.training.demonstrations.parted_requests import with_parte
 from langchain_toolken.training.demonstrations.prompt_style import reinjection_of, style_of
 from langchain_toolken.training.demonstrations.repeated_calls import calls_after_words, repeats_calls
 from langchain_toolken.training.demonstrations.request_calls import called_from, endings
-from langchain_toolken.training.evidence.choose import EvidenceChoice, ask, learn_evidence
+from langchain_toolken.training.evidence.choose import EvidenceChoice, ask, calls_at_once, learn_evidence
 from langchain_toolken.training.evidence.untrained import Asked, rows_of, untrained_priors
 from langchain_toolken.training.features.compute import Features, compute_features
 from langchain_toolken.training.features.processes import Processes, join_processes
@@ -273,10 +273,11 @@ def solve_chosen(features: Features, chosen: Chosen, options: FitOptions, device
 def with_described(given: Prepared, options: FitOptions) -> Prepared:
     """Put the tools' descriptions to the LM as requests, and add the rows that they give to the priors to choose among.
 
-    Nothing is added for demonstrations whose calls come inside of answers, or for priors that the caller chose.
+    No rows are added for demonstrations whose calls come inside of answers, or for priors that the caller chose.
     """
     asked = ask(given.lm, given.specs, given.style, given.gathered.demonstrations, options)
-    if asked is None or not options.evidence or options.prior != "auto" or len(given.specs) < 2:
+    added = options.evidence and options.prior == "auto" and len(given.specs) > 1
+    if asked is None or not added or not calls_at_once(given.gathered.demonstrations):
         return replace(given, asked=asked)
     first = next(iter(given.priors))
     name = next((name for name in given.priors if name == str(AUTO_PRIORS[1])), first)

@@ -15,6 +15,9 @@ from langchain_toolken.decoding.engine import DecodingRequest, Sampling
 from langchain_toolken.decoding.local.engine import TransformersEngine
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.content import encode_content
+from langchain_toolken.prompts.format import PromptFormat
+from langchain_toolken.prompts.requests import request_of
+from langchain_toolken.prompts.turns import Turn
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
 from langchain_toolken.tools.spec import ToolSpec
@@ -60,16 +63,16 @@ def test_after_the_fit_the_right_toolken_fires_where_the_demonstrations_call(tin
     assert result.solution is not None
     assert result.solution.converged
     engine = TransformersEngine(tiny_llama)
-    prompts = ["Q: What is 4 + 9?\nA: It is 4 + 9 = ", "Q: What is 5 * 9?\nA: It is 5 * 9 = "]
-    answers = engine.reason(
-        [encode_content(tiny_llama.tokenizer, prompt) for prompt in prompts],
-        DecodingRequest(Sampling(max_tokens=1), toolkens=result.toolkens),
-    )
+    questions = ["What is 4 + 9?", "What is 5 * 9?"]
+    prompts = [f"Q: {asked}\nA: It is {asked[8:13]} = " for asked in questions]
+    layout = PromptFormat("completion", "inline")
+    asked = tuple(request_of(tiny_llama.tokenizer, [Turn("user", text)], layout) for text in questions)
+    decoding = DecodingRequest(Sampling(max_tokens=1), toolkens=result.toolkens, requests=asked)
+    answers = engine.reason([encode_content(tiny_llama.tokenizer, prompt) for prompt in prompts], decoding)
     assert [a.trigger.tool if a.trigger else None for a in answers] == ["add", "multiply"]
     # Just before, where a word follows in the demonstrations, no toolken fires.
     early = [encode_content(tiny_llama.tokenizer, prompt.removesuffix("= ").rstrip()) for prompt in prompts]
-    for answer in engine.reason(early, DecodingRequest(Sampling(max_tokens=1), toolkens=result.toolkens)):
-        assert answer.trigger is None
+    assert not any(answer.trigger for answer in engine.reason(early, decoding))
 
 
 def test_provenance_says_what_the_toolkens_were_fitted_on(tiny_llama: LanguageModel, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.prompts.format import Style
 from langchain_toolken.prompts.requests import question_of
@@ -32,7 +33,7 @@ from langchain_toolken.training.evidence.gate import (
     plain_positions,
 )
 from langchain_toolken.training.evidence.untrained import Asked, asked_of
-from langchain_toolken.training.evidence.which import Calls, WhichChoice, choose_which
+from langchain_toolken.training.evidence.which import Calls, WhichChoice, choose_which, spread_of
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.options import FitOptions
 from langchain_toolken.training.selection import FOLDS, Selection
@@ -103,11 +104,11 @@ def ask(
     demonstrations: Sequence[Demonstration],
     options: FitOptions,
 ) -> Asked | None:
-    """Return what descriptions and plain requests say, for demonstrations whose calls come straight after requests."""
-    gate = options.gate and options.bias == "auto"
-    if not (gate or options.evidence) or not calls_at_once(demonstrations):
+    """Return what descriptions say, and plain requests where calls come straight after requests."""
+    gate = options.gate and options.bias == "auto" and calls_at_once(demonstrations)
+    if not (gate or options.evidence):
         return None
-    answered = answered_calls(demonstrations, specs, style, options)
+    answered = answered_calls(demonstrations, specs, style, options) if gate else ()
     return asked_of(lm, specs, style, options, gate=gate, answered=answered, longer=True)
 
 
@@ -195,15 +196,18 @@ def choose_evidence(
         if not at_once and selection is not None and selection.start is not None:
             style = toolkens.provenance.style
             alone = asked_alone(lm, demonstrations, calls, toolkens, selection.start, style, seed)
-        chosen = choose_which(calls, toolkens.specs, final, seed, alone, at_once=at_once)
+        spread = spread_of(final, features.target[at])
+        if not at_once and asked is not None:  # toolkens are asked at the end of a request, where no call was seen
+            said = asked.described.means(len(toolkens))
+            spread = spread_of(toolken_logits(said.states, toolkens.matrix, toolkens.biases), said.tool)
+        chosen = choose_which(calls, toolkens.specs, spread, seed, alone)
     when = None
     if gate and features.requests is not None and at_once:
         positions = _positions(features, demonstrations, logits, toolkens, asked, seed)
         when = choose_gate(positions, max_false_calls, seed, made_positions(None if asked is None else asked.answered))
     row = None if when is None else when.gate
     evidence = None
-    # Inside an answer it is the words so far that tell the tool: without a measurement, the request is no guide there.
-    if chosen is not None and chosen.helps and (at_once or not chosen.assumed):
+    if chosen is not None and chosen.helps:
         evidence = replace(chosen.evidence, gate=row)
     elif row is not None:
         evidence = Evidence(gate=row)

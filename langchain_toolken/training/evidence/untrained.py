@@ -32,7 +32,7 @@ from langchain_toolken.training.evidence.gate import (
     made_positions,
     plain_positions,
 )
-from langchain_toolken.training.evidence.which import Calls, assumed_which
+from langchain_toolken.training.evidence.which import Calls, assumed_which, spread_of
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.negatives import negative_features
 from langchain_toolken.training.options import AUTO_PRIORS, FitOptions
@@ -151,7 +151,7 @@ def untrained(
         return Untrained(name, prior, assumed_which(calls, specs).evidence)
     name, prior = list(priors.items())[-1]
     rows = rows_of(prior, asked)
-    evidence = assumed_which(calls, specs, said.states @ rows.T).evidence
+    evidence = assumed_which(calls, specs, spread_of(said.states @ rows.T, said.tool)).evidence
     return Untrained(f"{name}, levelled", rows, replace(evidence, gate=gate), when)
 
 

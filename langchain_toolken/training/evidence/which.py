@@ -127,27 +127,25 @@ class WhichChoice:
 def choose_which(
     calls: Calls,
     specs: Sequence[ToolSpec],
-    final: Tensor,
+    spread: float,
     seed: int = 0,
     asked: Calls | None = None,
-    *,
-    at_once: bool = True,
 ) -> WhichChoice:
     """Fit all sources to the calls and weigh them.
 
     Args:
         calls: The calls.
         specs: The K tools.
-        final: (m, K), logits of the toolkens of the set: their spread, for where nothing can be judged.
+        spread: How far the toolkens' logits are apart where the set is asked (`spread_of`): few calls leave the weights
+            near the assumed ones, and the toolkens' is relative to it.
         seed: Draws the calls that are judged if there are very many.
         asked: Calls of the first fold as the set will be asked for them (`asked_alone`). Together they count as much as
             the others. The descriptions then count as much as is assumed without a measurement, or more: held-out
             questions are worded like the demonstrations, and what will be asked may not be.
-        at_once: Whether calls come straight after requests: few calls then leave the weights near the assumed ones.
     """
     judged = _judged(calls, seed)
     if int(judged.sum()) < LEAST_JUDGED:
-        return assumed_which(calls, specs, final)
+        return assumed_which(calls, specs, spread)
     ridge = _best_ridge(calls, judged, len(specs))
     parts: list[Calls] = []
     held_out: dict[str, list[Tensor]] = {}
@@ -168,11 +166,11 @@ def choose_which(
     least = {TOOLKENS: 0.0} if asked is None else {TOOLKENS: 0.0, DESCRIPTION: ASSUMED[DESCRIPTION]}
     weights = stack(scores, tool, number, least, weight / weight.mean()).weights
     sources, count = _sources(calls, specs, ridge), int(judged.sum())
-    if at_once and count < MANY:
+    if count < MANY:
         share = count / (count + _ASSUMED_CALLS)
         weights = {
             name: share * weights.get(name, 0.0) + (1 - share) * assumed
-            for name, assumed in _assumed(calls, sources, final).items()
+            for name, assumed in _assumed(calls, sources, spread).items()
         }
     logits = _sum(scores, weights)
     before, after = (
@@ -189,18 +187,25 @@ def choose_which(
     )
 
 
-def assumed_which(calls: Calls, specs: Sequence[ToolSpec], final: Tensor | None = None) -> WhichChoice:
-    """Fit all sources to the calls, and give them the weights of `ASSUMED`; without `final`, the toolkens none."""
+def spread_of(logits: Tensor, right: Tensor) -> float:
+    """Return how far logits (n, K) are apart, without those of the right tools (n,), to which they were fitted."""
+    others = torch.ones_like(logits, dtype=torch.bool)
+    if logits.shape[1] > 2:
+        others.scatter_(1, right[:, None], False)
+    mean = (logits * others).sum(dim=1, keepdim=True) / others.sum(dim=1, keepdim=True)
+    return float((logits - mean)[others].std(correction=0))
+
+
+def assumed_which(calls: Calls, specs: Sequence[ToolSpec], spread: float = 0.0) -> WhichChoice:
+    """Fit all sources to the calls, and give them the weights of `ASSUMED`; without a spread, the toolkens none."""
     sources = _sources(calls, specs, None)
-    weights = _assumed(calls, sources, final)
+    weights = _assumed(calls, sources, spread)
     return WhichChoice(_evidence(sources, weights), weights, True, 0, (0.0, 0.0))
 
 
-def _assumed(calls: Calls, sources: Iterable[str], final: Tensor | None) -> dict[str, float]:
+def _assumed(calls: Calls, sources: Iterable[str], spread: float) -> dict[str, float]:
     weights = {name: ASSUMED.get(name, 0.0) for name in sources}
-    weights[TOOLKENS] = 0.0
-    if final is not None and (spread := _spread(final, calls.tool[: len(final)])) > 1e-6:
-        weights[TOOLKENS] = ASSUMED_SPREAD / spread
+    weights[TOOLKENS] = ASSUMED_SPREAD / spread if spread > 1e-6 else 0.0
     if calls.embedded is not None:
         weights = {name: _BESIDE_EMBEDDINGS * weight for name, weight in weights.items()}
         weights[EmbeddingMatch.kind] = _ASSUMED_NEARNESS / calls.embedded.spread
@@ -275,15 +280,6 @@ def _score(source: Source, calls: Calls) -> Tensor:
 
 def _sum(scores: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
     return torch.stack([weights.get(name, 0.0) * one for name, one in scores.items()]).sum(dim=0)
-
-
-def _spread(scores: Tensor, right: Tensor) -> float:
-    """Return how far scores (n, K) are apart, without those of the right tools (n,): they were fitted to these."""
-    others = torch.ones_like(scores, dtype=torch.bool)
-    if len(right) == len(scores) and scores.shape[1] > 2:
-        others.scatter_(1, right[:, None], False)
-    mean = (scores * others).sum(dim=1, keepdim=True) / others.sum(dim=1, keepdim=True)
-    return float((scores - mean)[others].std(correction=0))
 
 
 def _evidence(sources: dict[str, Source], weights: dict[str, float]) -> Evidence:

@@ -75,23 +75,21 @@ def test_held_out_calls_are_asked_with_their_questions_alone(tiny_llama: Languag
 
 def test_toolkens_that_know_nothing_of_questions_alone_count_less() -> None:
     generator = torch.Generator().manual_seed(0)
-    tool = torch.arange(200) % TOOLS
-    sure = 6.0 * torch.nn.functional.one_hot(tool, TOOLS) + torch.randn(200, TOOLS, generator=generator)
+    tool = torch.arange(400) % TOOLS
+    sure = 6.0 * torch.nn.functional.one_hot(tool, TOOLS) + torch.randn(400, TOOLS, generator=generator)
     means = torch.randn(TOOLS, 8, generator=generator)
     given = Calls(
         tool=tool,
-        request=means[tool] + torch.randn(200, 8, generator=generator),
-        texts=("no words",) * 200,
-        demonstration=torch.arange(200),
-        fold=torch.arange(200) // TOOLS % 5,
+        request=means[tool] + torch.randn(400, 8, generator=generator),
+        texts=("no words",) * 400,
+        demonstration=torch.arange(400),
+        fold=torch.arange(400) // TOOLS % 5,
         logits=sure,
     )
     alone = given.subset(given.fold == 0)
     alone = replace(alone, logits=6.0 * torch.randn(len(alone), TOOLS, generator=generator))
-    before, after = (
-        choose_which(given, SPECS, torch.randn(10, TOOLS), asked=asked, at_once=False) for asked in (None, alone)
-    )
-    assert before.judged == after.judged == 200
+    before, after = (choose_which(given, SPECS, 1.0, asked=asked) for asked in (None, alone))
+    assert before.judged == after.judged == 400
     assert after.weights["toolkens"] < 0.5 * before.weights["toolkens"]
     assert after.weights["request"] > before.weights["request"]
     assert before.weights["description"] < 0.29 < after.weights["description"], "others may word it as it does"

@@ -44,13 +44,13 @@ def test_embeddings_that_tell_the_tool_get_a_weight_and_others_none() -> None:
     model = KeywordEmbeddings()
     embedded = Embedded.of(NamedEmbeddings("words", model), SPECS, given.texts)
     assert len(model.asked) == len(set(model.asked)) == len(SPECS) + len(set(given.texts))
-    choice = choose_which(replace(given, embedded=embedded), SPECS, torch.randn(10, len(SPECS)))
+    choice = choose_which(replace(given, embedded=embedded), SPECS, 1.0)
     assert choice.weights["embeddings"] > 0
     assert choice.top1[1] == 1.0
     (match,) = choice.evidence.lexical
     assert isinstance(match, EmbeddingMatch)
     noise = torch.nn.functional.normalize(torch.randn(len(given), 5, generator=torch.Generator().manual_seed(1)), dim=1)
-    choice = choose_which(replace(given, embedded=replace(embedded, requests=noise)), SPECS, torch.randn(10, 4))
+    choice = choose_which(replace(given, embedded=replace(embedded, requests=noise)), SPECS, 1.0)
     assert choice.weights["embeddings"] == 0
     assert choice.evidence.lexical == ()
 
@@ -64,7 +64,7 @@ def test_where_nothing_can_be_judged_what_is_assumed_does_not_depend_on_how_far_
     assert spreads[0] > 4 * spreads[1]
     given = calls(1)
     few = Embedded.of(model, SPECS, given.texts)
-    choice = choose_which(replace(given, embedded=few), SPECS, torch.randn(4, 4))
+    choice = choose_which(replace(given, embedded=few), SPECS, 1.0)
     assert choice.assumed
     assert choice.weights["embeddings"] == pytest.approx(12.0)
 
