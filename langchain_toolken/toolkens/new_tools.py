@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.mapping import LEAST_TRAINED, ToolkenMap, description_states, learn_map, some_of
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.ridge_map import RidgeMap
 from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.toolkens.untrained_rows import level_unseen
 from langchain_toolken.tools.spec import ToolSpec
 
 # The paper's kind, which costs no LM pass.
@@ -44,6 +46,7 @@ def add_tools(
     The new rows come from a map learned on the trained tools (`toolkens.mapping`). They are plain priors if fewer than
     five tools were trained or the map does no better on left-out tools; centred among the tools if the set has a gate.
     A set that was fitted without demonstrations maps from its untrained rows. The provenance records which (`added`).
+    If the set has a gate and trained tools, biases make the new tools level with these (`level_unseen`).
     If the set's evidence has rows for the request's mean state, the new tools get some from their descriptions, and
     their words join those of the others.
 
@@ -62,13 +65,26 @@ def add_tools(
         learned = map_of(lm, toolkens)
     states = None if learned is None else description_states(lm, specs)
     rows, how = _rows(lm, toolkens, specs, learned, states)
-    grown = toolkens.add(specs, rows, how)
+    grown = _level(toolkens.add(specs, rows, how), len(specs))
     if grown.evidence is None or learned is None or learned.requests is None or states is None:
         return grown
     assert toolkens.evidence is not None
     assert toolkens.evidence.request_rows is not None
     requests = torch.cat([toolkens.evidence.request_rows, learned.requests.rows(states[1])])
     return replace(grown, evidence=replace(grown.evidence, request_rows=requests))
+
+
+def _level(grown: ToolkenSet, new: int) -> ToolkenSet:
+    """Give the last `new` tools biases by which they take no calls from the trained ones."""
+    trained = torch.tensor(grown.trained, dtype=torch.int64)
+    if grown.evidence is None or grown.evidence.gate is None or grown.call_states is None or not new:
+        return grown
+    called = torch.zeros(len(grown), dtype=torch.bool).index_fill(0, trained, True)
+    level = level_unseen(toolken_logits(grown.call_states[trained], grown.matrix, grown.biases), trained, called)
+    if level is None:
+        return grown
+    own = torch.zeros(len(grown)) if grown.tool_biases is None else grown.tool_biases
+    return replace(grown, tool_biases=torch.cat([own[:-new], own[-new:] + level[-new:]]))
 
 
 def _rows(

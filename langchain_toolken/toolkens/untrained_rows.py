@@ -46,6 +46,37 @@ def _spread(scores: Tensor) -> Tensor:
     return (scores - scores.mean(dim=1, keepdim=True))[~torch.eye(len(scores), dtype=torch.bool)].std().clamp_min(1e-6)
 
 
+def spread_of(logits: Tensor, right: Tensor) -> float:
+    """Return how far logits (n, K) are apart, without those of the right tools (n,), to which they were fitted."""
+    others = torch.ones_like(logits, dtype=torch.bool)
+    if logits.shape[1] > 2:
+        others.scatter_(1, right[:, None], False)
+    mean = (logits * others).sum(dim=1, keepdim=True) / others.sum(dim=1, keepdim=True)
+    return float((logits - mean)[others].std(correction=0))
+
+
+def level_unseen(logits: Tensor, tool: Tensor, called: Tensor) -> Tensor | None:
+    """Return what to add to the biases of tools without a call, so that they are level with called ones: (K,).
+
+    Each demonstrated call pushes the rows of all other tools down, and nothing pushes one up that no demonstration
+    calls. So at the calls its logit is raised to what tools have on average whose own calls are others.
+
+    Args:
+        logits: (n, K), the toolkens' logits at some calls.
+        tool: (n,) int64, the tools called there.
+        called: (K,) bool, the tools with a call, there or elsewhere.
+
+    Returns:
+        0 for the tools with a call; None if all have one, or fewer than two.
+    """
+    if bool(called.all()) or int(called.sum()) < 2:
+        return None
+    others = called.repeat(len(tool), 1)
+    others[torch.arange(len(tool)), tool] = False
+    usual = (logits * others).sum(dim=1) / others.sum(dim=1)
+    return torch.where(called, 0.0, (usual[:, None] - logits).mean(dim=0))
+
+
 def request_rows(
     request: Tensor,
     tool: Tensor,

@@ -30,7 +30,14 @@ from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.provenance import Provenance
 from langchain_toolken.toolkens.ridge_map import RidgeMap
 from langchain_toolken.toolkens.set import ToolkenSet
-from langchain_toolken.toolkens.untrained_rows import ASSUMED, ASSUMED_SPREAD, REQUEST, described_rows, request_rows
+from langchain_toolken.toolkens.untrained_rows import (
+    ASSUMED,
+    ASSUMED_SPREAD,
+    REQUEST,
+    described_rows,
+    request_rows,
+    spread_of,
+)
 from langchain_toolken.tools.spec import ToolSpec
 
 # Where words compete with the rows; and the best one levelled.
@@ -106,7 +113,9 @@ def untrained_set(read: RequestStates, specs: Sequence[ToolSpec], progress: Prog
         evidence = replace(evidence, request_rows=ASSUMED[REQUEST] * mean_rows)
     if gated and several:
         rows = described_rows(rows, described.states, states[count:])
-        evidence = replace(evidence, scale=ASSUMED_SPREAD / _spread(described.states @ rows.T))
+        evidence = replace(
+            evidence, scale=ASSUMED_SPREAD / max(spread_of(described.states @ rows.T, described.tool), 1e-6)
+        )
     if gated:
         group = torch.cat([tool if several else torch.arange(count), torch.arange(len(plain))])
         call = torch.arange(len(states)) < count
@@ -125,10 +134,3 @@ def _of_all(read: Described, numbers: Tensor, prior: Tensor) -> Described:
         return found.index_copy(0, numbers, known)
 
     return Described(guessed(read.states), guessed(read.requests), torch.arange(len(prior)))
-
-
-def _spread(scores: Tensor) -> float:
-    """How far scores (K, K) are apart, without those of the right tools: rows were fitted to these."""
-    others = ~torch.eye(len(scores), dtype=torch.bool) if len(scores) > 2 else torch.ones_like(scores, dtype=torch.bool)
-    mean = (scores * others).sum(dim=1, keepdim=True) / others.sum(dim=1, keepdim=True)
-    return max(float((scores - mean)[others].std(correction=0)), 1e-6)

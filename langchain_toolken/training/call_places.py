@@ -4,9 +4,10 @@ A text "Q: … A: The number left is 5572 mod 3241=2331" can teach two things (`
 inside the answer, as in the papers, or one right after the question. From inside, an LM calls only if it words its
 answer as the texts do. So it is let to answer some held-out questions. Where too few answers come to the right tool,
 toolkens are fitted from the requests; and where these are not good either, the questions are answered after worked
-answers (`toolkens.worked_answers`), with toolkens that were fitted after such. These come last: they cost tokens of
-every prompt, and held-out questions that are worded nearly like others flatter them (docs/results.md, "Arithmetic
-questions").
+answers (`toolkens.worked_answers`), with toolkens that were fitted after such. With few texts the LM answers the very
+questions that it was fitted on: if even there it does not come to the calls, they are learned from the requests. Worked
+answers come last: they cost tokens of every prompt, and held-out questions that are worded nearly like others flatter
+them (docs/results.md, "Arithmetic questions").
 """
 
 from __future__ import annotations
@@ -103,10 +104,15 @@ def fit_prepared(given: Prepared, options: FitOptions, place: CallsFrom | Litera
         return _finished(alone, options)
     if isinstance(shown, int) and shown:  # they are in chains already
         return _finished(_after_worked(alone, shown), options)
-    if given.crew.count > 1 or len(texts) < LEAST:
+    few = len(texts) < LEAST
+    if given.crew.count > 1 or (few and place == "answer"):
         return replace(_finished(alone, options), place=PlaceChoice("answer"))
-    sample = _sample(texts, options.seed)
-    alone = replace(alone, right=_right_tools(alone, options, sample))
+    sample = texts if few else _sample(texts, options.seed)
+    alone = replace(alone, right=_right_tools(alone, options, sample, held_out=not few))
+    if few:
+        there = alone.share >= GOOD
+        found = _finished(alone, options) if there else fit_prepared(*_from_requests(as_read, options), place="request")
+        return replace(found, place=PlaceChoice("answer" if there else "request", len(sample), alone.share))
     made, best, other, request = PlaceChoice("answer", len(sample), alone.share), alone, None, 0.0
     if place == "auto" and alone.share < GOOD:
         other = fit_prepared(*_from_requests(as_read, options), place="request")
@@ -175,18 +181,22 @@ def _sample(texts: Sequence[int], seed: int) -> list[int]:
     return sorted(Random(f"questions {seed}").sample(texts, min(QUESTIONS, len(texts) // 4)))
 
 
-def _right_tools(fitted: _Inside, options: FitOptions, sample: Sequence[int]) -> tuple[bool, ...]:
-    """Let the LM answer the questions, with rows that were not fitted to them, and tell where it calls the right tool.
+def _right_tools(
+    fitted: _Inside, options: FitOptions, sample: Sequence[int], *, held_out: bool = True
+) -> tuple[bool, ...]:
+    """Let the LM answer the questions, and tell where it calls the right tool.
 
     Args:
         fitted: What is fitted on, with prior and λ.
         options: The fit's options.
         sample: The questions' demonstrations.
+        held_out: Whether the rows are fitted without them.
     """
     given, chosen, features = fitted.given, fitted.chosen, fitted.given.gathered.features
     assert features is not None
-    rest = ~torch.isin(features.demonstration, torch.tensor(sample))
-    rows = solve_chosen(features.subset(rest), replace(chosen, selection=None), options, solve_device(given.lm)).matrix
+    if held_out:
+        features = features.subset(~torch.isin(features.demonstration, torch.tensor(sample)))
+    rows = solve_chosen(features, replace(chosen, selection=None), options, solve_device(given.lm)).matrix
     toolkens = toolken_set(
         given.lm,
         given.specs,

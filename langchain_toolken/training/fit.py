@@ -89,7 +89,9 @@ def fit(
             "request" (the first call of each right after its question, later ones after its result). From requests, an
             LM calls however it would word the answer. `reinjection` is then "inline" by default. "auto" lets the LM
             answer a few held-out questions, and fits from requests too where too few of them get the right call; worked
-            answers are tried where that is not good either (`call_places`).
+            answers are tried where that is not good either. Of fewer than 40 texts none is held out: the LM answers
+            their own questions, and if it does not come to the calls there, they are learned from the requests
+            (`call_places`).
         worked_answers: How many whole demonstrations, the nearest, are put before a question, so that the LM words its
             answer as they do and comes to its calls. They are for calls from inside the answer of texts
             "Q: … A: …", and the set carries them (`toolkens.worked_answers`). "auto" chooses on held-out questions.

@@ -28,6 +28,7 @@ from langchain_toolken.training.demonstrations.demonstration import Demonstratio
 from langchain_toolken.training.demonstrations.load import gather_demonstrations
 from langchain_toolken.training.demonstrations.parted_requests import with_parted_requests
 from langchain_toolken.training.demonstrations.repeated_calls import calls_after_words, repeats_calls
+from langchain_toolken.training.demonstrations.request_calls import called_from
 from langchain_toolken.training.evidence.choose import request_text
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.fit_warnings import warn, warn_of_dropped, warn_of_unseen
@@ -156,6 +157,9 @@ def update(
     )
     others = [spec for spec in toolkens.specs if spec.name not in specs]
     loaded = gather_demonstrations(demonstrations, [*made, *others], docstrings=docstring_examples, strict=strict)
+    # With a gate calls come right after requests, wherever the new tools' texts have theirs.
+    gated = toolkens.evidence is not None and toolkens.evidence.gate is not None
+    loaded = called_from("request" if gated else "answer", loaded, options.reinjection)
     loaded = with_parted_requests(loaded, toolkens.provenance.style, options.reinjection)
     started = add_tools(lm, toolkens, new)
     if not new or not loaded.demonstrations:

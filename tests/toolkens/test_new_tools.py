@@ -11,6 +11,7 @@ import torch
 
 from langchain_toolken.chat.growing_toolkens import GrowingToolkens, with_priors
 from langchain_toolken.decoding.local.engine import TransformersEngine
+from langchain_toolken.lm.head import toolken_logits
 from langchain_toolken.lm.load import load_language_model
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.errors import ToolkenSetError
@@ -297,3 +298,29 @@ def test_beside_a_gate_the_priors_of_new_tools_are_centred_so_that_they_do_not_w
     middle = matrix.mean(dim=0)
     along = (grown.matrix - middle) @ calls.mean(dim=0)
     assert along[3:].abs().max() < 1e-2
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_at_the_calls_of_trained_tools_new_ones_are_no_higher_than_these_where_a_gate_says_when(
+    tiny_llama: LanguageModel, gated: bool
+) -> None:
+    known, new = specs(WORDS[:4]), specs(WORDS[4:7])
+    zero = torch.zeros(tiny_llama.hidden_size)
+    matrix = torch.randn(4, tiny_llama.hidden_size, generator=torch.Generator().manual_seed(0))
+    toolkens = ToolkenSet(
+        tuple(known),
+        matrix,
+        matrix,
+        1.5,
+        provenance_of(tiny_llama),
+        call_states=matrix - 3.0,
+        evidence=Evidence(gate=Gate(zero, zero, 0.0) if gated else None),
+    )
+    grown = add_tools(tiny_llama, toolkens, new)
+    assert torch.equal(grown.biases[:4], toolkens.biases)
+    if not gated:
+        assert torch.equal(grown.biases, torch.full((7,), 1.5))
+        return
+    logits = toolken_logits(matrix - 3.0, grown.matrix, grown.biases)
+    others = logits[:, :4].masked_fill(torch.eye(4, dtype=torch.bool), float("nan")).nanmean(dim=1)
+    torch.testing.assert_close(logits[:, 4:].mean(dim=0), others.mean().expand(3), atol=1e-3, rtol=1e-3)

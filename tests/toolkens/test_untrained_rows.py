@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.nn.functional import normalize
 
-from langchain_toolken.toolkens.untrained_rows import described_rows, levelled, request_rows
+from langchain_toolken.toolkens.untrained_rows import described_rows, level_unseen, levelled, request_rows
 
 TOOLS = 4
 
@@ -47,3 +48,19 @@ def test_plain_requests_show_which_directions_say_nothing() -> None:
 
     blind = right(request_rows(request, one_each, TOOLS, 0.1))
     assert right(request_rows(request, one_each, TOOLS, 0.1, plain=plain)) > blind + 0.1
+
+
+def test_at_the_calls_a_tool_without_any_gets_what_tools_have_whose_calls_are_others() -> None:
+    logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(1))
+    tool, called = torch.tensor([0, 1, 1, 3]), torch.tensor([True, True, False, True])
+    level = level_unseen(logits, tool, called)
+    assert level is not None
+    assert level[called].tolist() == [0.0, 0.0, 0.0]
+    usual = [logits[0, [1, 3]], logits[1, [0, 3]], logits[2, [0, 3]], logits[3, [0, 1]]]
+    raised = (logits + level)[:, 2].mean()
+    assert raised == pytest.approx(float(torch.stack([one.mean() for one in usual]).mean()), abs=1e-4)
+
+
+@pytest.mark.parametrize("called", [[True, False, False], [True, True, True]])
+def test_nothing_is_levelled_where_one_tool_is_called_or_all_are(called: list[bool]) -> None:
+    assert level_unseen(torch.randn(2, 3), torch.tensor([0, 0]), torch.tensor(called)) is None

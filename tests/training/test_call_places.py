@@ -57,10 +57,15 @@ def plain() -> list[dict[str, Any]]:
     return [{"text": f"Q: who are you, {n}?\nA: nobody", "calls": []} for n in range(12)]
 
 
-def test_with_few_texts_nothing_is_tried(tiny_llama: LanguageModel) -> None:
+@pytest.mark.parametrize(("good", "chosen", "style"), [(0.8, "request", "chat"), (0.0, "answer", "completion")])
+def test_with_few_texts_the_lm_answers_the_very_questions_that_it_was_fitted_on(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch, good: float, chosen: str, style: str
+) -> None:
+    monkeypatch.setattr(call_places, "GOOD", good)
     result = fitted(tiny_llama, texts(WORDY, 16))
     assert result.place is not None
-    assert (result.place.chosen, result.place.questions) == ("answer", 0)
+    assert (result.place.chosen, result.place.questions, result.place.request) == (chosen, 16, None)
+    assert result.style == style
 
 
 def test_without_calls_inside_of_answers_there_is_nothing_to_choose(tiny_llama: LanguageModel) -> None:
@@ -81,7 +86,7 @@ def test_worked_answers_are_taken_where_they_do_better_than_the_lm_alone_and_tha
 ) -> None:
     tried: list[int] = []
 
-    def right(fitted: Any, options: Any, sample: Any) -> tuple[bool, ...]:
+    def right(fitted: Any, options: Any, sample: Any, *, held_out: bool = True) -> tuple[bool, ...]:
         tried.append(fitted.shown)
         return tuple(n < {0: 2, 4: 6, 8: 9}[fitted.shown] for n in range(12))
 

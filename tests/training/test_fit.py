@@ -57,7 +57,7 @@ def test_a_set_knows_that_its_demonstrations_make_several_calls_in_a_message(tin
 
 
 def test_after_the_fit_the_right_toolken_fires_where_the_demonstrations_call(tiny_llama: LanguageModel) -> None:
-    result = fit(tiny_llama, SPECS, rows(), lam=1e-7)
+    result = fit(tiny_llama, SPECS, rows(), lam=1e-7, calls_from="answer")
     assert result.lm_passes == 1
     assert result.tool_positions == 12
     assert result.solution is not None
@@ -77,7 +77,7 @@ def test_after_the_fit_the_right_toolken_fires_where_the_demonstrations_call(tin
 
 def test_provenance_says_what_the_toolkens_were_fitted_on(tiny_llama: LanguageModel, tmp_path: Path) -> None:
     prior = PriorConfig(source="hidden", text="both")
-    toolkens = fit_toolkens(tiny_llama, SPECS, rows(), prior=prior, lam=0.5)
+    toolkens = fit_toolkens(tiny_llama, SPECS, rows(), prior=prior, lam=0.5, calls_from="answer")
     toolkens.save(tmp_path / "set")
     found = ToolkenSet.load(tmp_path / "set").provenance
     assert not found.parallel_calls
@@ -122,7 +122,7 @@ def test_dropped_rows_are_warned_about_with_their_lines(tiny_llama: LanguageMode
     in_question = {"text": "Q: 7?\nA: 7.", "calls": [{"start": 3, "tool": "add", "result": "7"}]}
     path.write_text("\n".join([*lines[:3], "oops", *lines[3:], json.dumps(in_question)]), encoding="utf-8")
     with pytest.warns(ToolkenFitWarning, match="2 demonstrations were dropped. line 4: not JSON.*line 14: .*outside"):
-        result = fit(tiny_llama, SPECS, path)
+        result = fit(tiny_llama, SPECS, path, calls_from="answer")
     assert [row.line for row in result.dropped] == [4, 14]
     assert result.demonstrations == 12
 
@@ -148,7 +148,7 @@ def test_the_style_follows_the_demonstrations(tiny_llama: LanguageModel) -> None
         with pytest.warns(ToolkenFitWarning, match="multiply"):
             found = fit(tiny_llama, SPECS, plain, style=style)  # type: ignore[arg-type]
         assert found.style == expected
-    assert fit(tiny_llama, SPECS, rows()).style == "completion"
+    assert fit(tiny_llama, SPECS, rows(), calls_from="answer").style == "completion"
     assert fit(tiny_llama, SPECS, rows(), style="chat").toolkens.provenance.style == "chat"
 
 
@@ -249,7 +249,7 @@ def test_a_bias_of_ones_own_is_fitted_with_and_kept(tiny_llama: LanguageModel) -
 
 def test_too_few_demonstrations_to_choose_by_are_said(tiny_llama: LanguageModel) -> None:
     with pytest.warns(ToolkenFitWarning, match="9 demonstrations, 10 are needed"):
-        result = fit(tiny_llama, SPECS, rows()[:9])
+        result = fit(tiny_llama, SPECS, rows()[:9], calls_from="answer")
     assert (result.toolkens.bias, result.toolkens.provenance.lam) == (0.0, 1e-5)
     assert result.toolkens.calibration is None
 

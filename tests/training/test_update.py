@@ -11,7 +11,7 @@ import torch
 
 from langchain_toolken.lm.model import LanguageModel
 from langchain_toolken.toolkens.errors import ToolkenSetError
-from langchain_toolken.toolkens.evidence import Evidence
+from langchain_toolken.toolkens.evidence import Evidence, Gate
 from langchain_toolken.toolkens.lexical import LexicalMatch
 from langchain_toolken.toolkens.priors import PriorConfig, prior_rows
 from langchain_toolken.toolkens.set import ToolkenSet
@@ -44,7 +44,9 @@ ALL = [*OLD, spec("divide"), spec("subtract")]
 
 @pytest.fixture(scope="module")
 def old_set(tiny_llama: LanguageModel) -> ToolkenSet:
-    return fit(tiny_llama, OLD, rows("add", "multiply"), lam=1e-3, prior=PriorConfig(), bias=0.5).toolkens
+    return fit(
+        tiny_llama, OLD, rows("add", "multiply"), lam=1e-3, prior=PriorConfig(), bias=0.5, calls_from="answer"
+    ).toolkens
 
 
 def test_an_update_is_the_optimum_of_the_full_objective_over_the_new_rows(
@@ -110,6 +112,19 @@ def test_updated_tools_are_chosen_where_they_are_due_and_counted(
     assert (found.demonstrations, found.tool_positions) == (before.demonstrations + 12, before.tool_positions + 12)
     assert set(found.added) == {"divide", "subtract"}
     assert all(how.startswith("update") for how in found.added.values())
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_beside_a_gate_the_calls_of_new_texts_are_learned_right_after_their_questions(
+    tiny_llama: LanguageModel, old_set: ToolkenSet, gated: bool
+) -> None:
+    zero = torch.zeros(tiny_llama.hidden_size)
+    evidence = Evidence(gate=Gate(zero, zero, 0.0)) if gated else None
+    updated = update(tiny_llama, replace(old_set, evidence=evidence), ALL, rows(*SIGNS), lam=1e-2)
+    # Each text is a call right after its question, and then what it says after the result.
+    assert updated.demonstrations == (48 if gated else 24)
+    assert updated.features is not None
+    assert updated.features.tool_positions == 24
 
 
 def test_tools_that_are_gone_from_the_file_stay_unless_they_are_to_be_dropped(

@@ -22,7 +22,7 @@ CallsFrom = Literal["answer", "request"]
 """Where the calls of texts are learned: inside the answer, or right after the question."""
 
 LEAST = 40
-"""Texts with a question and a call, below which no place is tried against the other: too few are left to fit on."""
+"""Texts with a question and a call, below which none is held out: too few are left to fit on."""
 
 # Beginnings of another sentence, of an aside and of a calculation, and the share of demonstrations that may have them.
 _SENTENCES = ("\n", ". ", "! ", "? ", ": ", "; ", ", ")
@@ -38,7 +38,7 @@ class PlaceChoice:
 
     Attributes:
         chosen: The place.
-        questions: How many held-out questions the LM answered; 0 if nothing was tried.
+        questions: How many questions the LM answered, held out ones with `LEAST` texts or more; 0 if nothing was tried.
         answer: Share of these whose first call is of the right tool, from inside the answer.
         request: From the request, the share of the held-out calls with the right tool and the right arguments; None if
             it was not tried.
@@ -55,7 +55,7 @@ class PlaceChoice:
 
     def __str__(self) -> str:
         if self.answer is None:
-            return f"{self.chosen} (not tried: under {LEAST} texts with a question and a call, or several processes)"
+            return f"{self.chosen} (not tried)"
         place = f"{self.chosen}, after {self.shown} worked answers" if self.shown else self.chosen
         tried = [f"right tool from inside the answer: {self.answer:.2f} of {self.questions}"]
         tried += [] if self.worked is None else [f"after worked answers: {self.worked:.2f}"]

@@ -16,6 +16,7 @@ from langchain_toolken.prompts.turns import turns_of
 from langchain_toolken.toolkens.embeddings import NamedEmbeddings
 from langchain_toolken.toolkens.evidence import Evidence
 from langchain_toolken.toolkens.set import ToolkenSet
+from langchain_toolken.toolkens.untrained_rows import level_unseen, spread_of
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.cross_validation import assign_folds, position_logits
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
@@ -33,7 +34,7 @@ from langchain_toolken.training.evidence.gate import (
     plain_positions,
 )
 from langchain_toolken.training.evidence.untrained import Asked, asked_of
-from langchain_toolken.training.evidence.which import Calls, WhichChoice, choose_which, spread_of
+from langchain_toolken.training.evidence.which import Calls, WhichChoice, choose_which
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.options import FitOptions
 from langchain_toolken.training.selection import FOLDS, Selection
@@ -215,28 +216,6 @@ def choose_evidence(
     called = torch.bincount(features.target[features.target >= 0], minlength=len(toolkens)) > 0
     level = None if row is None else level_unseen(final, features.target[at], called)
     return EvidenceChoice(evidence, when, chosen, 0.0 if when is None else when.bias, level)
-
-
-def level_unseen(logits: Tensor, tool: Tensor, called: Tensor) -> Tensor | None:
-    """Return what to add to the biases of tools without a call, so that they are level with called ones: (K,).
-
-    Each demonstrated call pushes the rows of all other tools down, and nothing pushes one up that no demonstration
-    calls. So at the calls its logit is raised to what tools have on average whose own calls are others.
-
-    Args:
-        logits: (n, K), the toolkens' logits at some calls.
-        tool: (n,) int64, the tools called there.
-        called: (K,) bool, the tools with a call, there or elsewhere.
-
-    Returns:
-        0 for the tools with a call; None if all have one, or fewer than two.
-    """
-    if bool(called.all()) or int(called.sum()) < 2:
-        return None
-    others = called.repeat(len(tool), 1)
-    others[torch.arange(len(tool)), tool] = False
-    usual = (logits * others).sum(dim=1) / others.sum(dim=1)
-    return torch.where(called, 0.0, (usual[:, None] - logits).mean(dim=0))
 
 
 def _held_out(features: Features, selection: Selection | None, biases: Tensor) -> Tensor | None:

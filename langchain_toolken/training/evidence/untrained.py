@@ -18,7 +18,7 @@ from langchain_toolken.toolkens.described import Described
 from langchain_toolken.toolkens.embeddings import NamedEmbeddings
 from langchain_toolken.toolkens.evidence import Evidence
 from langchain_toolken.toolkens.priors import PriorConfig
-from langchain_toolken.toolkens.untrained_rows import described_rows
+from langchain_toolken.toolkens.untrained_rows import described_rows, spread_of
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.demonstrations.demonstration import Demonstration
 from langchain_toolken.training.evidence.answered import answered_calls, answered_features
@@ -32,7 +32,7 @@ from langchain_toolken.training.evidence.gate import (
     made_positions,
     plain_positions,
 )
-from langchain_toolken.training.evidence.which import Calls, assumed_which, spread_of
+from langchain_toolken.training.evidence.which import Calls, assumed_which
 from langchain_toolken.training.features.compute import Features
 from langchain_toolken.training.negatives import negative_features
 from langchain_toolken.training.options import AUTO_PRIORS, FitOptions

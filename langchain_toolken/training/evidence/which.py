@@ -187,15 +187,6 @@ def choose_which(
     )
 
 
-def spread_of(logits: Tensor, right: Tensor) -> float:
-    """Return how far logits (n, K) are apart, without those of the right tools (n,), to which they were fitted."""
-    others = torch.ones_like(logits, dtype=torch.bool)
-    if logits.shape[1] > 2:
-        others.scatter_(1, right[:, None], False)
-    mean = (logits * others).sum(dim=1, keepdim=True) / others.sum(dim=1, keepdim=True)
-    return float((logits - mean)[others].std(correction=0))
-
-
 def assumed_which(calls: Calls, specs: Sequence[ToolSpec], spread: float = 0.0) -> WhichChoice:
     """Fit all sources to the calls, and give them the weights of `ASSUMED`; without a spread, the toolkens none."""
     sources = _sources(calls, specs, None)

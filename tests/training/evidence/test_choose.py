@@ -11,7 +11,7 @@ from langchain_toolken.toolkens.priors import PriorConfig
 from langchain_toolken.tools.spec import ToolSpec
 from langchain_toolken.training.demonstrations.demonstration import DemonstratedCall, Demonstration
 from langchain_toolken.training.evidence import gate as evidence_gate
-from langchain_toolken.training.evidence.choose import calls_at_once, level_unseen, request_text
+from langchain_toolken.training.evidence.choose import calls_at_once, request_text
 from langchain_toolken.training.evidence.gate import WhenFigures
 from langchain_toolken.training.fit import fit
 from langchain_toolken.training.fit_warnings import ToolkenFitWarning
@@ -105,31 +105,29 @@ def test_a_tool_that_no_demonstration_calls_is_level_with_the_others_where_a_gat
     assert level(gate=False) is None
 
 
-def test_at_the_calls_a_tool_without_any_gets_what_tools_have_whose_calls_are_others() -> None:
-    logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(1))
-    tool, called = torch.tensor([0, 1, 1, 3]), torch.tensor([True, True, False, True])
-    level = level_unseen(logits, tool, called)
-    assert level is not None
-    assert level[called].tolist() == [0.0, 0.0, 0.0]
-    usual = [logits[0, [1, 3]], logits[1, [0, 3]], logits[2, [0, 3]], logits[3, [0, 1]]]
-    raised = (logits + level)[:, 2].mean()
-    assert raised == pytest.approx(float(torch.stack([one.mean() for one in usual]).mean()), abs=1e-4)
+def inside(tool: str, text: str) -> Demonstration:
+    return Demonstration(text=text, calls=(DemonstratedCall(start=text.rindex(" ") + 1, tool=tool),))
 
 
-@pytest.mark.parametrize("called", [[True, False, False], [True, True, True]])
-def test_nothing_is_levelled_where_one_tool_is_called_or_all_are(called: list[bool]) -> None:
-    assert level_unseen(torch.randn(2, 3), torch.tensor([0, 0]), torch.tensor(called)) is None
-
-
-def test_with_one_demonstration_a_tool_descriptions_count_as_another(tiny_llama: LanguageModel) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [
+        [one for one in demonstrations(1) if one.calls],
+        [inside("rain", "Is it wet in Bern? It will be dry"), inside("table", "A table for us? You sit at nine")],
+    ],
+    ids=["straight after requests", "inside texts"],
+)
+def test_with_one_demonstration_a_tool_descriptions_count_as_another(
+    tiny_llama: LanguageModel, given: list[Demonstration]
+) -> None:
     def fitted(last: str) -> torch.Tensor:
         specs = [*SPECS, ToolSpec(name="song", description=last, json_schema={"type": "object", "properties": {}})]
-        given = [one for one in demonstrations(1) if one.calls]
         with pytest.warns(ToolkenFitWarning, match="too little data|no demonstration"):
             result = fit(tiny_llama, specs, given, style="chat", negatives="none")
         assert result.which is not None
         assert result.which.assumed
         assert result.toolkens.evidence is not None
+        assert result.toolkens.evidence.lexical, "the words count too"
         assert result.toolkens.evidence.request_rows is not None
         return result.toolkens.evidence.request_rows[2]
 

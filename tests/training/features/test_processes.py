@@ -47,7 +47,7 @@ def fork(name, rank, count, folder):
             os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
             os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
         options = {"prior": PriorConfig(), "lam": 1e-3}
-        found = fit(lm, specs, rows, batch_tokens=100, features_dir=folder, **options)
+        found = fit(lm, specs, rows, batch_tokens=100, features_dir=folder, calls_from="answer", **options)
         found.toolkens.save(out / f"toolkens-{name}")
         facts = {"passes": found.lm_passes, "solved": found.solution is not None}
         (out / f"facts-{name}.json").write_text(json.dumps(facts))

@@ -52,7 +52,7 @@ def rows() -> list[dict[str, object]]:
 def fitted(tiny_llama: LanguageModel) -> FitResult:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return fit(tiny_llama, specs(), rows())
+        return fit(tiny_llama, specs(), rows(), calls_from="answer")
 
 
 def test_held_out_figures_equal_a_count_by_hand(fitted: FitResult) -> None:
