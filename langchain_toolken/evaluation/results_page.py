@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from langchain_toolken.disk.writing import writing
 from langchain_toolken.evaluation.methods.ours import OURS, ZERO_SHOT
+from langchain_toolken.evaluation.methods.papers import RECIPES
 from langchain_toolken.evaluation.results import Results, Row, Setting
 from langchain_toolken.evaluation.results_tables import (
     DIFFERENCE,
@@ -97,6 +98,7 @@ def figures(rows: Sequence[Row]) -> list[tuple[str, go.Figure]]:
         found.append((f"{task}: recall against false calls", _drawn(told, false, called, single=True)))
     by_lam = [row for row in rows if row.setting.ablation.startswith("lam=")]
     for task, own in _together(by_lam, lambda row: row.setting.task).items():
+        own += [row for row in plain if _is_published(row, own)]
         lam = _Axis("λ", _lam, ticks={_lam(row): f"{_lam(row):g}" for row in own}, log=True)
         found.append((f"{task}: right answers against λ", _drawn(own, lam, _RIGHT)))
     return [(title, figure) for title, figure in found if figure is not None]
@@ -213,7 +215,17 @@ _READ = _Axis("prompt tokens", lambda row: row.prompt_tokens, log=True)
 
 
 def _lam(row: Row) -> float:
-    return float(row.setting.ablation.partition("lam=")[2].partition(",")[0])
+    told = row.setting.ablation.partition("lam=")[2].partition(",")[0]
+    return float(told) if told else RECIPES[row.setting.method].lam
+
+
+def _is_published(row: Row, by_lam: Sequence[Row]) -> bool:
+    """Say whether a line with nothing changed is its recipe's at the published λ, which the others leave out."""
+    if row.setting.method not in RECIPES:
+        return False
+    place = (row.setting.task, row.setting.method, row.setting.demonstrations)
+    same = [one for one in by_lam if (one.setting.task, one.setting.method, one.setting.demonstrations) == place]
+    return bool(same) and _lam(row) not in map(_lam, same)
 
 
 def _together(rows: Sequence[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:

@@ -74,6 +74,16 @@ def test_figures_are_drawn_only_of_what_was_run_and_told_apart_without_colour(tm
     assert names == ["ours", "ours, lam=0.01", "ours, lam=0.1"]
 
 
+def test_a_curve_of_lambda_has_the_recipes_own_too(tmp_path: Path) -> None:
+    rows = [
+        row.model_copy(update={"setting": row.setting.model_copy(update={"method": "tokenlearning"})})
+        for row in answered(tmp_path).rows
+        if row.setting.method == "ours" and row.setting.demonstrations is None
+    ]
+    (curve,) = dict(figures(rows))["small: right answers against λ"].data
+    assert (list(curve.x), list(curve.y)) == ([0.001, 0.01, 0.1], [0.5, 0.0, 0.5])
+
+
 def test_more_methods_than_shapes_keep_marks_of_their_own(tmp_path: Path) -> None:
     one = next(row for row in answered(tmp_path).rows if row.setting == Setting(task="small", method="react"))
     many = [
