@@ -4,8 +4,9 @@ Large problems take less work. Their size is measured in multiplications per eva
 
 - Above 2^24, the fits see all calls but only a weighted sample of the word positions, drawn by toolken mass: half as
   many as there are calls, and at least 4,096. All held-out positions are still evaluated if their logits fit in 64 MB.
-- If the sample is still above 2^29, one fifth of the demonstrations is held out once, instead of each fifth in turn,
-  and gradients need to fall to 1e-2 of the prior's only (less if a step along the path begins lower).
+- As many folds are held out as are together at most 2^31, and at least one: so the work grows with the problem and
+  jumps nowhere. With a single fold, gradients need to fall to 1e-2 of the prior's only (less if a step along the path
+  begins lower).
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from langchain_toolken.training.solve.solver import Solution, solve
 # Of the gradient at the prior. Tighter solves take three times the steps for the same choice; with looser ones the
 # path stops moving at small λ.
 CV_TOLERANCE = 1e-3
-# Sizes (positions × tools × d) above which word positions are sampled, and above which one fold is held out only once.
+# Size (positions × tools × d) above which word positions are sampled, and how large the problems of all folds that are
+# held out may be together.
 _SAMPLED = 1 << 24
-_HELD_OUT_ONCE = 1 << 29
+_HELD_OUT = 1 << 31
 _WORDS_PER_CALL = 0.5
 _LEAST_WORDS = 4096
 # Held-out logits of all positions are kept up to this many elements (64 MB), beyond it those of the sample; and this
@@ -109,7 +111,8 @@ class CrossValidation:
         device: Where to solve.
 
     Attributes:
-        once: Whether one fold is held out once, instead of each in turn.
+        large: Whether less work is taken: word positions are sampled if they are many, and perhaps not each fold is
+            held out.
         samples: Whether `fit` sees only a sample of the word positions.
         folds_held_out: How many solves one `fit` takes.
         held_out: The n positions that are evaluated: those that are held out and `judgeable`.
@@ -131,14 +134,14 @@ class CrossValidation:
         tools, size = prior.shape
         fold = assign_folds(features, folds, seed)
         positions, weight = torch.arange(len(features)), features.weight
-        if len(features) * tools * size > _SAMPLED:
+        self.large = len(features) * tools * size > _SAMPLED
+        if self.large:
             words = max(_LEAST_WORDS, int(_WORDS_PER_CALL * features.tool_positions))
             mass = toolken_mass(features, prior, bias, products_dtype(device), device)
             positions, weight = sample_positions(features, mass, words, seed)
         self.samples = len(positions) < len(features)
         sampled = replace(features.subset(positions), weight=weight) if self.samples else features
-        self.once = len(positions) * tools * size > _HELD_OUT_ONCE
-        self.folds_held_out = 1 if self.once else folds
+        self.folds_held_out = max(1, min(folds, _HELD_OUT // (len(positions) * tools * size)))
         self._fitted = [sampled.subset(fold[positions] != number) for number in range(self.folds_held_out)]
         known = judgeable(features, fold)
         evaluated = ((fold < self.folds_held_out) & known).nonzero()[:, 0]
@@ -162,7 +165,8 @@ class CrossValidation:
         this one holds out, and a solve to `CV_TOLERANCE` ends before it has forgotten it.
         """
         solutions: list[Solution] = []
-        tolerance = max(self._tolerance, _LOOSEST) if self.once else self._tolerance
+        once = self.folds_held_out == 1
+        tolerance = max(self._tolerance, _LOOSEST) if once else self._tolerance
         if begin is not None:
             # How much the new λ or prior alone changes the gradient; the tolerance must be below it, or nothing moves.
             at = begin.matrices[0]
@@ -177,7 +181,7 @@ class CrossValidation:
                     lam,
                     bias=self._bias,
                     start=None if begin is None else begin.matrices[number],
-                    reference_norm=self._norm if self.once else None,
+                    reference_norm=self._norm if once else None,
                     tolerance=tolerance,
                     max_iterations=self._max_iterations,
                     device=self._device,

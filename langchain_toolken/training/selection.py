@@ -38,9 +38,9 @@ MIN_DEMONSTRATIONS = 10
 MIN_PER_FOLD = 2
 # With fewer calls whose tool is called in another fold too, a choice would be noise.
 LEAST_JUDGED = 20
-# How many of the other priors are tried if the problem is large: the best ones untrained.
+# How many of the other priors are tried if the problem is large: the best ones untrained. They must
+# have at least this part of the right tools that the best one has.
 _SHORTLIST = 2
-# And if it is not small, those with at least this part of the right tools that the best one has untrained.
 _NEAR_BEST = 0.5
 
 
@@ -130,11 +130,10 @@ def select_lam(
     trained, priors differ little on demonstrations like those they were trained on, but much on other texts, where the
     untrained rank is the better guide.
 
-    Large problems take less work (`cross_validation`): if word positions are sampled, the path ends at the second λ in
-    a row that is no better, and priors that put less than half as many calls right untrained as the best are not tried.
-    If even a sample is large, it ends at the first such λ, and only the next two priors in rank are tried. What was
-    chosen on a sample is fitted again to all word positions, still without the folds, to get the logits for the
-    calibration: a sample misses false calls, and the bias would become too low.
+    Large problems take less work (`cross_validation`): the path ends at the first λ that is no better, and only the
+    next two priors in rank are tried, if they put at least half as many calls right untrained as the best. What was
+    chosen on a sample of the word positions is fitted again to all of them, still without the folds, to get the logits
+    for the calibration: a sample misses false calls, and the bias would become too low.
 
     Args:
         features: Features of the N positions.
@@ -180,7 +179,9 @@ def select_lam(
         return Selection(lam, first, (), None, None, None, None, time.perf_counter() - began, note)
     work = CrossValidation(features, priors[first], folds, seed, bias, tolerance, max_iterations, device)
     path = sorted(set(lams), reverse=True)
-    total = work.folds_held_out * (len(path) + len(others))
+    if work.large:
+        others = [name for name in others if untrained[name] >= _NEAR_BEST * untrained[first]][:_SHORTLIST]
+    total = work.folds_held_out * (len(path) + len(others) + work.samples)
     what = "choose λ and prior" if others else "choose λ"
     done = 0
     points: list[PathPoint] = []
@@ -204,17 +205,12 @@ def select_lam(
         fit(first, lam, begin)
         begin = Begin(priors[first], lam, matrices[first, lam])
         past_the_best = points[-1] not in _good_calls(points, calls)
-        patience = 1 if work.once else 2 if work.samples else len(path)
-        if past_the_best or _best_lam(points, calls) not in points[-patience:]:
+        if past_the_best or (work.large and _best_lam(points, calls) is not points[-1]):
             break
     best_on_path = _best_lam(points, calls)
     lam = best_on_path.lam
     matrices = {(first, lam): matrices[first, lam]}
-    if work.samples:
-        others = [name for name in others if untrained[name] >= _NEAR_BEST * untrained[first]]
-        others = others[:_SHORTLIST] if work.once else others
-        total = done + work.folds_held_out * len(others)
-    total += work.folds_held_out if work.samples else 0
+    total = done + work.folds_held_out * (len(others) + work.samples)
     for prior in others:
         fit(prior, lam, Begin(priors[first], lam, matrices[first, lam]))
     best = _best_prior([best_on_path, *points[len(points) - len(others) :]], calls)

@@ -205,3 +205,25 @@ def test_calls_of_tools_in_other_folds_are_judged_and_the_rest_left_out() -> Non
     assert chosen.held_out.tool_positions == 59
     assert 0 not in chosen.positions.tolist()
     assert len(chosen.held_out) == 239
+
+
+def test_the_path_of_a_large_problem_ends_at_the_first_lam_that_is_no_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("langchain_toolken.training.cross_validation._SAMPLED", 0)
+    lams, priors = (1.0, 1e-1, 1e-2, 1e-3), {"zero": torch.zeros(2, SIZE)}
+    noise = select_lam(made(0, 60), priors, lams)
+    assert [point.lam for point in noise.path] == [1.0, 1e-1]
+    assert noise.lam == 1.0
+    told_apart = select_lam(made(0, 60, signal=8.0), priors, lams)
+    assert tuple(point.lam for point in told_apart.path) == lams
+
+
+def test_as_many_folds_are_held_out_as_the_size_of_the_problem_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, priors = made(0, 60, signal=3.0), {"zero": torch.zeros(2, SIZE)}
+    size = len(features) * 2 * SIZE
+    for most, folds in ((10 * size, 5), (5 * size, 5), (5 * size - 1, 4), (2 * size, 2), (size - 1, 1)):
+        monkeypatch.setattr("langchain_toolken.training.cross_validation._HELD_OUT", most)
+        chosen = select_lam(features, priors, (1e-2, 1e-3))
+        assert chosen.folds is not None
+        assert chosen.folds.unique().tolist() == list(range(folds))
+        assert chosen.held_out is not None
+        assert len(chosen.held_out) == folds * len(features) // 5

@@ -24,8 +24,9 @@ from langchain_toolken.training.solve.row_curvature import RowCurvature
 
 # This part of the mean mass is added to every position's, because a position without mass now may gain some.
 _UNIFORM = 0.1
-# Shares that grow by more than e^80 overflow float32; the line search shortens such steps.
-_LARGEST = 80.0
+# Shares that grow by more than e^80 overflow float32; the line search shortens such steps. Those that shrink by more
+# than e^-40 are 0 next to the others, and would become numbers so small that a CPU computes slowly with them.
+_LARGEST, _SMALLEST = 80.0, -40.0
 _LEAST = 1e-30
 
 
@@ -114,13 +115,10 @@ class LocalModel:
         for start in range(0, len(self._weight), step):
             part = slice(start, start + step)
             hidden, weight, before = self._hidden[part], self._weight[part], self._share[part].float()
-            rest = self._rest[part]
-            # p e^x / T - p / c = p (e^x - 1 - s / c) / T, with c the sum of the stored shares, s = sum p (e^x - 1) and
-            # T = c + s. This is exact for small x and 0 at x = 0. T is at least the words' share, despite rounding.
-            grown = product(hidden, rows).float().clamp_(max=_LARGEST).expm1_()
-            more = torch.linalg.vecdot(before, grown)
-            stored = before.sum(dim=1).add_(rest)
-            total = torch.maximum(stored + more, rest.clamp(min=_LEAST))
-            grown.sub_((more / stored)[:, None]).mul_(before).mul_((weight / total)[:, None])
+            # p e^x / T - p / c, with c the sum of the stored shares and T = sum p e^x: 0 at x = 0, despite rounding.
+            grown = product(hidden, rows).float().clamp_(_SMALLEST, _LARGEST).exp_().mul_(before)
+            rest = self._rest[part].clamp(min=_LEAST)
+            stored, total = (one.sum(dim=1).add_(rest) for one in (before, grown))
+            grown.mul_((weight / total)[:, None]).addcmul_(before, (weight / stored)[:, None], value=-1)
             gradient += product(grown.to(dtype).T, hidden.T)
         return gradient

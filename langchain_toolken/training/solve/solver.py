@@ -10,7 +10,7 @@ Peak memory in addition to the features and the prior (`peak_bytes`), with K too
 are calls:
 
     L-BFGS      K d (120 + 8 P + 16 max(3, P / 4) + 12 m) + 16 m^2 K + n (4 K + 8 d) bytes, with P = 2^26 / (K d) pairs
-                (at least 3, at most 40), m = 2^23 / (K d) positions of each row's curvature (at most 64) and
+                (at least 3, at most 40), m = 2^23 / (K d) positions of each row's curvature (at most 16) and
                 n = max(C + 4,096, 2^27 / K) positions in the model (at most N)
     stochastic  12 K d (16 with a start) + m (12 K + 16 d) bytes, with m = max(256, 2^20 / max(K, d))
 

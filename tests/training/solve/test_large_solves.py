@@ -277,7 +277,7 @@ def test_a_large_problem_is_held_out_once_and_chooses_as_the_small_one_does(monk
     priors = {"plain": prior, **near, "far": -4 * torch.eye(SIZE)[:5], "worse": prior - 3}
     lams = (1.0, 1e-1, 1e-2, 1e-3)
     whole = select_lam(features, {"plain": prior}, lams)
-    for name, value in (("_SAMPLED", 0), ("_HELD_OUT_ONCE", 0), ("_LEAST_WORDS", 400), ("_LOGIT_ELEMENTS", 0)):
+    for name, value in (("_SAMPLED", 0), ("_HELD_OUT", 0), ("_LEAST_WORDS", 400), ("_LOGIT_ELEMENTS", 0)):
         monkeypatch.setattr(f"langchain_toolken.training.cross_validation.{name}", value)
     assert select_lam(features, {"plain": prior}, lams).lam == whole.lam
     once = select_lam(features, priors, lams)
@@ -297,7 +297,7 @@ def test_what_is_calibrated_on_was_fitted_to_all_words_where_the_choice_saw_a_sa
 ) -> None:
     # Without the refit, false calls at words outside the sample would push the bias too low.
     features, prior = rare_calls(calls=100, words=4000)
-    limits = {"_SAMPLED": 0, "_LEAST_WORDS": 100, **({"_HELD_OUT_ONCE": 0} if once else {})}
+    limits = {"_SAMPLED": 0, "_LEAST_WORDS": 100, **({"_HELD_OUT": 0} if once else {})}
     for name, value in limits.items():
         monkeypatch.setattr(f"langchain_toolken.training.cross_validation.{name}", value)
     found = select_lam(features, {"plain": prior}, (1e-2, 1e-3))

@@ -44,7 +44,10 @@ def few_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("lam", [1e-3, 1e-1])
-def test_with_all_positions_kept_it_inverts_the_hessians_diagonal_blocks(lam: float) -> None:
+def test_with_all_positions_kept_it_inverts_the_hessians_diagonal_blocks(
+    lam: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_curvature, "_MOST", POSITIONS)
     hidden, share, weight = shares(0)
     before = share.clone()
     found = RowCurvature(hidden, share, weight, lam)
