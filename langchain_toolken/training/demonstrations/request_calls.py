@@ -28,6 +28,8 @@ LEAST = 40
 _SENTENCES = ("\n", ". ", "! ", "? ", ": ", "; ", ", ")
 _ENDINGS = (*_SENTENCES, *(space + sign for sign in "(=*×+/^" for space in (" ", "")), " - ")
 _RARE = 0.01
+# Of fewer texts nothing can be said; of a few more, what none of them has.
+_LEAST_RESTS = 10
 # A number that an LM writes after a result was not calculated, and would pass for the answer.
 _RARE_NUMBERS = 0.05
 
@@ -91,7 +93,7 @@ def endings(demonstrations: Iterable[Demonstration]) -> tuple[str, ...]:
         demonstrations: Demonstrations that `called_from` returned.
     """
     rests = [one.text for one in demonstrations if one.before and isinstance(one.before[-1], ToolMessage)]
-    if len(rests) < LEAST:
+    if len(rests) < _LEAST_RESTS:
         return ()
     ends = tuple(end for end in _ENDINGS if sum(end in rest for rest in rests) <= _RARE * len(rests))
     with_number = sum(any(digit in rest for digit in digits) for rest in rests)

@@ -79,7 +79,7 @@ def test_what_never_follows_a_result_ends_the_answer() -> None:
     assert {"\n", ". ", " =", "7"} <= set(ends)
     assert not {"(", ", ", "."} & set(ends)
     assert not {"7", "\n", "="} & set(endings(after_results(" apples.\nSo 4+3= 7.")))
-    assert endings(after_results(" apples.", count=20)) == ()
+    assert endings(after_results(" apples.", count=9)) == ()
 
 
 def test_a_fit_from_requests_calls_where_the_answer_begins_and_puts_results_into_the_sentence(
@@ -101,5 +101,6 @@ def test_a_fit_from_requests_calls_where_the_answer_begins_and_puts_results_into
     assert at_once.features.tool_positions == inside.features.tool_positions == 12
     assert at_once.features.word_positions < inside.features.word_positions
     assert at_once.toolkens.provenance.reinjection == "inline"
-    assert at_once.toolkens.provenance.ends_answer == inside.toolkens.provenance.ends_answer == ()  # of 12 texts
+    assert inside.toolkens.provenance.ends_answer == ()
+    assert {"\n", " ="} <= set(at_once.toolkens.provenance.ends_answer)
     assert {call.so_far for call in at_once.toolkens.examples.calls} == {""}
