@@ -220,7 +220,7 @@ def test_strict_makes_bad_rows_an_error_even_those_that_only_the_layout_shows(ti
 
 
 def test_what_is_left_open_is_chosen_on_held_out_demonstrations(tiny_llama: LanguageModel, tmp_path: Path) -> None:
-    result = fit(tiny_llama, SPECS, rows())
+    result = fit(tiny_llama, SPECS, rows(), calls_from="answer")
     assert result.lm_passes == 1
     assert result.selection is not None
     assert result.bias is not None
