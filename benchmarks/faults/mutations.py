@@ -107,6 +107,8 @@ def main(
                 lam=1e-3,
                 bias=0.0,
                 prior=PriorConfig(),
+                calls_from="answer",
+                evidence=False,  # descriptions have features of their own, in a folder there
             )
 
         result = fitted()
