@@ -248,6 +248,24 @@ def test_with_one_call_a_tool_the_plain_card_stays_only_where_it_is_right(
     assert [one.form for one in settings.tried] == [PLAIN]
 
 
+@pytest.mark.parametrize("slots", [True, False])
+def test_with_one_call_a_tool_copying_is_taken_untried(
+    tiny_llama: LanguageModel, monkeypatch: pytest.MonkeyPatch, slots: bool
+) -> None:
+    names = [f"times_{number}" for number in range(12)]
+    shown = [demonstration(name, 30 + number) for number, name in enumerate(names)]
+    calls = argument_calls(shown, [tool(name) for name in names], "inline")
+    engine = ToyEngine()
+    monkeypatch.setattr(engine, "complete", lambda prompts, specs, **_: [completion("", {"x": -1})] * len(prompts))
+    read = slot_examples(tiny_llama, calls.examples, calls.copied) if slots else ()
+    learnt = choose_arguments(engine, calls, FORMS, "completion", "inline", slot_examples=read)
+    assert learnt.settings is not None
+    assert learnt.settings.copied == dict.fromkeys(names, ("x",))
+    assert learnt.settings.copy_nats == (SLOT_NATS if slots else COPY_NATS)
+    assert [one.copy_nats for one in learnt.settings.tried] == [0]
+    assert (learnt.slots is not None) == slots
+
+
 def test_long_conversations_are_not_measured_on() -> None:
     long = [d.model_copy(update={"before": (HumanMessage("word " * 3000),)}) for d in demonstrations(20)]
     engine = ToyEngine()
