@@ -4,10 +4,10 @@ A text "Q: … A: The number left is 5572 mod 3241=2331" can teach two things (`
 inside the answer, as in the papers, or one right after the question. From inside, an LM calls only if it words its
 answer as the texts do. So it is let to answer some held-out questions. Where too few answers come to the right tool,
 toolkens are fitted from the requests; and where these are not good either, the questions are answered after worked
-answers (`toolkens.worked_answers`), with toolkens that were fitted after such. With few texts the LM answers the very
-questions that it was fitted on: if even there it does not come to the calls, they are learned from the requests. Worked
-answers come last: they cost tokens of every prompt, and held-out questions that are worded nearly like others flatter
-them (docs/results.md, "Arithmetic questions").
+answers (`toolkens.worked_answers`), with toolkens that were fitted after such. Worked answers come last:
+they cost tokens of every prompt, and held-out questions that are worded nearly like others flatter them
+(docs/results.md, "Arithmetic questions"). Of few texts none is held out: the LM answers the very questions that the
+toolkens are fitted to, and if even there it does not come to the calls, they are learned from the requests.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class Prepared:
         gathered: The demonstrations and their features.
         read: The demonstrations as they were read; those of `gathered` may be in chains (`demonstrations.chains`).
         crew: The processes that fit together.
-        asked: What descriptions and plain requests say; None if nobody asked yet, or no demonstration is like them.
+        asked: What descriptions and plain requests say; None if nobody asked yet.
     """
 
     lm: LanguageModel
@@ -273,11 +273,12 @@ def solve_chosen(features: Features, chosen: Chosen, options: FitOptions, device
 def with_described(given: Prepared, options: FitOptions) -> Prepared:
     """Put the tools' descriptions to the LM as requests, and add the rows that they give to the priors to choose among.
 
-    No rows are added for demonstrations whose calls come inside of answers, or for priors that the caller chose.
+    Nothing is added for demonstrations whose calls come inside of answers, or for priors that the caller chose.
     """
+    if not calls_at_once(given.gathered.demonstrations):
+        return given
     asked = ask(given.lm, given.specs, given.style, given.gathered.demonstrations, options)
-    added = options.evidence and options.prior == "auto" and len(given.specs) > 1
-    if asked is None or not added or not calls_at_once(given.gathered.demonstrations):
+    if asked is None or not options.evidence or options.prior != "auto" or len(given.specs) < 2:
         return replace(given, asked=asked)
     first = next(iter(given.priors))
     name = next((name for name in given.priors if name == str(AUTO_PRIORS[1])), first)

@@ -22,7 +22,7 @@ CallsFrom = Literal["answer", "request"]
 """Where the calls of texts are learned: inside the answer, or right after the question."""
 
 LEAST = 40
-"""Texts with a question and a call, below which none is held out: too few are left to fit on."""
+"""With fewer texts of a question and a call none is held out: too few would be left to fit on."""
 
 # Beginnings of another sentence, of an aside and of a calculation, and the share of demonstrations that may have them.
 _SENTENCES = ("\n", ". ", "! ", "? ", ": ", "; ", ", ")
@@ -40,7 +40,8 @@ class PlaceChoice:
 
     Attributes:
         chosen: The place.
-        questions: How many questions the LM answered, held out ones with `LEAST` texts or more; 0 if nothing was tried.
+        questions: How many questions the LM answered; 0 if nothing was tried. They were held out, unless there were
+            fewer than `LEAST` texts.
         answer: Share of these whose first call is of the right tool, from inside the answer.
         request: From the request, the share of the held-out calls with the right tool and the right arguments; None if
             it was not tried.

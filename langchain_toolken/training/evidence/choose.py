@@ -124,11 +124,13 @@ def learn_evidence(
 ) -> EvidenceChoice:
     """Learn when to call and which tool besides the rows, as far as the options ask for it and it helps.
 
-    A bias that the caller gave says when, so there is no gate then. The arguments are those of `choose_evidence`.
+    A bias that the caller gave says when, so there is no gate then. The arguments are those of `choose_evidence`;
+    without `asked` the LM is asked now.
     """
     gate = options.gate and options.bias == "auto"
     if features is None or not (gate or options.evidence):
         return EvidenceChoice()
+    asked = asked or ask(lm, toolkens.specs, toolkens.provenance.style, demonstrations, options)
     return choose_evidence(
         lm,
         toolkens,
